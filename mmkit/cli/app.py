@@ -1,0 +1,124 @@
+"""The command line: the list of commands, and the one place where an exception becomes a line and an exit code."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import sys
+from typing import Any
+
+import typer
+from typer.core import TyperGroup
+
+from mmkit.cli.console import console
+from mmkit.errors import Exit, UserError
+
+# command -> module under mmkit.cli and its one-line help, in the order a newcomer meets them.
+# A module is imported when its command is named: `mmkit --help` imports none of them.
+COMMANDS = {
+    "demo": "The whole path on generated scenes, with a report.",
+    "prep": "Prepare a dataset folder from coco, flickr, a table, a folder or generated scenes.",
+    "train": "Train a model; prints the run folder.",
+    "embed": "Embed a dataset; prints the written file.",
+    "eval": "Measure a model: recall@k.",
+    "retrieve": "Search images with a sentence, or texts with an image.",
+    "predict": "The probability of each text for an image.",
+    "recipes": "List and show the recipes.",
+}
+
+
+class Lazy(TyperGroup):
+    """A group whose commands are imported only when they are named."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        if cmd_name not in COMMANDS:
+            return None
+        module = importlib.import_module(f"mmkit.cli.{cmd_name}")
+        command = typer.main.get_command(module.app)
+        command.name = cmd_name
+        return command
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        from rich.console import Console as Rich
+        from rich.table import Table
+
+        rich = Rich(highlight=False)
+        rich.print("\n[bold]mmkit[/] COMMAND … — train, evaluate and inspect multimodal models on your own data.\n")
+        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 2))
+        for name, text in COMMANDS.items():
+            table.add_row(f"[bold cyan]{name}[/]", text)
+        rich.print(table)
+        rich.print("\n  --version   the version\n  --help      this page; [bold]mmkit COMMAND --help[/] for a command's\n")
+        rich.print(EPILOG)
+
+
+EPILOG = """Examples:
+  mmkit demo
+  mmkit prep coco ./data && mmkit train --amp && mmkit eval recall@k
+  mmkit retrieve "a red dress" | head
+"""
+
+app = typer.Typer(cls=Lazy, add_completion=True, no_args_is_help=True)
+
+
+def _version(value: bool) -> None:
+    if value:
+        from mmkit import __version__
+
+        print(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="The version.")) -> None:
+    """Train, evaluate and inspect multimodal models on your own data."""
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run one invocation and return its exit code: the only exception handler of mmkit."""
+    try:
+        code = typer.main.get_command(app)(args=args, prog_name="mmkit", standalone_mode=False)
+        sys.stdout.flush()
+        return int(code or Exit.DONE)
+    except BrokenPipeError:
+        # the reader (`| head`) has enough; keep the interpreter's own flush at exit quiet too
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return Exit.DONE
+    except (KeyboardInterrupt, typer.Abort):
+        return Exit.INTERRUPTED
+    except typer.Exit as e:
+        return e.exit_code
+    except Exception as e:  # every failure becomes one line here; --debug shows the traceback
+        if console.debug:
+            raise
+        error = _as_user_error(e)
+        _print(error)
+        return error.code
+
+
+def _as_user_error(e: Exception) -> UserError:
+    if isinstance(e, UserError):
+        return e
+    if hasattr(e, "format_message") and hasattr(e, "exit_code"):  # Typer's own usage errors
+        command = getattr(getattr(e, "ctx", None), "command_path", "mmkit")
+        message = " ".join(e.format_message().split()).rstrip(".")
+        return UserError(message, hint=f"see {command} --help", code=Exit(e.exit_code))
+    if isinstance(e, MemoryError):
+        return UserError("out of memory", hint="lower --batch-size or --workers")
+    if isinstance(e, OSError):
+        from mmkit.files import disk_error
+
+        return disk_error(e, e.filename or "output") if e.errno == 28 else UserError(e.strerror or str(e), str(e.filename or ""))
+    return UserError(f"{type(e).__name__}: {' '.join(str(e).split())}", hint="this is a bug of mmkit; --debug shows the traceback")
+
+
+def _print(error: UserError) -> None:
+    if console.as_json:
+        line = json.dumps({"error": error.what, "where": error.where, "hint": error.hint}, ensure_ascii=False)
+    else:
+        line = f"error: {error}" + (f"\nhint: {error.hint}" if error.hint else "")
+    print(line, file=sys.stderr, flush=True)

@@ -1,0 +1,65 @@
+"""The streams of one invocation: stdout carries the product, stderr the talk. Tests replace the Console."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass
+class Console:
+    """What a command knows of its surroundings, set once from the options that every command shares."""
+
+    as_json: bool = False
+    quiet: bool = False
+    debug: bool = False
+
+    @property
+    def json(self) -> bool:
+        """JSON was asked for, or stdout is not a terminal."""
+        return self.as_json or not sys.stdout.isatty()
+
+    @property
+    def live(self) -> bool:
+        """A person watches stderr: progress bars and live views make sense."""
+        return sys.stderr.isatty() and not self.quiet
+
+    def product(self, text: str) -> None:
+        """Print one line of the product on stdout, at once, so that a pipeline sees it."""
+        print(text, flush=True)
+
+    def record(self, value: dict[str, Any]) -> None:
+        """Print one JSON object on its own line."""
+        self.product(json.dumps(value, ensure_ascii=False))
+
+    def say(self, text: str) -> None:
+        """Talk to the user on stderr; nothing under --quiet."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def warn(self, text: str) -> None:
+        """Something the user should know even under --quiet."""
+        print(f"warning: {text}", file=sys.stderr, flush=True)
+
+    def table(self, title: str, columns: list[str], rows: list[list[str]], to_stdout: bool = False) -> None:
+        """A table for people: Rich in a terminal, aligned plain text elsewhere."""
+        if self.quiet and not to_stdout:
+            return
+        from rich.console import Console as Rich
+        from rich.table import Table
+
+        stream = sys.stdout if to_stdout else sys.stderr
+        # a width that never wraps a figure when the output goes to a file
+        width = None if stream.isatty() or os.environ.get("COLUMNS") else 120
+        table = Table(title=title, title_justify="left", title_style="bold")
+        for i, name in enumerate(columns):
+            table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
+        for row in rows:
+            table.add_row(*[cell.replace("[", r"\[") for cell in row])
+        Rich(file=stream, width=width).print(table)
+
+
+console = Console()

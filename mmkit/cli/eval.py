@@ -1,0 +1,146 @@
+"""`mmkit eval`: measure models on a dataset, or an embeddings file alone."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmkit.cli.console import console
+from mmkit.cli.options import BatchSize, DataOption, Debug, Device, Json, Limit, Out, Quiet, Split, Workers
+from mmkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from mmkit.metrics.evaluation import Request, Result
+
+EPILOG = """\b
+Examples:
+  mmkit eval recall@k
+  mmkit eval recall@1,10 --model runs/clip-data-1 --model openai/clip-vit-base-patch32 --data ./coco
+  mmkit eval recall@k --embeddings "$(mmkit embed --split test)" -o recall.json
+"""
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+Models = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--model", "-m", help="A run, a checkpoint in one, or a CLIP / SigLIP checkpoint; may repeat.", show_default="runs/latest"
+    ),
+]
+
+
+@app.command(epilog=EPILOG)
+def evaluate(
+    metrics: Annotated[list[str], typer.Argument(metavar="METRIC", help="recall@k, or for example recall@1,5,10.")],
+    data: DataOption = None,
+    model: Models = None,
+    embeddings: Annotated[
+        Path | None, typer.Option("--embeddings", help="Rank the rows of this file; no model.", show_default=False)
+    ] = None,
+    split: Split = None,
+    out: Out = None,
+    device: Device = "auto",
+    batch_size: BatchSize = 64,
+    workers: Workers = None,
+    limit: Limit = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """Measure a model on a split: test, else val, else all rows. Values are fractions, chance stands beside them.
+
+    Prints a table in a terminal and one JSON object a line elsewhere. In a run folder the result is kept in eval/.
+    """
+    from mmkit.cli.progress import bars
+    from mmkit.metrics.evaluation import Request, parse_metric
+
+    if embeddings and (model or data):
+        raise UsageError("--embeddings needs no --model and no --data", hint="leave them out")
+    asked = [parse_metric(word) for word in metrics]
+    results: list[Result] = []
+    with bars() as progress:
+        requests = [Request(name, ks, split, limit, batch_size, workers, progress) for name, ks in asked]
+        if embeddings:
+            results += [_of_embeddings(embeddings, request) for request in requests]
+        for name in [] if embeddings else model or ["runs/latest"]:
+            results += _of_model(name, data or Path("data"), device, requests)
+    _show([result.record for result in results], out)
+
+
+def _of_embeddings(path: Path, request: Request) -> Result:
+    if not hasattr(request.module, "of_embeddings"):
+        raise UsageError(f"{request.metric} cannot be measured from embeddings alone", hint="name --model and --data")
+    result = request.module.of_embeddings(path, request)
+    if result.anonymous:
+        console.say(f"{path} does not say which model made it; taken as it is")
+    return result
+
+
+def _of_model(name: str, path: Path, device: str, requests: list[Request]) -> list[Result]:
+    from mmkit.data.shards import open_dataset
+    from mmkit.model import load_model
+
+    data = open_dataset(path)
+    model = load_model(name, device)
+    results = [request.module.of_model(model, data, request) for request in requests]
+    for result in results:
+        if model.folder:
+            result.save(model.folder / "eval")
+    return results
+
+
+def _show(records: list[dict[str, Any]], out: str | None) -> None:
+    if out and out != "-":
+        _write(records, Path(out))
+    if console.as_json or out == "-" or (console.json and not out):
+        for record in records:
+            console.record(record)
+    elif sys.stdout.isatty():
+        (_one if len(records) == 1 else _several)(records)
+
+
+def _write(records: list[dict[str, Any]], path: Path) -> None:
+    """One object a file, as clip_benchmark reads them: several records get numbered names."""
+    from mmkit.files import write_json
+
+    for i, record in enumerate(records, 1):
+        target = path if len(records) == 1 else path.with_stem(f"{path.stem}-{i}")
+        write_json(target, record)
+        console.say(f"wrote {target}")
+
+
+def _one(records: list[dict[str, Any]]) -> None:
+    record = records[0]
+    ceiling = {key: value for key, value in (record.get("caption_ceiling") or {}).items() if value < 1}
+    rows = [
+        [name, _figure(value), _figure(record["chance"].get(name))] + ([_figure(ceiling.get(name))] if ceiling else [])
+        for name, value in record["metrics"].items()
+    ]
+    columns = ["metric", "value", "chance"] + (["ceiling"] if ceiling else [])
+    console.table(f"{record['model'] or record['dataset']} on {_scope(record)}", columns, rows, to_stdout=True)
+    if ceiling:
+        console.say("ceiling: what equal captions on different images leave possible")
+
+
+def _several(records: list[dict[str, Any]]) -> None:
+    names = list(dict.fromkeys(name for record in records for name in record["metrics"]))
+    rows = [
+        [record["model"] or record["dataset"]] + [_figure(record["metrics"].get(name)) for name in names] for record in records
+    ]
+    rows.append(["chance"] + [_figure(records[0]["chance"].get(name)) for name in names])
+    columns = [name.replace("_retrieval_", " ").replace("recall", "R").replace("_", " ") for name in names]
+    console.table(_scope(records[0]), ["model", *columns], rows, to_stdout=True)
+
+
+def _scope(record: dict[str, Any]) -> str:
+    counts = ", ".join(f"{n:,} {modality}s" for modality, n in record["n"].items())
+    return f"{record['dataset']} {record['split']}: {counts}"
+
+
+def _figure(value: float | None) -> str:
+    if value is None:
+        return ""
+    return f"{value:,.1f}" if value > 1 else f"{value:.3f}" if value >= 0.001 or value == 0 else f"{value:.1e}"

@@ -1,0 +1,88 @@
+"""mmkit train"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from mmkit.cli.console import console
+from mmkit.cli.options import Debug, Device, Force, Json, Quiet
+from mmkit.config import parse_set, resolve
+from mmkit.errors import Exit, UsageError
+
+app = typer.Typer()
+
+EPILOG = """Examples:
+
+  mmkit train                                   # CLIP on ./data, everything automatic
+
+  mmkit train ./data --steps 500 --batch-size 64 --set train.warmup=10%
+
+  mmkit train --resume latest                   # go on where it stopped
+"""
+MODEL, LENGTH, RUN = "Model", "Length and speed", "Run"
+
+
+@app.command(epilog=EPILOG)
+def train(
+    data: Annotated[str | None, typer.Argument(help="A dataset folder. Default: ./data.", show_default=False)] = None,
+    recipe: Annotated[str, typer.Option(help="A recipe (mmkit recipes) or a TOML file.", rich_help_panel=MODEL)] = "clip",
+    config: Annotated[Path | None, typer.Option(help="TOML over the recipe.", show_default=False, rich_help_panel=MODEL)] = None,
+    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One key; may repeat. VALUE is TOML.", rich_help_panel=MODEL)] = None,
+    size: Annotated[str | None, typer.Option(help="tiny, small, base or large.", rich_help_panel=MODEL)] = None,
+    steps: Annotated[str | None, typer.Option(help='A duration: 500, "2 epochs", "15 min".', rich_help_panel=LENGTH)] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.", rich_help_panel=LENGTH)] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Pairs a step, over all processes.", rich_help_panel=LENGTH)] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.", rich_help_panel=LENGTH)] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use at most this many training rows.", rich_help_panel=LENGTH)] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode.", rich_help_panel=LENGTH)] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything drawn.", rich_help_panel=LENGTH)] = None,
+    name: Annotated[str | None, typer.Option(help="The run is runs/NAME.", rich_help_panel=RUN)] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN|latest|auto", help="Go on with a run.", rich_help_panel=RUN)] = None,
+    device: Device = "auto",
+    force: Force = False,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> int:
+    """Train a model on a dataset folder. Prints the run folder on stdout, nothing else."""
+    if name and ("/" in name or name.startswith(".") or name == "latest"):
+        raise UsageError(f"--name {name!r} is no folder name", hint="letters, digits, - and _")
+    shortcuts: dict[str, Any] = {
+        "data.path": data,
+        "data.limit": limit,
+        "data.workers": workers,
+        "size": size,
+        "train.epochs": epochs,
+        "train.batch_size": batch_size,
+        "train.lr": lr,
+        "train.seed": seed,
+    }
+    sets = [parse_set(f"train.steps={steps}")] if steps is not None else []
+    sets += [_table(key, value) for key, value in shortcuts.items() if value is not None]
+    resolved = resolve(recipe, config, [parse_set(s) for s in set_ or []] + sets)
+
+    from mmkit.cli.live import LiveView
+    from mmkit.training.loop import Interrupted
+    from mmkit.workflows import fit
+
+    runs = Path("runs")
+    with LiveView(console) as view:
+        talk = fit.Talk(say=view.say, begin=view.begin, report=view.row)
+        try:
+            folder = fit.resume(resume, runs, device, talk) if resume else None
+            if folder is None:
+                folder = fit.start(resolved, runs, name, force, device, talk)
+        except Interrupted as e:
+            console.warn(f"stopped; go on with: mmkit train --resume {e}")
+            return Exit.INTERRUPTED
+    console.product(str(folder))
+    return Exit.DONE
+
+
+def _table(key: str, value: Any) -> dict[str, Any]:
+    for part in reversed(key.split(".")):
+        value = {part: value}
+    return value

@@ -1,0 +1,303 @@
+"""Configuration: dataclasses whose field docs are the help, and the levels that are merged into them. No torch here.
+
+Rising order of precedence: automatic < recipe (and its base) < --config < --set and its shortcuts.
+A field that is None is automatic: `mmkit.training.auto` decides it from data, model and device.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from mmkit.errors import UserError, nearest
+
+SIZES = ("tiny", "small", "base", "large")
+
+
+def doc(text: str, default: Any = None) -> Any:
+    """A dataclass field with its documentation line; mutable defaults are copied."""
+    if isinstance(default, (list, dict)):
+        return field(default_factory=lambda: type(default)(default), metadata={"doc": text})
+    return field(default=default, metadata={"doc": text})
+
+
+@dataclass
+class ImageData:
+    size: int | None = doc("side of the square the encoder sees, pixels")
+    resize: str = doc('"crop" (short side, then the centre) or "square" (squeezed)', "crop")
+    resample: str = doc("bilinear, bicubic or lanczos", "bicubic")
+    crop_size: int | None = doc("side of the centre crop where it differs from size (a checkpoint's)")
+    mean: list[float] = doc("per channel, of pixels in 0..1", [0.48145466, 0.4578275, 0.40821073])
+    std: list[float] = doc("per channel, of pixels in 0..1", [0.26862954, 0.26130258, 0.27577711])
+    augment: list[str] | None = doc('any of "crop", "colour", "flip"; [] for none')
+    crop_scale: list[float] = doc("smallest and largest share of the area a random crop keeps", [0.8, 1.0])
+
+
+@dataclass
+class TextData:
+    context: int | None = doc("longest caption in tokens, start and end token included; longer ones are cut")
+    vocab_size: int | None = doc("tokens that the BPE is trained to")
+    lowercase: bool = doc("ignore case", True)
+    word_dropout: float = doc("share of words left out of a caption in training", 0.0)
+
+
+@dataclass
+class Data:
+    path: str = doc("dataset folder or URL", "./data")
+    hash: str | None = doc("content hash of the dataset (written by train)")
+    workers: int | None = doc("threads that decode")
+    limit: int | None = doc("use at most this many training rows")
+    image: ImageData = field(default_factory=ImageData, metadata={"doc": "pictures"})
+    text: TextData = field(default_factory=TextData, metadata={"doc": "captions"})
+
+
+@dataclass
+class Project:
+    dim: int | None = doc("width of the shared space")
+    kind: str | None = doc('"linear" (one Linear without bias) or "mlp" (LayerNorm, Linear, GELU, Dropout, Linear)')
+    dropout: float = doc("of the mlp", 0.3)
+
+
+@dataclass
+class Train:
+    steps: int | str | None = doc("length of the run, a duration")
+    epochs: float | None = doc("length of the run in passes over the training rows")
+    batch_size: int | None = doc("pairs a step, over all processes and accumulated parts")
+    lr: float | None = doc("peak learning rate")
+    warmup: int | str = doc("linear warm-up, a duration", "5%")
+    weight_decay: float = doc("AdamW's, on matrices only (not on gains, biases, logit_scale)", 0.1)
+    betas: list[float] = doc("AdamW's", [0.9, 0.98])
+    clip: float = doc("largest gradient norm; 0 for none", 1.0)
+    seed: int = doc("of everything drawn", 0)
+    checkpoint_every: int | str = doc("a duration", "5%")
+    eval_every: int | str = doc("a duration: how often val is measured", "10%")
+    log_every: int | str = doc("a duration: how often a line goes to metrics.jsonl", 10)
+    patience: int | None = doc("stop after this many evaluations without a better one")
+    amp: bool = doc("train in half precision where this device is faster with it", False)
+    precision: str | None = doc("fp32 or bf16 (written by train: what --amp measured)")
+    accumulate: int = doc("parts a batch is computed in, one after the other; exact", 1)
+    grad_checkpoint: bool = doc("recompute activations in the backward pass: less memory, slower", False)
+
+
+@dataclass
+class Stage:
+    train: list[str] = doc("patterns of parameter names that learn, e.g. project.*", ["*"])
+    until: int | str | None = doc("end of the stage, a duration; None: the end of the run")
+    lr: float | None = doc("peak learning rate in this stage; None: train.lr")
+
+
+@dataclass
+class Config:
+    recipe: str = doc("the recipe this run started from", "clip")
+    size: str = doc("tiny, small, base or large: width, depth, heads, resolution, batch, learning rate", "tiny")
+    encoder: dict[str, dict[str, Any]] = doc("one table a modality: kind, and the keys of that kind", {})
+    project: Project = field(default_factory=Project, metadata={"doc": "from the encoders to the shared space"})
+    loss: dict[str, dict[str, Any]] = doc("one named table a loss: kind, between, weight, and the keys of that kind", {})
+    data: Data = field(default_factory=Data, metadata={"doc": "what is read, and how"})
+    train: Train = field(default_factory=Train, metadata={"doc": "the loop"})
+    stage: list[Stage] = field(default_factory=list, metadata={"doc": "stages of freezing, in order; empty: everything learns"})
+    run: dict[str, Any] = doc("what train wrote about the run: versions, the reasons of automatic values, the best step", {})
+
+
+def build(value: dict[str, Any], source: str = "configuration") -> Config:
+    """Turn merged tables into a Config.
+
+    Raises:
+        UserError: an unknown key (the nearest is named), or a value of the wrong type.
+    """
+    return _build(Config, value, "", source)
+
+
+def _build(cls: Any, value: dict[str, Any], path: str, source: str) -> Any:
+    hints = typing.get_type_hints(cls)
+    names = [f.name for f in dataclasses.fields(cls)]
+    for key in value:
+        if key not in names:
+            raise UserError(f"unknown key {path}{key}", source, nearest(key, names))
+    made = {key: _convert(hints[key], item, f"{path}{key}", source) for key, item in value.items()}
+    return cls(**made)
+
+
+def _convert(kind: Any, value: Any, path: str, source: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        if not isinstance(value, dict):
+            raise UserError(f"{path} is a table, not {value!r}", source)
+        return _build(kind, value, f"{path}.", source)
+    origin, args = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (types.UnionType, typing.Union):
+        options = [a for a in args if a is not type(None)]
+        if value is None:
+            return None
+        for option in options:
+            try:
+                return _convert(option, value, path, source)
+            except UserError:
+                continue
+        raise UserError(f"{path} = {value!r} is not {' or '.join(_name(o) for o in options)}", source)
+    if origin is list:
+        if not isinstance(value, list):
+            raise UserError(f"{path} = {value!r} is not a list", source, f"e.g. --set '{path}=[…]'")
+        return [_convert(args[0], v, f"{path}[{i}]", source) for i, v in enumerate(value)]
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise UserError(f"{path} is a table, not {value!r}", source)
+        return {k: _convert(args[1], v, f"{path}.{k}", source) for k, v in value.items()}
+    if kind is Any:
+        return value
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
+        raise UserError(f"{path} = {value!r} is not {_name(kind)}", source)
+    return value
+
+
+def _name(kind: Any) -> str:
+    return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}.get(kind, str(kind))
+
+
+def merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
+    """Merge two levels key by key; a table that sets another `kind` replaces the lower one, and lists replace whole.
+
+    `train.steps` in the upper level drops the lower level's `train.epochs`, and the other way round.
+    """
+    merged = dict(lower)
+    for key, value in upper.items():
+        old = merged.get(key)
+        if isinstance(value, dict) and isinstance(old, dict):
+            merged[key] = value if "kind" in value and value["kind"] != old.get("kind") and "kind" in old else merge(old, value)
+        else:
+            merged[key] = value
+    for one, other in (("steps", "epochs"), ("epochs", "steps")):
+        if one in upper and other not in upper:
+            merged.pop(other, None)
+    return merged
+
+
+def parse_set(text: str) -> dict[str, Any]:
+    """`a.b=VALUE` as nested tables; VALUE is TOML, and what is not valid TOML is a plain string.
+
+    >>> parse_set("train.warmup=10%")
+    {'train': {'warmup': '10%'}}
+    """
+    key, equals, value = text.partition("=")
+    if not equals or not key.strip():
+        raise UserError(f"--set takes KEY=VALUE, not {text!r}", hint="e.g. --set train.lr=5e-4")
+    try:
+        parsed = tomllib.loads(f"value = {value}")["value"]
+    except tomllib.TOMLDecodeError:
+        parsed = value
+    for part in reversed(key.strip().split(".")):
+        parsed = {part: parsed}
+    return typing.cast(dict[str, Any], parsed)
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    """Read a TOML file.
+
+    Raises:
+        UserError: it is missing or is not TOML; the line is named.
+    """
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("no such configuration file", str(path)) from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as e:
+        raise UserError(f"not valid TOML ({e})", str(path)) from e
+
+
+def write_toml(path: Path, config: Config) -> None:
+    """Write a Config whole or not at all; None fields are left out, for TOML has no null."""
+    import tomli_w
+
+    from mmkit.files import write_text
+
+    write_text(path, tomli_w.dumps(to_dict(config)))
+
+
+def to_dict(config: Any) -> dict[str, Any]:
+    """A Config as nested tables without its None fields."""
+
+    def clean(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: clean(v) for k, v in value.items() if v is not None}
+        return [clean(v) for v in value] if isinstance(value, list) else value
+
+    return clean(dataclasses.asdict(config))
+
+
+def recipes() -> dict[str, Any]:
+    """Recipe name -> its file."""
+    folder = resources.files("mmkit") / "recipes"
+    return {f.name.removesuffix(".toml"): f for f in sorted(folder.iterdir(), key=lambda f: f.name) if f.name.endswith(".toml")}
+
+
+def recipe(name: str) -> dict[str, Any]:
+    """A recipe's tables, merged over its `base`; `name` is a shipped recipe or a TOML file.
+
+    Raises:
+        UserError: there is no such recipe; the nearest is named.
+    """
+    known = recipes()
+    if name in known:
+        tables = tomllib.loads(known[name].read_text(encoding="utf-8"))
+    elif name.endswith(".toml"):
+        tables = read_toml(Path(name))
+    else:
+        raise UserError(f"no recipe {name!r}", hint=nearest(name, known))
+    base = tables.pop("base", None)
+    return merge(recipe(base), tables) if base else tables
+
+
+def resolve(recipe_name: str, config_file: Path | None, sets: list[dict[str, Any]]) -> Config:
+    """Merge the levels recipe < config file < sets and build the Config.
+
+    Raises:
+        UserError: see `recipe`, `read_toml` and `build`.
+    """
+    tables = recipe(recipe_name)
+    build(tables, f"recipe {recipe_name}")
+    if config_file is not None:
+        level = read_toml(config_file)
+        build(level, str(config_file))
+        tables = merge(tables, level)
+    for level in sets:
+        build(level, "--set")
+        tables = merge(tables, level)
+    config = build(tables | {"recipe": recipe_name})
+    if config.size not in SIZES:
+        raise UserError(f"no size {config.size!r}", hint=nearest(config.size, SIZES))
+    return config
+
+
+def duration(value: int | str, batch_size: int, rows: int, total: int = 0, seconds_per_step: float = 0.0, key: str = "duration") -> int:
+    """A duration as steps: 500, "2 epochs", "100000 samples", "15 min" or "10%" (of `total` steps); at least 1.
+
+    Raises:
+        UserError: it is none of these.
+    """
+    if isinstance(value, int):
+        return value
+    number, _, unit = value.strip().replace("%", " %").partition(" ")
+    try:
+        n = float(number)
+    except ValueError:
+        raise UserError(f"{key} = {value!r} is not a duration", hint='e.g. 500, "2 epochs", "100000 samples", "15 min", "10%"') from None
+    factors = {
+        "": 1.0,
+        "steps": 1.0,
+        "epochs": rows / batch_size,
+        "samples": 1 / batch_size,
+        "%": total / 100,
+        "min": 60 / seconds_per_step if seconds_per_step else 0.0,
+    }
+    unit = unit.strip()
+    unit = unit if unit in factors else unit + "s" if unit + "s" in factors else unit
+    if unit not in factors:
+        raise UserError(f"{key} = {value!r} has an unknown unit", hint=nearest(unit, factors))
+    return max(1, round(n * factors[unit]))

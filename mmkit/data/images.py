@@ -1,0 +1,182 @@
+"""Pictures from strangers: opened safely, brought to 8-bit RGB, and stored untouched where nothing has to change."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mmkit.errors import UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+# What dataset.json says was done to every picture.
+TREATMENT = "EXIF rotation applied, 16 bit scaled to 8, alpha composed on grey (128), any mode to RGB; bytes kept where nothing changes"
+
+GREY = (128, 128, 128)
+KEPT_FORMATS = {"JPEG", "MPO", "PNG", "WEBP"}
+# Pillow's own default, 89 million pixels: 256 MB as RGB
+MAX_PIXELS = 89_478_485
+ORIENTATION = 0x0112
+QUALITY = 95
+
+# Pillow only warns up to twice its limit; a picture this large is an error here
+warnings.simplefilter("error", Image.DecompressionBombWarning)
+
+
+@dataclass(frozen=True, slots=True)
+class Treated:
+    """A picture as it is stored.
+
+    Args:
+        data: encoded bytes that decode to RGB.
+        size: (width, height) in pixels as stored.
+        scale: (x, y) factors from the pixels of the upright original, for boxes.
+    """
+
+    data: bytes
+    size: tuple[int, int]
+    scale: tuple[float, float]
+
+
+def load_rgb(source: bytes | str | Path) -> Image.Image:
+    """A picture as 8-bit RGB (W, H), upright, treated as `mmkit prep` treats it.
+
+    Raises:
+        UserError: the file is missing, is not an image, is truncated or is a decompression bomb.
+    """
+    where = "" if isinstance(source, bytes) else str(source)
+    data = source if isinstance(source, bytes) else _read(Path(source))
+    return _upright_rgb(_open(data, where), where)
+
+
+def treat(data: bytes, resize: int | None = None) -> Treated:
+    """Bring encoded bytes to RGB; they come back untouched if they are that already.
+
+    Args:
+        resize: the short side in pixels that larger pictures are shrunk to.
+
+    Raises:
+        UserError: what is wrong with the picture.
+    """
+    image = _open(data, "")
+    keep = _is_plain(image)
+    lossless = _is_lossless(image, data)
+    rgb = _upright_rgb(image, "")
+    upright = rgb.size
+    if resize and min(upright) > resize:
+        rgb = rgb.resize(_shrunk(upright, resize), Image.Resampling.BICUBIC, reducing_gap=3.0)
+        keep = False
+    scale = (rgb.width / upright[0], rgb.height / upright[1])
+    return Treated(data if keep else _encode(rgb, lossless), rgb.size, scale)
+
+
+def size_of(data: bytes) -> tuple[int, int]:
+    """(width, height) from the header alone; of a stored picture, which is upright."""
+    return _open(data, "").size
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise UserError("no such image", str(path)) from None
+    except OSError as e:
+        raise UserError(f"cannot read the image ({e.strerror})", str(path)) from e
+
+
+def _open(data: bytes, where: str) -> Image.Image:
+    if not data:
+        raise UserError("the image file is empty", where)
+    try:
+        image = Image.open(io.BytesIO(data))
+    except UnidentifiedImageError:
+        raise UserError("not an image, or of a format that Pillow does not read", where) from None
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        raise _bomb(where) from None
+    except Exception as e:  # Pillow's parsers raise whatever a damaged header leads them to
+        raise UserError(f"damaged image ({_line(e)})", where) from e
+    if image.width * image.height > MAX_PIXELS:
+        raise _bomb(where)
+    return image
+
+
+def _bomb(where: str) -> UserError:
+    return UserError(f"decompression bomb: more than {MAX_PIXELS:,} pixels", where, "shrink the picture first")
+
+
+def _upright_rgb(image: Image.Image, where: str) -> Image.Image:
+    try:
+        image.load()
+        if _orientation(image) != 1:
+            image = ImageOps.exif_transpose(image)
+        return _to_rgb(image)
+    except Exception as e:  # as in _open; a truncated file is met here, while it is decoded
+        reason = "truncated image" if "truncated" in str(e).lower() else "damaged image"
+        raise UserError(f"{reason} ({_line(e)})", where) from e
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":
+        # a plain convert("RGB") clips 16 bit at 255: the picture turns white
+        return Image.fromarray(_to_8_bit(image)).convert("RGB")
+    if image.has_transparency_data:
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, (*GREY, 255)), rgba).convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _to_8_bit(image: Image.Image) -> np.ndarray:
+    import numpy as np
+
+    values = np.asarray(image).astype(np.float64)
+    # floats are a share of white by convention; 16-bit integers run to 65535
+    top = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if image.mode == "F" else 65535.0
+    return np.clip(np.rint(values * (255.0 / top)), 0, 255).astype(np.uint8)
+
+
+def _orientation(image: Image.Image) -> int:
+    try:
+        return image.getexif().get(ORIENTATION, 1)
+    except Exception:  # damaged EXIF says nothing about the pixels, which may be fine
+        return 1
+
+
+def _is_plain(image: Image.Image) -> bool:
+    plain = image.mode == "RGB" and image.format in KEPT_FORMATS and not image.has_transparency_data
+    still = image.format == "MPO" or not getattr(image, "is_animated", False)
+    return plain and still and _orientation(image) == 1 and not _is_16_bit(image)
+
+
+def _is_16_bit(image: Image.Image) -> bool:
+    # Pillow opens a 16-bit RGB PNG as 8-bit RGB; other readers would see 16 bits in the same bytes
+    return image.format == "PNG" and any("16B" in str(tile[3]) for tile in getattr(image, "tile", []))
+
+
+def _is_lossless(image: Image.Image, data: bytes) -> bool:
+    if image.format == "WEBP":
+        return b"VP8L" in data[:64]
+    return image.format not in ("JPEG", "MPO", "JPEG2000", "AVIF")
+
+
+def _shrunk(size: tuple[int, int], short: int) -> tuple[int, int]:
+    w, h = size
+    return (short, max(short, round(h * short / w))) if w <= h else (max(short, round(w * short / h)), short)
+
+
+def _encode(image: Image.Image, lossless: bool) -> bytes:
+    sink = io.BytesIO()
+    if lossless:
+        image.save(sink, "PNG")
+    else:
+        image.save(sink, "JPEG", quality=QUALITY, subsampling=0)
+    return sink.getvalue()
+
+
+def _line(e: Exception) -> str:
+    return " ".join(str(e).split()) or type(e).__name__

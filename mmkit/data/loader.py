@@ -1,0 +1,185 @@
+"""From places in the stream to batches of tensors. Threads decode; they hold no state, so resuming is exact."""
+
+from __future__ import annotations
+
+import queue
+import threading
+import unicodedata
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from mmkit.data.augment import Augment, choose_caption, draws, drop_words
+from mmkit.data.images import load_rgb
+from mmkit.data.order import Order, Place
+from mmkit.data.pixels import to_tensor
+from mmkit.data.shards import Dataset, Group, GroupCache
+from mmkit.errors import UserError
+from mmkit.files import stable_hash
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+    from mmkit.data.tokenizer import Tokenizer
+
+DECODED_LIMIT = 512 << 20  # bytes of decoded pictures kept in memory; a larger dataset is decoded anew each epoch
+AHEAD = 3  # batches prepared before they are asked for
+
+
+class Loader:
+    """Training batches of pictures and captions.
+
+    Each batch is {"id": list[str], "image": uint8 (B, 3, S, S), "text": {"ids", "mask"}, "caption": list[str],
+    "keys": {"image": int64 (B,), "text": int64 (B,)}, "epoch": float}: equal keys mark equal pictures or captions.
+
+    Args:
+        data: the dataset, its split and the names of its image and caption columns come from `split`.
+        batch_size: samples of a global batch; `rank` of `world` takes its slice of each.
+        limit: use only about this many rows (whole row groups are cut at the limit).
+    """
+
+    def __init__(
+        self,
+        data: Dataset,
+        split: str,
+        augment: Augment,
+        tokenizer: Tokenizer,
+        batch_size: int,
+        seed: int = 0,
+        workers: int = 2,
+        word_dropout: float = 0.0,
+        limit: int | None = None,
+        rank: int = 0,
+        world: int = 1,
+    ) -> None:
+        self.data, self.split, self.augment, self.tokenizer = data, split, augment, tokenizer
+        self.batch_size, self.seed, self.workers, self.word_dropout = batch_size, seed, workers, word_dropout
+        self.image, self.text = data.column("image"), data.column("text")
+        self.rank, self.world = rank, world
+        groups = _cut(data.groups(split), limit)
+        self.order = Order(groups, seed, batch_size, self._caption_keys)
+        self._cache = GroupCache(data, ["id", self.image, self.text])
+        self._captions = GroupCache(data, ["id", self.text], 64 << 20)
+        self._decoded: dict[tuple[str, int, int], tuple[Any, str, list[str], int]] = {}
+        self._decoded_bytes = 0
+
+    @property
+    def rows(self) -> int:
+        return self.order.rows
+
+    def batches(self, position: int = 0) -> Iterator[dict[str, Any]]:
+        """Batches from number `position` on, without end, prepared by a background thread."""
+        ready: queue.Queue[Any] = queue.Queue(AHEAD)
+        stop = threading.Event()
+
+        def produce() -> None:
+            try:
+                with ThreadPoolExecutor(self.workers) as pool:
+                    for number, places in enumerate(self.order.batches(position), position):
+                        if stop.is_set():
+                            return
+                        share = len(places) // self.world
+                        mine = places[self.rank * share : (self.rank + 1) * share]
+                        _put(ready, self._collate(list(pool.map(self._sample, mine)), number), stop)
+            except BaseException as e:  # handed to the consumer, which raises it
+                _put(ready, e, stop)
+
+        thread = threading.Thread(target=produce, daemon=True, name="loader")
+        thread.start()
+        try:
+            while True:
+                item = ready.get()
+                if isinstance(item, BaseException):
+                    raise item
+                yield item
+        finally:
+            stop.set()
+            thread.join(timeout=10)
+
+    def _sample(self, place: Place) -> tuple[torch.Tensor, str, str, int]:
+        prepared, sample, captions, image_key = self._prepared(place)
+        rng = draws(self.seed, place.epoch, sample)
+        caption = drop_words(choose_caption(captions, rng), self.word_dropout, rng)
+        return to_tensor(self.augment(prepared, caption, rng)), sample, caption, image_key
+
+    def _prepared(self, place: Place) -> tuple[Image.Image, str, list[str], int]:
+        key = (place.group.file, place.group.index, place.row)
+        held = self._decoded.get(key)
+        if held is None:
+            row = self._cache.row(place.group, place.row)
+            held = (self.augment.prepare(picture(row, self.image)), row["id"], row[self.text], image_key(row[self.image]))
+            size = 3 * held[0].width * held[0].height
+            if self._decoded_bytes + size <= DECODED_LIMIT:
+                self._decoded_bytes += size
+                self._decoded[key] = held
+        return held
+
+    def _caption_keys(self, epoch: int, group: Group) -> list[int]:
+        table = self._captions.table(group)
+        ids, captions = table.column("id").to_pylist(), table.column(self.text).to_pylist()
+        return [
+            text_key(choose_caption(c, draws(self.seed, epoch, i)))
+            for i, c in zip(ids[: group.rows], captions[: group.rows], strict=True)
+        ]
+
+    def _collate(self, samples: list[tuple[torch.Tensor, str, str, int]], number: int) -> dict[str, Any]:
+        images, ids, captions, image_keys = zip(*samples, strict=True)
+        return {
+            "id": list(ids),
+            "caption": list(captions),
+            "image": torch.stack(images),
+            "text": self.tokenizer(list(captions)),
+            "keys": {
+                "image": torch.from_numpy(np.array(image_keys, dtype=np.int64)),
+                "text": torch.from_numpy(np.array([text_key(c) for c in captions], dtype=np.int64)),
+            },
+            "epoch": (number + 1) * self.batch_size / self.rows,
+        }
+
+
+def picture(row: dict[str, Any], column: str) -> Image.Image:
+    """The RGB picture of a row, from its bytes or, in a linked dataset, from its path.
+
+    Raises:
+        UserError: the picture cannot be read; row and reason are named.
+    """
+    value = row[column]
+    try:
+        return load_rgb(value["bytes"] if value["bytes"] is not None else value["path"])
+    except (OSError, ValueError, UserError) as e:
+        raise UserError(f"cannot read a picture ({e})", f"row {row['id']}", "run the same `mmkit prep` again with --force") from e
+
+
+def image_key(value: dict[str, Any]) -> int:
+    """The same for two pictures of the same bytes (or the same linked file)."""
+    return stable_hash(value["bytes"] if value["bytes"] is not None else value["path"])
+
+
+def text_key(caption: str) -> int:
+    """The same for two captions that differ in case, spacing or Unicode form only."""
+    return stable_hash(" ".join(unicodedata.normalize("NFC", caption).casefold().split()))
+
+
+def _cut(groups: list[Group], limit: int | None) -> list[Group]:
+    if limit is None:
+        return groups
+    kept: list[Group] = []
+    for group in groups:
+        rows = min(group.rows, limit)
+        if rows <= 0:
+            break
+        kept.append(Group(group.split, group.file, group.index, rows))
+        limit -= rows
+    return kept
+
+
+def _put(ready: queue.Queue[Any], item: Any, stop: threading.Event) -> None:
+    while not stop.is_set():
+        try:
+            ready.put(item, timeout=0.2)
+            return
+        except queue.Full:
+            continue

@@ -1,0 +1,182 @@
+"""What a sample is: the rows that sources yield, and the Arrow schema of the shards they become."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+
+@dataclass(frozen=True, slots=True)
+class Picture:
+    """Where the bytes of a picture are.
+
+    Args:
+        key: what tells it from other pictures: two rows with the same key are one sample.
+        read: returns the encoded bytes; may be called from any thread, and raises OSError.
+        size: the number of bytes as far as known; plans the shards.
+        path: its absolute path if it is a file of its own (only then can it be linked).
+        stamp: changes when the picture does: part of the fingerprint of the source.
+    """
+
+    key: str
+    read: Callable[[], bytes]
+    size: int = 0
+    path: str | None = None
+    stamp: str = ""
+
+    @classmethod
+    def file(cls, path: Path) -> Picture:
+        """A picture that is a file.
+
+        Raises:
+            OSError: there is no such file.
+        """
+        stat = path.stat()
+        if not path.is_file():
+            raise FileNotFoundError(str(path))
+        # absolute(), not resolve(): a link that the user made stays a link
+        full = path.absolute()
+        return cls(str(full), full.read_bytes, stat.st_size, str(full), f"{stat.st_size}-{stat.st_mtime_ns}")
+
+
+@dataclass(slots=True)
+class Row:
+    """One sample as a source yields it.
+
+    Args:
+        id: unique within a split and the same in every run; the order of the shards and the shares of the splits hang on it.
+        captions: what the picture is described with; at least one that is not blank, or the row is rejected.
+        where: the file and row it comes from, for messages.
+        split: the official split, if the source has one.
+        questions: dicts with id, question, answers (list of str), type.
+        regions: dict with boxes (x1, y1, x2, y2 in pixels of the picture) and phrases.
+    """
+
+    id: str
+    image: Picture
+    captions: list[str]
+    where: str
+    split: str | None = None
+    label: str | None = None
+    questions: list[dict[str, Any]] | None = None
+    regions: dict[str, Any] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A row that cannot become a sample, and why; one line of rejected.jsonl."""
+
+    id: str
+    where: str
+    reason: str
+
+
+@dataclass(slots=True)
+class Options:
+    """What a source may be asked for. Each reads the few that its command offers.
+
+    Args:
+        out: the dataset folder; raw data may lie there and downloads go there.
+        source: the file or folder with the raw data; `out` where None.
+        download: fetching what is missing is allowed.
+        say: talks to the user.
+        progress: progress(title) gives a function of (done, total).
+    """
+
+    out: Path
+    source: Path | None = None
+    download: bool = True
+    say: Callable[[str], None] = lambda text: None
+    progress: Callable[[str], Callable[[int, int], None]] = lambda title: lambda done, total: None
+    scenes: int = 10_000
+    seed: int = 0
+    template: str = "a photo of {label}"
+    image_root: Path | None = None
+    image_column: str | None = None
+    caption_column: str | None = None
+    karpathy: Path | None = None
+    base_url: str | None = None
+
+    @property
+    def folder(self) -> Path:
+        """Where the raw data is."""
+        return self.source or self.out
+
+
+@dataclass(slots=True)
+class Source:
+    """What `read(options)` of a source returns.
+
+    Args:
+        rows: samples and rejects in a stable order.
+        path: what was read, for dataset.json.
+        license: the licence of pictures and texts.
+        note: one line on what was found, for the user.
+    """
+
+    rows: Sequence[Row | Reject]
+    path: str
+    license: str
+    note: str = ""
+    facts: dict[str, Any] = field(default_factory=dict)
+
+
+MODALITIES = {"image": "image", "captions": "text", "label": "label", "questions": "questions", "regions": "regions"}
+
+_TEXT = {"dtype": "string", "_type": "Value"}
+_FLOAT = {"dtype": "float32", "_type": "Value"}
+
+
+def _list(feature: Any) -> dict[str, Any]:
+    return {"feature": feature, "_type": "List"}
+
+
+# The `features` of Hugging Face datasets, as its versions 4 and 5 write them into the Parquet schema.
+FEATURES: dict[str, Any] = {
+    "id": _TEXT,
+    "image": {"_type": "Image"},
+    "captions": _list(_TEXT),
+    "label": _TEXT,
+    "questions": _list({"id": _TEXT, "question": _TEXT, "answers": _list(_TEXT), "type": _TEXT}),
+    "regions": {"boxes": _list(_list(_FLOAT)), "phrases": _list(_TEXT), "features": _list(_list(_FLOAT)), "scores": _list(_FLOAT)},
+}
+
+
+def columns_of(rows: Sequence[Row]) -> list[str]:
+    """The columns that a dataset of these rows has: id, image, and of the others those that any row fills."""
+    optional = [name for name in MODALITIES if name != "image" and any(getattr(row, name) for row in rows)]
+    return ["id", "image", *optional]
+
+
+def arrow_schema(columns: Sequence[str]) -> pa.Schema:
+    """The Arrow schema of shards with these columns, which `datasets` decodes without a script."""
+    features = {name: FEATURES[name] for name in columns}
+    metadata = {"huggingface": json.dumps({"info": {"features": features}})}
+    return pa.schema([(name, _arrow_type(feature)) for name, feature in features.items()], metadata)
+
+
+def _arrow_type(feature: dict[str, Any]) -> pa.DataType:
+    kind = feature.get("_type")
+    if kind == "Image":
+        return pa.struct({"bytes": pa.binary(), "path": pa.string()})
+    if kind == "Value":
+        return {"string": pa.string(), "float32": pa.float32()}[feature["dtype"]]
+    if kind == "List":
+        return pa.list_(_arrow_type(feature["feature"]))
+    return pa.struct({name: _arrow_type(child) for name, child in feature.items()})
+
+
+def leaves(schema: pa.Schema) -> list[str]:
+    """The Parquet paths of all leaf columns, such as `captions.list.element`."""
+
+    def walk(path: str, kind: pa.DataType) -> list[str]:
+        if pa.types.is_struct(kind):
+            return [leaf for child in kind for leaf in walk(f"{path}.{child.name}", child.type)]
+        return walk(f"{path}.list.element", kind.value_type) if pa.types.is_list(kind) else [path]
+
+    return [leaf for column in schema for leaf in walk(column.name, column.type)]

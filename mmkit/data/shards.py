@@ -1,0 +1,195 @@
+"""Read a dataset folder: dataset.json and its Parquet shards, one row group at a time."""
+
+from __future__ import annotations
+
+import posixpath
+from collections import OrderedDict
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmkit.errors import UserError, nearest
+from mmkit.files import DATASET_VERSION
+
+MANIFEST = "dataset.json"
+SPLIT_ALIASES = {"validation": "val", "valid": "val", "dev": "val"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """One row group: the unit that is read from disk."""
+
+    split: str
+    file: str
+    index: int
+    rows: int
+
+
+@dataclass
+class Dataset:
+    """An opened dataset folder or object-store URL. Only the manifest and Parquet footers are in memory."""
+
+    path: str
+    manifest: dict[str, Any]
+    fs: Any
+    _footers: dict[str, pq.FileMetaData] = field(default_factory=dict, repr=False)
+
+    @property
+    def name(self) -> str:
+        return self.manifest.get("name") or Path(self.path).resolve().name
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """Column name -> modality."""
+        return self.manifest["columns"]
+
+    @property
+    def splits(self) -> dict[str, int]:
+        """Split name -> number of rows."""
+        return {name: split["rows"] for name, split in self.manifest["splits"].items()}
+
+    @property
+    def hash(self) -> str:
+        """Content hash: the shards' sha256 folded into one."""
+        from hashlib import sha256
+
+        digests = [s["sha256"] for split in self.manifest["splits"].values() for s in split["shards"]]
+        return sha256("".join(digests).encode()).hexdigest()[:16]
+
+    def column(self, modality: str) -> str:
+        """The column that holds `modality`.
+
+        Raises:
+            UserError: the dataset has none.
+        """
+        for name, kind in self.columns.items():
+            if kind == modality:
+                return name
+        kinds = sorted(set(self.columns.values()))
+        raise UserError(f"the dataset has no {modality} column", self.path, f"it has: {', '.join(kinds)}")
+
+    def split_name(self, name: str) -> str:
+        """Resolve a split as typed (`validation` is `val`).
+
+        Raises:
+            UserError: there is no such split; those there are, are named.
+        """
+        name = SPLIT_ALIASES.get(name, name)
+        if name not in self.splits:
+            raise UserError(f"no split {name!r}", self.path, f"splits: {', '.join(self.splits)}")
+        return name
+
+    def groups(self, split: str | None = None) -> list[Group]:
+        """The row groups of one split, or of all, in the order of the files."""
+        names = [self.split_name(split)] if split else list(self.splits)
+        groups = []
+        for name in names:
+            for shard in self.manifest["splits"][name]["shards"]:
+                footer = self._footer(shard["file"])
+                groups += [Group(name, shard["file"], i, footer.row_group(i).num_rows) for i in range(footer.num_row_groups)]
+        return groups
+
+    def read(self, group: Group, columns: list[str] | None = None) -> pa.Table:
+        """One row group as an Arrow table.
+
+        Raises:
+            UserError: the shard is damaged; the file is named.
+        """
+        path = posixpath.join(self.path, group.file)
+        try:
+            with self.fs.open(path, "rb") as f:
+                return pq.ParquetFile(f, metadata=self._footer(group.file)).read_row_group(group.index, columns)
+        except (pa.ArrowInvalid, OSError) as e:
+            raise _damaged(path, e) from e
+
+    def rows(self, split: str | None = None, columns: list[str] | None = None, limit: int | None = None) -> Iterator[dict[str, Any]]:
+        """Rows as dicts in file order (each with `split` added), holding one row group at a time."""
+        seen = 0
+        for group in self.groups(split):
+            for row in self.read(group, columns).to_pylist():
+                if limit is not None and seen >= limit:
+                    return
+                seen += 1
+                yield row | {"split": group.split}
+
+    def _footer(self, file: str) -> pq.FileMetaData:
+        if file not in self._footers:
+            path = posixpath.join(self.path, file)
+            try:
+                with self.fs.open(path, "rb") as f:
+                    self._footers[file] = pq.read_metadata(f)
+            except FileNotFoundError:
+                raise UserError("a shard is missing", path, "run the same `mmkit prep` again") from None
+            except (pa.ArrowInvalid, OSError) as e:
+                raise _damaged(path, e) from e
+        return self._footers[file]
+
+
+def _damaged(path: str, e: Exception) -> UserError:
+    return UserError(f"the Parquet file is truncated or damaged ({str(e).splitlines()[0]})", path, "run the same `mmkit prep` with --force")
+
+
+def open_dataset(path: str | Path) -> Dataset:
+    """Open a dataset folder or fsspec URL.
+
+    Raises:
+        UserError: the folder is missing, is not a dataset, or was written by a newer mmkit.
+    """
+    import json
+
+    fs, root = fsspec.core.url_to_fs(str(path))
+    manifest = posixpath.join(root, MANIFEST)
+    if not fs.exists(root):
+        raise UserError("no such dataset folder", str(path), f"mmkit prep shapes {path}   makes one")
+    if not fs.exists(manifest):
+        raise UserError("not a dataset folder (it has no dataset.json)", str(path), "make one with `mmkit prep`; see mmkit prep --help")
+    try:
+        with fs.open(manifest, "rb") as f:
+            value = json.load(f)
+    except ValueError as e:
+        raise UserError(f"not valid JSON ({e})", manifest) from e
+    if value.get("version", 0) > DATASET_VERSION:
+        raise UserError(f"written by a newer mmkit (format {value['version']}, this one reads {DATASET_VERSION})", manifest)
+    return Dataset(root if "://" not in str(path) else str(root), value, fs)
+
+
+class GroupCache:
+    """The last few row groups read, shared by the threads that decode; its size is a count of bytes."""
+
+    def __init__(self, data: Dataset, columns: list[str], limit: int = 256 << 20) -> None:
+        self.data, self.columns, self.limit = data, columns, limit
+        self._held: OrderedDict[tuple[str, int], pa.Table] = OrderedDict()
+        self._lock = Lock()
+
+    def table(self, group: Group) -> pa.Table:
+        """All of `group`, read if it is not held."""
+        key = (group.file, group.index)
+        with self._lock:
+            table = self._held.get(key)
+            if table is None:
+                table = self._held[key] = self.data.read(group, self.columns)
+                while len(self._held) > 1 and sum(t.nbytes for t in self._held.values()) > self.limit:
+                    self._held.popitem(last=False)
+            self._held.move_to_end(key)
+            return table
+
+    def row(self, group: Group, index: int) -> dict[str, Any]:
+        """Row `index` of `group` as a dict."""
+        table = self.table(group)
+        return {name: table.column(name)[index].as_py() for name in table.column_names}
+
+
+def default_split(data: Dataset) -> str | None:
+    """The split that `eval` takes: test, else val, else all rows (None)."""
+    return next((s for s in ("test", "val") if data.splits.get(s)), None)
+
+
+def unknown_column(name: str, data: Dataset) -> UserError:
+    """The error for a column that the dataset does not have."""
+    return UserError(f"no column {name!r}", data.path, nearest(name, data.columns))

@@ -1,0 +1,138 @@
+"""`mmkit prep shapes`: generated scenes whose test split shows combinations that training never saw."""
+
+from __future__ import annotations
+
+import functools
+import itertools
+import random
+from collections.abc import Iterator, Sequence
+from typing import TypeVar
+
+from mmkit.data import scenes
+from mmkit.data.scenes import COLOURS, INVERSE, PLACES, RADIUS, SHAPES, Object, Scene
+from mmkit.data.schema import Options, Picture, Row, Source
+
+LICENSE = "CC0-1.0"
+HELD_OUT = 0.2
+TEST_SINGLES, TEST_PAIRS = 100, 200
+VAL_SHARE = 0.1
+
+Single = tuple[str, str, int]  # colour, shape, place
+Kind = tuple[str, str]  # colour, shape
+Pair = tuple[Kind, Kind, str]  # the first kind is the smaller one; its relation to the second
+Combination = Single | Pair
+T = TypeVar("T")
+
+
+def read(options: Options) -> Source:
+    """Draw `options.scenes` scenes for train and val, and always the same number of unseen combinations for test."""
+    rng = random.Random(f"shapes-{options.seed}")
+    singles, held_singles = _hold_out(all_singles(), rng)
+    pairs, held_pairs = _hold_out(all_pairs(), rng)
+    n_val = round(options.scenes * VAL_SHARE)
+    rows = [
+        *_rows("train", _mixed(singles, pairs, options.scenes - n_val, rng), options.seed, both_wordings=True),
+        *_rows("val", _mixed(singles, pairs, n_val, rng), options.seed),
+        *_rows("test", _test_scenes(held_singles, held_pairs, rng), options.seed),
+    ]
+    facts = {"combinations": {"train": len(singles) + len(pairs), "held_out": len(held_singles) + len(held_pairs)}}
+    note = f"{options.scenes:,} scenes of {facts['combinations']['train']:,} combinations, 300 for test of {facts['combinations']['held_out']} others"
+    return Source(rows, "generated", LICENSE, note, facts)
+
+
+def all_singles() -> list[Single]:
+    """The combinations of scenes with one object."""
+    return list(itertools.product(COLOURS, SHAPES, range(len(PLACES))))
+
+
+def all_pairs() -> list[Pair]:
+    """The combinations of scenes with two objects; mirrored wordings are one, so each pair of kinds comes once a relation."""
+    kinds = sorted(itertools.product(COLOURS, SHAPES))
+    return [(a, b, relation) for a, b in itertools.combinations(kinds, 2) for relation in INVERSE]
+
+
+def combination(scene: Scene) -> Combination:
+    """What a scene shows, without sizes: the unit that is held out of training."""
+    if len(scene.objects) == 1:
+        only = scene.objects[0]
+        return only.colour, only.shape, only.place
+    a, b = ((o.colour, o.shape) for o in scene.objects)
+    return (a, b, scene.relation) if a < b else (b, a, INVERSE[scene.relation])
+
+
+def _hold_out(combinations: list[T], rng: random.Random) -> tuple[list[T], list[T]]:
+    """Those of training and val, and those of test."""
+    shuffled = rng.sample(combinations, len(combinations))
+    n = round(len(shuffled) * HELD_OUT)
+    return shuffled[n:], shuffled[:n]
+
+
+def _mixed(singles: Sequence[Single], pairs: Sequence[Pair], count: int, rng: random.Random) -> Iterator[Scene]:
+    """A third of the scenes with one object, the rest with two; every combination and size once before any comes again."""
+    sized = list(itertools.product(singles, RADIUS))
+    next_single, next_pair = _rounds(sized, rng), _rounds(pairs, rng)
+    for i in range(count):
+        if i % 3 == 0:
+            single, size = next(next_single)
+            yield _single_scene(single, size)
+        else:
+            yield _pair_scene(next(next_pair), rng)
+
+
+def _rounds(items: Sequence[T], rng: random.Random) -> Iterator[T]:
+    while True:
+        yield from rng.sample(items, len(items))
+
+
+def _test_scenes(singles: Sequence[Single], pairs: Sequence[Pair], rng: random.Random) -> Iterator[Scene]:
+    """Scenes whose captions are true of none but their own scene.
+
+    Every pair of kinds comes once at most, so a relation holds in one scene only; and no object with the size, colour,
+    shape and place that a one-object caption names is part of another scene.
+    """
+    named = rng.sample(list(itertools.product(singles, RADIUS)), TEST_SINGLES)
+    for single, size in named:
+        yield _single_scene(single, size)
+    taken = {_single_scene(single, size).objects[0] for single, size in named}
+    by_kinds = {(a, b): (a, b, relation) for a, b, relation in rng.sample(pairs, len(pairs))}
+    for pair in rng.sample(list(by_kinds.values()), TEST_PAIRS):
+        scene = _pair_scene(pair, rng)
+        while not taken.isdisjoint(scene.objects):
+            scene = _pair_scene(pair, rng)
+        yield scene
+
+
+def _single_scene(single: Single, size: str) -> Scene:
+    colour, shape, place = single
+    return Scene((Object(size, colour, shape, place),))
+
+
+def _pair_scene(pair: Pair, rng: random.Random) -> Scene:
+    """Two objects in one row or column of the grid, in either order."""
+    a, b, relation = pair
+    low, high = sorted(rng.sample(range(3), 2))
+    line = rng.randrange(3)
+    first, second = (3 * line + low, 3 * line + high) if relation in ("left of", "right of") else (3 * low + line, 3 * high + line)
+    if relation in ("right of", "below"):
+        first, second = second, first
+    things = [Object(rng.choice(list(RADIUS)), *kind, place) for kind, place in ((a, first), (b, second))]
+    rng.shuffle(things)
+    return Scene(tuple(things))
+
+
+def _rows(split: str, drawn: Iterator[Scene], seed: int, both_wordings: bool = False) -> Iterator[Row]:
+    for i, scene in enumerate(drawn):
+        name = f"{split}-{i:06d}"
+        key = f"shapes-{seed}-{name}"
+        things = scene.objects
+        yield Row(
+            id=name,
+            image=Picture(key, functools.partial(scenes.draw, scene, key)),
+            captions=scene.captions if both_wordings else scene.captions[:1],
+            where=f"scene {name}",
+            split=split,
+            label=things[0].shape,
+            questions=scenes.questions(scene, name, random.Random(f"questions-{key}")),
+            regions={"boxes": scenes.boxes(scene, key), "phrases": [o.phrase for o in things]},
+        )
+

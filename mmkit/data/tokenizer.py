@@ -1,0 +1,96 @@
+"""Text to token ids: a byte-level BPE trained on the captions, or the tokenizer.json of a checkpoint."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer as Backend
+from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
+
+PAD, START, END, MASK = "<pad>", "<start>", "<end>", "<mask>"
+
+
+def train_tokenizer(captions: Iterable[str], vocab_size: int, lowercase: bool = True) -> Backend:
+    """Train a byte-level BPE (arXiv:1508.07909 on bytes) with NFC: every script and emoji has tokens, nothing is unknown.
+
+    Args:
+        captions: read once, as a stream.
+        vocab_size: upper bound; small data gives fewer tokens.
+    """
+    backend = Backend(models.BPE())
+    steps = [normalizers.NFC(), normalizers.Lowercase()] if lowercase else [normalizers.NFC()]
+    backend.normalizer = normalizers.Sequence(steps)
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    backend.decoder = decoders.ByteLevel()
+    backend.train_from_iterator(
+        captions,
+        trainers.BpeTrainer(
+            vocab_size=vocab_size,
+            min_frequency=2,
+            special_tokens=[PAD, START, END, MASK],
+            initial_alphabet=pre_tokenizers.ByteLevel.alphabet(),
+            show_progress=False,
+        ),
+    )
+    backend.post_processor = processors.TemplateProcessing(single=f"{START} $A {END}", special_tokens=[(START, 1), (END, 2)])
+    return backend
+
+
+class Tokenizer:
+    """Texts to padded ids.
+
+    Args:
+        backend: a `tokenizers` Tokenizer, post-processor included.
+        context: longest text in tokens; longer ones are cut, their end token kept.
+        pad: id that fills up.
+        trim: pad to the batch's longest text (exact for causal and for masked encoders) instead of to `context`.
+    """
+
+    def __init__(self, backend: Backend, context: int, pad: int = 0, trim: bool = True) -> None:
+        self.backend, self.context, self.pad, self.trim = backend, context, pad, trim
+        backend.no_padding()
+        backend.enable_truncation(context)
+
+    @classmethod
+    def load(cls, path: str | Path, context: int, pad: int = 0, trim: bool = True) -> Tokenizer:
+        """Read a tokenizer.json."""
+        return cls(Backend.from_file(str(path)), context, pad, trim)
+
+    @property
+    def vocab_size(self) -> int:
+        return self.backend.get_vocab_size()
+
+    def __call__(self, texts: list[str]) -> dict[str, torch.Tensor]:
+        """{"ids": int64 (B, M), "mask": bool (B, M), True = real}."""
+        encoded = [e.ids for e in self.backend.encode_batch_fast(texts)]
+        length = max(map(len, encoded), default=1) if self.trim else self.context
+        ids = np.full((len(encoded), length), self.pad, dtype=np.int64)
+        mask = np.zeros((len(encoded), length), dtype=bool)
+        for i, row in enumerate(encoded):
+            ids[i, : len(row)] = row
+            mask[i, : len(row)] = True
+        return {"ids": torch.from_numpy(ids), "mask": torch.from_numpy(mask)}
+
+    def lengths(self, texts: list[str]) -> list[int]:
+        """Tokens of each text before truncation."""
+        self.backend.no_truncation()
+        try:
+            return [len(e.ids) for e in self.backend.encode_batch_fast(texts)]
+        finally:
+            self.backend.enable_truncation(self.context)
+
+    def save(self, path: str | Path) -> None:
+        """Write tokenizer.json whole or not at all."""
+        from mmkit.files import write_text
+
+        write_text(path, self.backend.to_str(pretty=False))
+
+    @property
+    def unknown(self) -> int | None:
+        """The id of the unknown token, where the vocabulary has one (a byte-level BPE has none)."""
+        token = json.loads(self.backend.to_str())["model"].get("unk_token")
+        return self.backend.token_to_id(token) if token else None

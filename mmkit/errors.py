@@ -1,0 +1,57 @@
+"""The one way mmkit fails: a UserError with what is wrong, where, and what to do about it."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from enum import IntEnum
+
+
+class Exit(IntEnum):
+    """Exit codes of every command."""
+
+    DONE = 0
+    FAILED = 1
+    USAGE = 2
+    INTERRUPTED = 130
+
+
+class UserError(Exception):
+    """A failure the user can mend. It is printed as one line, without a traceback.
+
+    Args:
+        what: what is wrong, in one plain line.
+        where: the file, row, id or key it is wrong in; may be empty.
+        hint: what to do; may be empty.
+        code: the exit code, `Exit.FAILED` unless the words typed were wrong.
+    """
+
+    def __init__(self, what: str, where: str = "", hint: str = "", code: Exit = Exit.FAILED) -> None:
+        super().__init__(what)
+        self.what, self.where, self.hint, self.code = what, str(where), hint, code
+
+    def __str__(self) -> str:
+        return f"{self.what}, {self.where}" if self.where else self.what
+
+
+class UsageError(UserError):
+    """The command was typed wrongly: exit code 2."""
+
+    def __init__(self, what: str, where: str = "", hint: str = "") -> None:
+        super().__init__(what, where, hint, Exit.USAGE)
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """A hint that names the known word closest to `word`, else all of them.
+
+    >>> nearest("captoin", ["caption", "image"])
+    'did you mean caption?'
+    """
+    known = sorted(known)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+
+
+def missing_extra(package: str, extra: str) -> UserError:
+    """The error for an optional ability whose package is not installed."""
+    return UserError(f"this needs the package {package}", hint=f"pip install 'mmkit[{extra}]'")

@@ -1,0 +1,144 @@
+"""Files on disk: atomic writes, locks, and the names and versions of mmkit's formats. No torch here."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from mmkit.errors import UserError
+
+DATASET_VERSION = 1
+RUN_VERSION = 1
+
+
+@contextlib.contextmanager
+def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; on success it is synced and renamed over `path`, else removed.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; `path` is as it was before.
+    """
+    path = Path(path)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
+        os.close(handle)
+    except OSError as e:
+        raise disk_error(e, path) from e
+    temporary = Path(name)
+    try:
+        yield temporary
+        with open(temporary, "rb+") as f:
+            os.fsync(f.fileno())
+        # mkstemp makes 0600; a product is readable like any file the user writes
+        temporary.chmod(0o666 & ~_umask())
+        os.replace(temporary, path)
+    except OSError as e:
+        raise disk_error(e, path) from e
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def disk_error(e: OSError, path: str | os.PathLike[str]) -> UserError:
+    """Translate an OSError met while writing `path` into one line with a hint."""
+    if e.errno in (errno.ENOSPC, errno.EDQUOT):
+        return UserError("the disk is full", str(path), "free some space and run the same command again: it continues")
+    if e.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
+        return UserError("no permission to write", str(path), "choose another folder with --out or fix its permissions")
+    return UserError(f"cannot write ({e.strerror or e})", str(path))
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def write_text(path: str | os.PathLike[str], text: str) -> None:
+    """Write a UTF-8 text file whole or not at all."""
+    with writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: str | os.PathLike[str], value: Any) -> None:
+    """Write indented JSON whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: str | os.PathLike[str]) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: it is missing or is not JSON; the file is named.
+    """
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError("no such file", str(path)) from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as e:
+        raise UserError(f"not valid JSON ({e})", str(path)) from e
+
+
+def sha256(path: str | os.PathLike[str]) -> str:
+    """Hex digest of a file's bytes, read in blocks."""
+    with open(path, "rb") as f:
+        return hashlib.file_digest(f, "sha256").hexdigest()
+
+
+def stable_hash(text: str | bytes) -> int:
+    """A signed 64-bit hash that is the same in every process and on every machine."""
+    data = text.encode() if isinstance(text, str) else text
+    return int.from_bytes(hashlib.blake2b(data, digest_size=8).digest(), "little", signed=True)
+
+
+def move_aside(path: Path) -> Path:
+    """Rename an existing file or folder to `<name>.old-<n>` and return the new name: nothing is deleted."""
+    n = 1
+    while (target := path.with_name(f"{path.name}.old-{n}")).exists():
+        n += 1
+    path.rename(target)
+    return target
+
+
+@contextlib.contextmanager
+def lock(folder: Path) -> Iterator[None]:
+    """Hold `folder` for one writer; the lock dies with the process, so a killed one leaves nothing behind.
+
+    Raises:
+        UserError: another process is writing there.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / ".lock"
+    with open(path, "a+") as f:
+        try:
+            import fcntl
+
+            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except ImportError:  # Windows: no flock; two writers are then the user's to avoid
+            pass
+        except OSError as e:
+            raise UserError("another mmkit is writing here", str(folder), "wait for it to end") from e
+        try:
+            yield
+        finally:
+            path.unlink(missing_ok=True)
+
+
+def free_bytes(path: Path) -> int:
+    """Free space of the disk that holds `path` or its nearest existing parent."""
+    while not path.exists():
+        path = path.parent
+    return shutil.disk_usage(path).free
+
+
+def cache_folder() -> Path:
+    """The only state outside a run folder: `$MMKIT_CACHE`, default `~/.cache/mmkit`; safe to delete."""
+    return Path(os.environ.get("MMKIT_CACHE") or Path.home() / ".cache" / "mmkit")

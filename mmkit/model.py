@@ -1,0 +1,179 @@
+"""A model: encoders, projections into one space, and losses, as the configuration names them.
+
+B batch, D encoder width, d width of the shared space
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from mmkit import encoders, losses
+from mmkit.config import Config, Project, build, read_toml
+from mmkit.data.pixels import Pixels
+from mmkit.data.tokenizer import Tokenizer
+from mmkit.errors import UserError
+
+WEIGHTS, TOKENIZER, CONFIG = "model.safetensors", "tokenizer.json", "config.toml"
+
+
+def projection(width: int, spec: Project) -> nn.Module:
+    """From an encoder's pooled vector (B, width) to the shared space (B, dim)."""
+    assert spec.dim is not None
+    if spec.kind == "mlp":
+        hidden = [nn.LayerNorm(width), nn.Linear(width, spec.dim), nn.GELU(), nn.Dropout(spec.dropout)]
+        return nn.Sequential(*hidden, nn.Linear(spec.dim, spec.dim))
+    return nn.Linear(width, spec.dim, bias=False)
+
+
+class Model(nn.Module):
+    """Encoders by modality, a projection for each, and the losses' learned scalars.
+
+    `forward` answers everything that the losses want of a batch in one call.
+
+    Args:
+        config: fully resolved.
+        tokenizer: of the text encoder.
+
+    Attributes:
+        name: as the user typed it; folder: the run folder or None; hash: of the weights.
+    """
+
+    def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
+        super().__init__()
+        self.config, self.tokenizer = config, tokenizer
+        self.pixels = Pixels(config.data.image)
+        self.name, self.folder, self.hash = "", None, ""
+        given = {"size": self.pixels.size, "vocab_size": tokenizer.vocab_size, "context": tokenizer.context}
+        self.encoder = nn.ModuleDict({m: encoders.build(m, table, given) for m, table in config.encoder.items()})
+        self.project = nn.ModuleDict({m: projection(e.dim, config.project) for m, e in self.encoder.items()})
+        self.loss = nn.ModuleDict({name: losses.build(name, table) for name, table in config.loss.items()})
+        # convolutions are faster on interleaved channels, and no result changes beyond rounding
+        self.to(memory_format=torch.channels_last)
+
+    def forward(self, batch: dict[str, Any], wants: Iterable[str]) -> dict[str, Tensor]:
+        """Answer `wants`, each "MODALITY.vector": the L2-normalised vector (B, d) of that modality.
+
+        Args:
+            batch: "image" uint8 (B, 3, S, S), "text" {"ids", "mask"} (B, M); only what is wanted is needed.
+        """
+        return {want: self.vector(want.partition(".")[0], batch) for want in sorted(wants)}
+
+    def vector(self, modality: str, batch: dict[str, Any]) -> Tensor:
+        """The normalised vector (B, d) of one modality."""
+        encoder = self.encoder[modality]
+        if modality == "image":
+            pixels = self.pixels.normalise(batch["image"])
+            encoded = encoder(pixels.contiguous(memory_format=torch.channels_last))
+        else:
+            encoded = encoder(**batch[modality])
+        return F.normalize(self.project[modality](encoded.pooled).float(), dim=-1)
+
+    def wants(self) -> set[str]:
+        """What the losses want of a batch."""
+        return set().union(*(loss.wants() for loss in self.loss.values()))
+
+    @property
+    def modalities(self) -> tuple[str, ...]:
+        return tuple(self.encoder)
+
+    @property
+    def dim(self) -> int:
+        assert self.config.project.dim is not None
+        return self.config.project.dim
+
+    @property
+    def device(self) -> torch.device:
+        return next(self.parameters()).device
+
+    @cached_property
+    def parameter_count(self) -> int:
+        return sum(p.numel() for p in self.parameters())
+
+    @torch.inference_mode()
+    def encode_images(self, images: Tensor) -> Tensor:
+        """uint8 (B, 3, S, S) -> float32 (B, d) on the CPU."""
+        return self.vector("image", {"image": images.to(self.device)}).cpu()
+
+    @torch.inference_mode()
+    def encode_texts(self, texts: list[str]) -> Tensor:
+        """Texts -> float32 (B, d) on the CPU."""
+        tokens = {k: v.to(self.device) for k, v in self.tokenizer(texts).items()}
+        return self.vector("text", {"text": tokens}).cpu()
+
+    def probabilities(self, image: Tensor, texts: Tensor) -> Tensor:
+        """The probability of each text (n, d) for an image (d,): (n,), softmax or sigmoid as trained."""
+        loss = next(iter(self.loss.values()))
+        with torch.no_grad():
+            return loss.probabilities((texts @ image).to(self.device)).cpu()
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the best device there is.
+
+    Raises:
+        UserError: the device named is not there.
+    """
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
+    if not available.get(name.partition(":")[0], False):
+        raise UserError(f"no device {name!r} here", hint=f"there is: {', '.join(d for d, there in available.items() if there)}")
+    return torch.device(name)
+
+
+def load_model(name: str, device: str = "auto") -> Model:
+    """Open a run folder, or a checkpoint inside one, for use: eval mode, on `device`.
+
+    Raises:
+        UserError: it is missing, is no model, or its files do not fit together.
+    """
+    path = Path(name)
+    # a system with no symlinks writes the name of the newest run into a text file
+    if path.name == "latest" and path.is_file():
+        path = path.with_name(path.read_text().strip())
+    if not path.exists():
+        raise UserError("no such model", name, "train one with `mmkit train`, or name a run folder with --model")
+    run = path if (path / CONFIG).exists() else path.parent.parent
+    if not (run / CONFIG).exists():
+        raise UserError("not a run folder (it has no config.toml)", name)
+    if not (path / WEIGHTS).exists():
+        raise UserError("the run has no weights yet", name, f"mmkit train --resume {run}")
+    model = from_config(build(read_toml(run / CONFIG), str(run / CONFIG)), run / TOKENIZER)
+    load_weights(model, path / WEIGHTS)
+    model.name, model.folder = name, run
+    return model.to(pick_device(device)).eval()
+
+
+def from_config(config: Config, tokenizer: Path) -> Model:
+    """Build an untrained model from a resolved configuration and its tokenizer.json."""
+    if not tokenizer.exists():
+        raise UserError("the tokenizer is missing", str(tokenizer))
+    assert config.data.text.context is not None
+    return Model(config, Tokenizer.load(tokenizer, config.data.text.context))
+
+
+def load_weights(model: Model, path: Path) -> None:
+    """Load safetensors weights strictly: a key that is left over or missing is an error.
+
+    Raises:
+        UserError: the file is damaged or of another model.
+    """
+    try:
+        model.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise UserError("no such weights", str(path)) from None
+    except RuntimeError as e:
+        raise UserError(f"the weights do not fit the configuration ({str(e).splitlines()[-1].strip()})", str(path)) from e
+    except Exception as e:  # safetensors raises its own type for a truncated header
+        raise UserError(f"the weights are damaged ({e})", str(path)) from e
+    with open(path, "rb") as f:
+        model.hash = hashlib.file_digest(f, "sha256").hexdigest()[:16]

@@ -1,0 +1,54 @@
+"""Exact nearest neighbours by cosine, in tiles, over vectors that may be larger than memory. numpy only."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mmkit.errors import UserError
+
+TILE_ROWS = 65_536
+
+
+def top(query: np.ndarray, vectors: np.ndarray, k: int, rows: np.ndarray | None = None) -> list[tuple[int, float]]:
+    """The k rows of highest cosine with the query, best first; equal scores in the order of the rows.
+
+    Args:
+        query: (d,).
+        vectors: (n, d), any float type; may be a mapped file.
+        k: how many; fewer come back where there are fewer rows.
+        rows: the row numbers to search, ascending; all where None.
+
+    Returns:
+        (row of `vectors`, cosine) for each answer.
+
+    Raises:
+        UserError: the query has another number of dimensions than the vectors.
+    """
+    if query.shape[-1] != vectors.shape[1]:
+        raise UserError(
+            f"the query has {query.shape[-1]} dimensions, the embeddings {vectors.shape[1]}",
+            hint="they come from different models",
+        )
+    rows = np.arange(len(vectors)) if rows is None else rows
+    query = _unit(query.astype(np.float32, copy=False)[None])[0]
+    best_rows, best_scores = np.empty(0, np.int64), np.empty(0, np.float32)
+    for begin in range(0, len(rows), TILE_ROWS):
+        tile = rows[begin : begin + TILE_ROWS]
+        # what is kept comes first, so that a stable sort leaves ties in row order
+        best_rows = np.concatenate([best_rows, tile])
+        best_scores = np.concatenate([best_scores, _scores(query, vectors, tile)])
+        keep = np.argsort(-best_scores, kind="stable")[:k]
+        best_rows, best_scores = best_rows[keep], best_scores[keep]
+    return [(int(row), float(score)) for row, score in zip(best_rows, best_scores, strict=True)]
+
+
+def _scores(query: np.ndarray, vectors: np.ndarray, tile: np.ndarray) -> np.ndarray:
+    together = tile[-1] - tile[0] + 1 == len(tile)
+    part = vectors[tile[0] : tile[-1] + 1] if together else vectors[tile]
+    # einsum and not matmul: BLAS rounds a row by its place in the tile, which would break ties between equal vectors
+    return np.einsum("nd,d->n", _unit(part.astype(np.float32, copy=False)), query)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
+    return vectors / np.where(lengths == 0, 1, lengths)[:, None]

@@ -1,0 +1,124 @@
+"""What is automatic: sizes, batch, learning rate and length from data, model and device, each with its reason."""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from mmkit import encoders, losses
+from mmkit.config import Config, duration
+from mmkit.data.augment import check_augmentations
+from mmkit.data.shards import Dataset
+from mmkit.errors import UserError
+
+# --size -> image side, patch, width, heads, image layers, text layers, shared width, batch, learning rate, vocabulary.
+# `base` is ViT-B/16 and CLIP's text encoder (arXiv:2103.00020, table 20) but for batches that one machine can hold.
+DIALS: dict[str, dict[str, Any]] = {
+    "tiny": dict(side=64, patch=8, dim=64, text_dim=64, heads=4, layers=2, text_layers=2, shared=64, batch=128, lr=1.5e-3, vocab=4096),
+    "small": dict(side=128, patch=16, dim=256, text_dim=256, heads=4, layers=6, text_layers=6, shared=256, batch=256, lr=1e-3, vocab=16384),
+    "base": dict(side=224, patch=16, dim=768, text_dim=512, heads=12, layers=12, text_layers=12, shared=512, batch=1024, lr=5e-4, vocab=49408),
+    "large": dict(side=224, patch=16, dim=1024, text_dim=768, heads=16, layers=24, text_layers=12, shared=768, batch=2048, lr=4e-4, vocab=49408),
+}
+CONTEXT_LIMIT = 77
+CPU_MINUTES = 8.0  # a plain `mmkit train` on a CPU ends within 10 minutes, evaluation included
+
+
+def resolve_data(config: Config, data: Dataset, split: str = "train") -> dict[str, str]:
+    """Fill in what depends on the data and the size dial; returns key -> reason for each value decided here.
+
+    Raises:
+        UserError: data and model do not fit: a modality is missing, or the batch is larger than the data.
+    """
+    reasons: dict[str, str] = {}
+    dial = DIALS[config.size]
+    for modality, table in config.encoder.items():
+        encoders.check_kind(modality, table.get("kind", ""))
+        data.column(modality)
+    for name, table in config.loss.items():
+        losses.check_kind(name, table.get("kind", ""))
+    rows = data.splits.get(split, 0)
+    if not rows:
+        raise UserError("the dataset has no training rows", data.path)
+    rows = min(rows, config.data.limit or rows)
+
+    def fill(target: Any, key: str, path: str, value: Any, reason: str) -> None:
+        if getattr(target, key) is None:
+            setattr(target, key, value)
+            reasons[path] = f"{value} ({reason})"
+
+    image, text, train = config.data.image, config.data.text, config.train
+    stored = min(data.manifest.get("image", {}).get(k) or dial["side"] for k in ("median_width", "median_height"))
+    patch = config.encoder.get("image", {}).get("patch", dial["patch"])
+    side = min(dial["side"], max(patch * 2, int(stored) // patch * patch))
+    fill(image, "size", "data.image.size", side, f"size {config.size}, pictures of {int(stored)} px")
+    fill(image, "augment", "data.image.augment", ["crop"], "flips and colour are off: captions may speak of them")
+    check_augmentations(image.augment or [])
+    fill(config.project, "dim", "project.dim", dial["shared"], f"size {config.size}")
+    fill(config.project, "kind", "project.kind", "linear", "the encoders learn")
+    fill(text, "vocab_size", "data.text.vocab_size", dial["vocab"], f"size {config.size}")
+    _encoder_sizes(config, dial)
+    batch = min(dial["batch"], max(2, rows // 4 if rows >= 8 else rows))
+    fill(train, "batch_size", "train.batch_size", batch, f"size {config.size}, {rows:,} rows")
+    assert train.batch_size is not None
+    if train.batch_size > rows:
+        raise UserError(
+            f"the batch of {train.batch_size} is larger than the data, {rows} training rows", data.path, f"--batch-size {batch} or less"
+        )
+    # square-root scaling keeps Adam's noise level when the batch is smaller (arXiv:2205.10287)
+    lr = float(f"{dial['lr'] * min(1.0, train.batch_size / dial['batch']) ** 0.5:.2g}")
+    fill(train, "lr", "train.lr", lr, f"size {config.size}, batch {train.batch_size}")
+    fill(config.data, "workers", "data.workers", os.cpu_count() or 1, "one per core")
+    config.data.hash = data.hash
+    return reasons
+
+
+def _encoder_sizes(config: Config, dial: dict[str, Any]) -> None:
+    """Widths and depths of the encoders trained from scratch, where the recipe does not state them."""
+    defaults = {
+        "vit": dict(dim=dial["dim"], layers=dial["layers"], heads=dial["heads"], patch=dial["patch"]),
+        "cnn": dict(dim=dial["dim"], patch=dial["patch"]),
+        "transformer": dict(dim=dial["text_dim"], layers=dial["text_layers"], heads=max(1, dial["text_dim"] // 64 if dial["text_dim"] > 64 else 4)),
+    }
+    for modality, table in config.encoder.items():
+        config.encoder[modality] = {"kind": table["kind"], **defaults.get(table["kind"], {}), **table}
+
+
+def wanted_steps(config: Config, rows: int) -> tuple[int, str]:
+    """The length of a run that states none: more passes over small data, fewer over large, and the reason.
+
+    100 pairs get 100 epochs, 10,000 get 14, a million 2 (at least 200 steps).
+    """
+    assert config.train.batch_size is not None
+    epochs = min(100.0, max(2.0, 100 * (100 / rows) ** 0.43))
+    return max(200, round(epochs * rows / config.train.batch_size)), f"{epochs:.3g} epochs of {rows:,} rows"
+
+
+def resolve_length(config: Config, rows: int, seconds_per_step: float, on_cpu: bool, overhead: float = 0.0) -> dict[str, str]:
+    """Set `train.steps` and turn every duration into steps; returns key -> reason.
+
+    Args:
+        seconds_per_step: measured on the first batch, for "15 min" and for the limit on a CPU.
+        overhead: seconds of evaluation in the whole run.
+    """
+    train = config.train
+    assert train.batch_size is not None
+    reasons = {}
+    if train.steps is None and train.epochs is None:
+        steps, reason = wanted_steps(config, rows)
+        if on_cpu and rows <= 5000 and steps * seconds_per_step + overhead > CPU_MINUTES * 60:
+            steps = max(1, int((CPU_MINUTES * 60 - overhead) / seconds_per_step))
+            reason = f"{CPU_MINUTES:g} minutes at {seconds_per_step:.2g} s a step on this CPU; --steps or --epochs for more"
+        reasons["train.steps"] = f"{steps} ({reason})"
+    elif train.steps is None:
+        steps = max(1, round((train.epochs or 0) * rows / train.batch_size))
+        reasons["train.steps"] = f"{steps} ({train.epochs:g} epochs of {rows:,} rows)"
+    else:
+        steps = duration(train.steps, train.batch_size, rows, 0, seconds_per_step, "train.steps")
+    train.steps = steps
+    for key in ("warmup", "checkpoint_every", "eval_every", "log_every"):
+        value = duration(getattr(train, key), train.batch_size, rows, steps, seconds_per_step, f"train.{key}")
+        setattr(train, key, value)
+    for stage in config.stage:
+        if stage.until is not None:
+            stage.until = duration(stage.until, train.batch_size, rows, steps, seconds_per_step, "stage.until")
+    return reasons

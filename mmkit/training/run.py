@@ -1,0 +1,146 @@
+"""The run folder: its name, the `latest` pointer, and checkpoints that appear whole or not at all."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from mmkit.errors import UserError
+from mmkit.files import move_aside, write_text, writing
+from mmkit.model import CONFIG, WEIGHTS, Model
+
+KEPT = 2  # checkpoints
+
+
+def new_run(runs: Path, name: str | None, stem: str, force: bool = False) -> Path:
+    """Make a run folder: `runs/<name>`, or the next free `runs/<stem>-<n>`.
+
+    Raises:
+        UserError: `name` exists and not `force`; with `force` it is moved aside, never deleted.
+    """
+    runs.mkdir(parents=True, exist_ok=True)
+    if name:
+        folder = runs / name
+        if folder.exists():
+            if not force:
+                raise UserError("the run exists", str(folder), f"choose another --name, --resume {folder}, or --force moves it aside")
+            move_aside(folder)
+        folder.mkdir(parents=True)
+        return folder
+    n = 1
+    while True:
+        try:
+            # mkdir is atomic: two runs that start at once get different numbers
+            (folder := runs / f"{stem}-{n}").mkdir()
+            return folder
+        except FileExistsError:
+            n += 1
+
+
+def point_latest(folder: Path) -> None:
+    """Let `latest` beside the run name it: a relative symlink replaced by rename, or a text file where symlinks are refused."""
+    latest = folder.parent / "latest"
+    temporary = folder.parent / f".latest.{os.getpid()}"
+    temporary.unlink(missing_ok=True)
+    try:
+        temporary.symlink_to(folder.name, target_is_directory=True)
+        os.replace(temporary, latest)
+    except (OSError, NotImplementedError):
+        write_text(latest, folder.name + "\n")
+
+
+def find_run(name: str, runs: Path) -> Path | None:
+    """The run that `--resume NAME` means: a folder, `latest`, or for `auto` the latest if there is one (else None).
+
+    Raises:
+        UserError: there is nothing to resume.
+    """
+    path = runs / "latest" if name in ("latest", "auto") else Path(name)
+    if path.is_file() and path.name == "latest":
+        path = path.with_name(path.read_text().strip())
+    if (path / CONFIG).exists():
+        return path.resolve() if path.is_symlink() else path
+    if name in ("latest", "auto"):
+        # a run that was interrupted before its first checkpoint is not `latest` yet
+        started = sorted(runs.glob(f"*/{CONFIG}"), key=lambda p: p.stat().st_mtime)
+        if started:
+            return started[-1].parent
+    if name == "auto":
+        return None
+    raise UserError("nothing to resume", str(path), "name a run folder, e.g. mmkit train --resume runs/clip-data-1")
+
+
+def checkpoints(folder: Path) -> list[Path]:
+    """The run's whole checkpoints, oldest first."""
+    return sorted(p for p in (folder / "checkpoints").glob("step-*") if p.name[5:].isdigit())
+
+
+def save_weights(model: Model, path: Path) -> None:
+    """Write the weights whole or not at all."""
+    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    with writing(path) as temporary:
+        save_file(tensors, temporary)
+
+
+def save_checkpoint(folder: Path, model: Model, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Path:
+    """Write `checkpoints/step-N/` whole (beside, then renamed) and drop all but the newest two.
+
+    Args:
+        state: JSON: `step` and whatever else the loop needs to go on exactly.
+    """
+    target = folder / "checkpoints" / f"step-{state['step']:08d}"
+    temporary = target.with_name(f".{target.name}.partial")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    save_weights(model, temporary / WEIGHTS)
+    with writing(temporary / "optimizer.safetensors") as path:
+        save_file(_optimizer_tensors(model, optimizer), path)
+    write_text(temporary / "state.json", json.dumps(state) + "\n")
+    if target.exists():  # a checkpoint of the same step, from before a resumption
+        shutil.rmtree(target)
+    temporary.rename(target)
+    for old in checkpoints(folder)[:-KEPT]:
+        shutil.rmtree(old)
+    return target
+
+
+def load_optimizer(checkpoint: Path, model: Model, optimizer: torch.optim.Optimizer) -> None:
+    """Restore AdamW's moments by parameter name; parameters that do not learn have none."""
+    tensors = load_file(checkpoint / "optimizer.safetensors")
+    for name, p in model.named_parameters():
+        if f"{name}:step" in tensors and p.requires_grad:
+            optimizer.state[p] = {k: tensors[f"{name}:{k}"].to(p.device if k != "step" else "cpu") for k in ("step", "exp_avg", "exp_avg_sq")}
+
+
+def read_state(checkpoint: Path) -> dict[str, Any]:
+    """The JSON state of a checkpoint."""
+    return json.loads((checkpoint / "state.json").read_text())
+
+
+def _optimizer_tensors(model: Model, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
+    tensors = {}
+    for name, p in model.named_parameters():
+        for key, value in optimizer.state.get(p, {}).items():
+            tensors[f"{name}:{key}"] = value.detach().cpu().clone(memory_format=torch.contiguous_format)
+    return tensors
+
+
+def truncate_log(path: Path, step: int) -> None:
+    """Drop the lines of `metrics.jsonl` after `step`: they are written again."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line)
+        except (json.JSONDecodeError, KeyError):
+            break  # the line that was being written when the run was killed
+    write_text(path, "".join(line + "\n" for line in kept))

@@ -1,0 +1,115 @@
+"""One optimisation step's forward and backward: precision, accumulation in parts, and several processes, all exact.
+
+The loss is a function of all vectors of the global batch. They are computed part by part, gathered, and their gradient is taken
+once; then each part is run backward with its share of it (GradCache, arXiv:2101.06983). With one part there is one forward.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from mmkit.model import Model
+
+
+def gradients(model: Model, batch: dict[str, Any], parts: int, precision: str) -> dict[str, Tensor]:
+    """Fill `.grad` of every parameter that learns with the gradient of the loss of the global batch.
+
+    Args:
+        batch: this process's share of the global batch, on the model's device.
+        parts: computed one after the other; each needs 1/parts of the memory.
+        precision: fp32 or bf16.
+
+    Returns:
+        "loss" and each loss by name, detached scalars.
+    """
+    wants = sorted(model.wants())  # the same order in every process: each is a collective
+    device = batch["image"].device
+    pieces = split(batch, parts)
+    states = []
+    outputs = []
+    for piece in pieces:
+        states.append(_rng_state(device))
+        with torch.set_grad_enabled(len(pieces) == 1), _autocast(device, precision):
+            outputs.append(model(piece, wants))
+    local = {w: torch.cat([o[w] for o in outputs]) for w in wants}
+    leaves = {w: gather(v.detach()).requires_grad_() for w, v in local.items()}
+    keys = [gather(k) for k in batch["keys"].values()]
+    parts_of_loss = {name: loss(leaves, keys) for name, loss in model.loss.items()}
+    total = sum((model.loss[name].weight * value for name, value in parts_of_loss.items()), torch.zeros((), device=device))
+    total.backward()
+    mine = {w: _own_rows(leaf.grad, local[w].size(0)) for w, leaf in leaves.items() if leaf.grad is not None}
+    start = 0
+    for piece, state, output in zip(pieces, states, outputs, strict=True):
+        size = piece["image"].size(0)
+        if len(pieces) > 1:
+            _set_rng_state(device, state)
+            with _autocast(device, precision):
+                output = model(piece, wants)
+        learned = [w for w in mine if output[w].requires_grad]
+        torch.autograd.backward([output[w] for w in learned], [mine[w][start : start + size] for w in learned])
+        start += size
+    reduce_gradients(model)
+    return {"loss": total.detach(), **{name: value.detach() for name, value in parts_of_loss.items()}}
+
+
+def split(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:
+    """Cut a batch into nearly equal parts along its first axis."""
+    if parts <= 1:
+        return [batch]
+    images, ids, masks = (t.chunk(parts) for t in (batch["image"], batch["text"]["ids"], batch["text"]["mask"]))
+    return [{"image": i, "text": {"ids": t, "mask": m}} for i, t, m in zip(images, ids, masks, strict=True)]
+
+
+def world() -> tuple[int, int]:
+    """(rank, number of processes)."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def gather(x: Tensor) -> Tensor:
+    """Rows of all processes, in the order of ranks: (b, …) -> (world * b, …)."""
+    _, size = world()
+    if size == 1:
+        return x.clone()
+    out = [torch.empty_like(x) for _ in range(size)]
+    dist.all_gather(out, x.contiguous())
+    return torch.cat(out)
+
+
+def _own_rows(x: Tensor, rows: int) -> Tensor:
+    rank, _ = world()
+    return x[rank * rows : (rank + 1) * rows]
+
+
+def reduce_gradients(model: Model) -> None:
+    """Sum the encoders' gradients over processes; the losses' scalars have theirs whole on each already."""
+    if world()[1] == 1:
+        return
+    shared = [p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("loss.")]
+    for p in shared:
+        if p.grad is None:
+            p.grad = torch.zeros_like(p)
+    flat = torch.cat([p.grad.flatten() for p in shared if p.grad is not None])
+    dist.all_reduce(flat)
+    start = 0
+    for p in shared:
+        p.grad = flat[start : start + p.numel()].view_as(p)
+        start += p.numel()
+
+
+def _autocast(device: torch.device, precision: str) -> torch.autocast:
+    return torch.autocast(device.type, torch.bfloat16, enabled=precision == "bf16")
+
+
+def _rng_state(device: torch.device) -> Tensor:
+    return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
+
+
+def _set_rng_state(device: torch.device, state: Tensor) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)

@@ -1,0 +1,287 @@
+"""The embeddings file: ids, modality, split, text, label and vectors of many rows, with what made them. No torch here."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from mmkit.errors import UsageError, UserError
+from mmkit.files import disk_error, read_json, write_json, writing
+
+EMBEDDINGS_VERSION = 1
+SUFFIXES = (".arrow", ".parquet", ".npy")
+STRINGS = ("id", "modality", "split", "text", "label")
+_KEY = b"mmkit"
+
+
+@dataclass(frozen=True)
+class Embeddings:
+    """The rows of an embeddings file; rows of one id belong together (an image and its captions).
+
+    Every field but `vectors` and `meta` is an object array of n strings (or None). `vectors` is (n, d), float32 or
+    float16, and for an `.arrow` file in one record batch a read-only view of the mapped file. `meta` says what made the
+    file (`model`, `model_hash`, `data`, `data_hash`, `normalised`, `dim`, …); None for a file that does not say.
+    """
+
+    ids: np.ndarray
+    modality: np.ndarray
+    split: np.ndarray
+    text: np.ndarray
+    label: np.ndarray
+    vectors: np.ndarray
+    meta: dict[str, Any] | None
+    path: Path
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def rows(self, modality: str | None = None, split: str | None = None) -> np.ndarray:
+        """The row numbers of a modality and a split, in file order."""
+        keep = np.ones(len(self), bool)
+        if modality is not None:
+            keep &= self.modality == modality
+        if split is not None:
+            keep &= self.split == split
+        return np.flatnonzero(keep)
+
+    def take(self, rows: np.ndarray) -> np.ndarray:
+        """The vectors of some ascending rows, (len(rows), d): a view where they lie together, else a copy."""
+        if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
+            return self.vectors[rows[0] : rows[-1] + 1]
+        return self.vectors[rows]
+
+
+def read_embeddings(path: str | Path) -> Embeddings:
+    """Open an embeddings file: `.arrow` (mapped, not read), `.parquet`, or `.npy` with `.json` or `.ids.txt` beside it.
+
+    Raises:
+        UserError: the file is missing, truncated, of a newer format, or holds no embeddings; it is named.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise UserError("no such embeddings file", str(path), "mmkit embed   writes one and prints its path")
+    if path.suffix == ".npy":
+        return _read_npy(path)
+    try:
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            table = pq.read_table(path)
+        else:
+            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+    except (pa.ArrowException, OSError) as e:
+        reason = str(e).splitlines()[0]
+        raise UserError(f"truncated, or not an embeddings file ({reason})", str(path), "write it again with `mmkit embed`") from e
+    return _from_table(table, path)
+
+
+def read_meta(path: str | Path) -> dict[str, Any] | None:
+    """What made an embeddings file, without its rows; None where it does not say or cannot be read."""
+    path = Path(path)
+    try:
+        if path.suffix == ".npy":
+            return read_json(path.with_suffix(".json")).get("mmkit") if path.is_file() else None
+        if path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            schema = pq.read_schema(path)
+        else:
+            schema = pa.ipc.open_file(pa.memory_map(str(path))).schema
+        return _meta(schema.metadata)
+    except (pa.ArrowException, OSError, UserError, ValueError):
+        return None
+
+
+def _from_table(table: pa.Table, path: Path) -> Embeddings:
+    missing = [name for name in ("id", "vector") if name not in table.column_names]
+    if missing:
+        found = ", ".join(table.column_names) or "none"
+        raise UserError(f"not an embeddings file: it has no column {' and '.join(missing)}", str(path), f"its columns: {found}")
+    meta = _meta(table.schema.metadata)
+    if meta and meta.get("version", 0) > EMBEDDINGS_VERSION:
+        raise UserError(f"written by a newer mmkit (format {meta['version']}, this one reads {EMBEDDINGS_VERSION})", str(path))
+    columns = {name: _strings(table, name) for name in STRINGS}
+    return _embeddings(columns, _matrix(table.column("vector"), path), meta, path)
+
+
+def _embeddings(columns: Mapping[str, np.ndarray], vectors: np.ndarray, meta: dict[str, Any] | None, path: Path) -> Embeddings:
+    if len(vectors) == 0:
+        raise UserError("the embeddings file has no rows", str(path))
+    return Embeddings(
+        columns["id"], columns["modality"], columns["split"], columns["text"], columns["label"], vectors, meta, path
+    )
+
+
+def _meta(metadata: Mapping[bytes, bytes] | None) -> dict[str, Any] | None:
+    return json.loads(metadata[_KEY]) if metadata and _KEY in metadata else None
+
+
+def _strings(table: pa.Table, name: str) -> np.ndarray:
+    """A column as an object array in which equal strings share one object."""
+    if name not in table.column_names:
+        return np.full(table.num_rows, None, object)
+    column = table.column(name)
+    if not pa.types.is_string(column.type):
+        column = column.cast(pa.string())
+    encoded = column.combine_chunks().dictionary_encode()
+    if isinstance(encoded, pa.ChunkedArray):  # older pyarrow returns one chunk in a ChunkedArray
+        encoded = encoded.unify_dictionaries().combine_chunks()
+    words = np.array([*encoded.dictionary.to_pylist(), None], object)
+    return words[encoded.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False)]
+
+
+def _matrix(column: pa.ChunkedArray, path: Path) -> np.ndarray:
+    """A list column as (n, d); no copy for a fixed-size list in one chunk."""
+    wrong = UserError(
+        f"not an embeddings file: its vectors are {column.type}",
+        str(path),
+        "they must be lists of one length of float32 or float16",
+    )
+    kind = column.type
+    if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind)) or column.null_count:
+        raise wrong
+    if not pa.types.is_fixed_size_list(kind):  # pandas and others write a plain list
+        lengths = {len(v) for v in column}
+        if len(lengths) != 1:
+            raise wrong
+        kind = pa.list_(kind.value_type, lengths.pop())
+        column = column.cast(kind)
+    if not pa.types.is_floating(kind.value_type) or kind.list_size < 1:
+        raise wrong
+    chunks = [chunk for chunk in column.chunks if len(chunk)]
+    if not chunks:
+        return np.zeros((0, kind.list_size), np.float32)
+    array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
+    vectors = array.flatten().to_numpy(zero_copy_only=True).reshape(-1, kind.list_size)
+    return vectors.astype(np.float32) if vectors.dtype == np.float64 else vectors
+
+
+def _read_npy(path: Path) -> Embeddings:
+    beside, listed = path.with_suffix(".json"), path.with_suffix(".ids.txt")
+    try:
+        vectors = np.load(path, mmap_mode="r", allow_pickle=False)
+    except (ValueError, OSError, EOFError) as e:
+        raise UserError(f"truncated, or not a .npy file ({e})", str(path)) from e
+    if beside.exists():
+        columns, meta = read_json(beside), None
+        meta = columns.get("mmkit")
+    elif listed.exists():
+        # a list of ids alone is how feature extractors of images leave their rows
+        columns, meta = {"id": listed.read_text(encoding="utf-8").split("\n")}, None
+        columns["id"] = columns["id"][:-1] if columns["id"][-1] == "" else columns["id"]
+        columns["modality"] = ["image"] * len(columns["id"])
+    else:
+        raise UserError("the ids of this .npy file are missing", str(path), f"expected beside it: {beside.name} or {listed.name}")
+    if vectors.ndim != 2 or len(columns.get("id", ())) != len(vectors):
+        raise UserError(f"{len(columns.get('id', ()))} ids for vectors of shape {vectors.shape}", str(path))
+    n = len(vectors)
+    return _embeddings({name: np.array(columns.get(name) or [None] * n, object) for name in STRINGS}, vectors, meta, path)
+
+
+class EmbeddingsWriter:
+    """Write an embeddings file batch by batch; it appears under its name only when it is complete.
+
+    The vectors wait in a nameless file on the same disk, because one record batch at the end is what lets a reader map
+    all vectors as one matrix; ids and texts wait in memory.
+
+    Args:
+        path: `.arrow`, `.parquet` or `.npy`.
+        dim: d of the (n, d) vectors.
+        meta: what made them; `version`, `dim` and `modality` (those seen) are added.
+        dtype: `float32` or `float16`.
+
+    Raises:
+        UsageError: another suffix.
+        UserError: the disk is full or the folder cannot be written; what stood at `path` is as it was.
+    """
+
+    def __init__(self, path: str | Path, dim: int, meta: Mapping[str, Any] | None = None, dtype: str = "float32") -> None:
+        self.path, self.dim, self.dtype = Path(path), dim, np.dtype(dtype)
+        if self.path.suffix not in SUFFIXES:
+            raise UsageError(
+                f"embeddings cannot be written as {self.path.suffix or 'a file without suffix'}",
+                str(path),
+                f"one of: {' '.join(SUFFIXES)}",
+            )
+        self.meta = dict(meta or {})
+        self._columns: dict[str, list[pa.Array]] = {name: [] for name in STRINGS}
+        self._rows = 0
+
+    def __enter__(self) -> EmbeddingsWriter:
+        self._stack = ExitStack()
+        # opened first: a folder that cannot be written fails before any work is done
+        self._target = self._stack.enter_context(writing(self.path))
+        self._raw = self._stack.enter_context(tempfile.TemporaryFile(dir=self.path.parent))
+        return self
+
+    def write(
+        self,
+        ids: Sequence[str],
+        modality: str,
+        vectors: np.ndarray,
+        split: Sequence[str | None] | None = None,
+        text: Sequence[str | None] | None = None,
+        label: Sequence[str | None] | None = None,
+    ) -> None:
+        """Append n rows of one modality; `vectors` is (n, dim)."""
+        n = len(ids)
+        if vectors.shape != (n, self.dim):
+            raise ValueError(f"vectors of shape {vectors.shape} for {n} ids and dim {self.dim}")
+        for name, values in zip(STRINGS, (ids, [modality] * n, split, text, label), strict=True):
+            self._columns[name].append(pa.array(values if values is not None else [None] * n, pa.string()))
+        try:
+            self._raw.write(np.ascontiguousarray(vectors, self.dtype).data)
+        except OSError as e:
+            raise disk_error(e, self.path) from e
+        self._rows += n
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is not None:
+            # hand the error to `writing`, so that the half-written file is removed
+            self._stack.__exit__(kind, error, trace)
+            return
+        with self._stack:
+            self._finish()
+
+    def _finish(self) -> None:
+        self._raw.flush()
+        shape = (self._rows, self.dim)
+        vectors = np.memmap(self._raw, self.dtype, "r", shape=shape) if self._rows else np.zeros(shape, self.dtype)
+        columns = {name: pa.concat_arrays(parts) if parts else pa.array([], pa.string()) for name, parts in self._columns.items()}
+        seen = columns["modality"].unique().to_pylist()
+        meta = {"version": EMBEDDINGS_VERSION, **self.meta, "dim": self.dim, "modality": seen}
+        if self.path.suffix == ".npy":
+            with open(self._target, "wb") as f:
+                np.save(f, vectors)
+            write_json(self.path.with_suffix(".json"), {"mmkit": meta} | {name: c.to_pylist() for name, c in columns.items()})
+        else:
+            self._write_table(columns, vectors, meta)
+
+    def _write_table(self, columns: dict[str, pa.Array], vectors: np.ndarray, meta: dict[str, Any]) -> None:
+        # over the mapped file: no second copy in memory
+        values = pa.Array.from_buffers(pa.from_numpy_dtype(self.dtype), vectors.size, [None, pa.py_buffer(vectors)])
+        array = pa.FixedSizeListArray.from_arrays(values, self.dim)
+        fields = [pa.field(name, pa.string()) for name in STRINGS] + [pa.field("vector", array.type)]
+        schema = pa.schema(fields, {_KEY: json.dumps(meta).encode()})
+        batch = pa.record_batch([*columns.values(), array], schema=schema)
+        if self.path.suffix == ".parquet":
+            import pyarrow.parquet as pq
+
+            pq.write_table(pa.Table.from_batches([batch]), self._target, row_group_size=10_000)
+            return
+        with pa.OSFile(str(self._target), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
+            out.write_batch(batch)
+
+
+def joined(label: str | Iterable[str] | None) -> str | None:
+    """A dataset's label as the file holds it: one string, several joined by a comma."""
+    return label if label is None or isinstance(label, str) else ", ".join(label) or None

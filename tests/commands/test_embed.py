@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+
+from mmkit.vectors import read_embeddings
+
+
+def test_prints_the_path_of_all_splits(colours, colour_model, invoke):
+    outcome = invoke("embed", cwd=colours.parent)
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.stdout == "runs/colours/embeddings/data-all.arrow\n"
+    found = read_embeddings(colours.parent / outcome.stdout.strip())
+    assert sorted(set(found.split)) == ["test", "train"]
+    assert (found.modality == "image").sum() == 4
+    assert (found.modality == "text").sum() == 7
+    assert found.label[found.rows("text", "test")].tolist() == ["red", "red", "green", "green", "blue", "blue"]
+    assert found.text[found.rows("text", "test")].tolist()[:2] == ["a red picture", "all of it is red"]
+    assert np.allclose(np.linalg.norm(found.vectors, axis=1), 1)
+    assert found.meta is not None
+    assert found.meta["model_hash"] == "colours"
+    assert found.meta["data"] == str(colours)
+    assert found.meta["normalised"] is True
+
+
+def test_a_file_that_is_up_to_date_is_reused(colours, colour_model, invoke):
+    path = colours.parent / invoke("embed", "--split", "test", cwd=colours.parent).stdout.strip()
+    assert path.name == "data-test.arrow"
+    first = os.stat(path).st_ino
+    invoke("embed", "--split", "test", cwd=colours.parent)
+    assert os.stat(path).st_ino == first
+    colour_model.hash = "another"
+    invoke("embed", "--split", "test", cwd=colours.parent)
+    assert os.stat(path).st_ino != first
+    assert read_embeddings(path).meta["model_hash"] == "another"
+
+
+def test_batches_do_not_change_the_file(colours, colour_model, invoke):
+    one = invoke("embed", "--batch-size", 1, "-o", "one.arrow", cwd=colours.parent)
+    all_ = invoke("embed", "--workers", 1, "-o", "all.arrow", cwd=colours.parent)
+    assert (one.stdout, all_.stdout) == ("one.arrow\n", "all.arrow\n")
+    by_key = [
+        {(i, m, t): tuple(v) for i, m, t, v in zip(e.ids, e.modality, e.text, e.vectors, strict=True)}
+        for e in (read_embeddings(colours.parent / name) for name in ("one.arrow", "all.arrow"))
+    ]
+    assert by_key[0] == by_key[1]
+
+
+def test_out_refuses_what_it_did_not_make(colours, colour_model, invoke):
+    target = colours.parent / "mine.arrow"
+    target.write_text("notes")
+    outcome = invoke("embed", "-o", "mine.arrow", cwd=colours.parent)
+    assert outcome.code == 1
+    assert "was not made by this model from this data, mine.arrow" in outcome.stderr
+    assert target.read_text() == "notes"
+    assert invoke("embed", "-o", "mine.arrow", "--force", cwd=colours.parent).code == 0
+    assert (colours.parent / "mine.arrow.old-1").read_text() == "notes"
+
+
+def test_a_dash_pours_the_file_on_stdout(run, tmp_path):
+    import subprocess
+    import sys
+
+    command = [
+        sys.executable,
+        "-m",
+        "mmkit",
+        "embed",
+        "--limit",
+        "5",
+        "-o",
+        "-",
+        "--model",
+        str(run / "runs" / "latest"),
+        str(run / "data"),
+    ]
+    poured = subprocess.run(command, cwd=tmp_path, capture_output=True).stdout
+    assert pa.ipc.open_file(poured).read_all().num_rows >= 10
+
+
+def test_json_names_the_file(colours, colour_model, invoke):
+    assert invoke("embed", "--json", cwd=colours.parent).lines == [{"embeddings": "runs/colours/embeddings/data-all.arrow"}]
+
+
+def test_a_trained_run_into_parquet_and_npy(run, invoke, tmp_path):
+    for name in ("e.parquet", "e.npy"):
+        outcome = invoke("embed", run / "data", "--model", run / "runs/latest", "--split", "test", "-o", tmp_path / name)
+        assert outcome.code == 0, outcome.stderr
+        found = read_embeddings(Path(outcome.stdout.strip()))
+        assert len(found) == 600
+        assert np.allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-5)

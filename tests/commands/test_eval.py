@@ -1,0 +1,123 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from mmkit.vectors import EmbeddingsWriter
+
+
+@pytest.fixture
+def vectors(tmp_path):
+    """An embeddings file of unknown make: five test images and texts that match, and one train pair that does not."""
+    path = tmp_path / "pairs.arrow"
+    eye = np.eye(6, dtype=np.float32)
+    with EmbeddingsWriter(path, 6) as writer:
+        for modality, last in (("image", 0), ("text", 1)):
+            text = None if modality == "image" else list("uvwxyz")
+            writer.write(list("abcdef"), modality, eye[[0, 1, 2, 3, 4, 5 * last]], ["test"] * 5 + ["train"], text)
+    return path
+
+
+def test_json_in_the_layout_of_the_interface(colours, colour_model, invoke):
+    outcome = invoke("eval", "recall@k", cwd=colours.parent)
+    assert outcome.code == 0, outcome.stderr
+    (record,) = outcome.lines
+    assert record["dataset"] == "data"
+    assert record["model"] == "runs/colours"
+    assert record["task"] == "zeroshot_retrieval"
+    assert (record["pretrained"], record["language"], record["split"]) == ("", "en", "test")
+    assert record["n"] == {"image": 3, "text": 6}
+    assert record["metrics"]["image_retrieval_recall@1"] == record["metrics"]["text_retrieval_recall@1"] == 1
+    assert set(record["chance"]) == set(record["metrics"])
+    assert record["chance"]["image_retrieval_recall@1"] == pytest.approx(1 / 3)
+    assert {"parameters", "ms_per_image", "ms_per_text"} == set(record["cost"])
+    assert (record["resolution"], record["precision"], record["model_hash"]) == (2, "fp32", "colours")
+    assert record["data_hash"]
+    assert record["counts"]["queries_without_positive"] == {"image_retrieval": 0, "text_retrieval": 0}
+
+
+def test_the_result_and_the_ranks_stay_in_the_run(colours, colour_model, invoke):
+    assert invoke("eval", "recall@k", cwd=colours.parent).code == 0
+    folder = colour_model.folder / "eval"
+    assert json.loads((folder / "data-test.json").read_text())["n"] == {"image": 3, "text": 6}
+    ranks = pq.read_table(folder / "data-test.ranks.parquet")
+    assert ranks.column_names == ["query", "direction", "rank"]
+    assert ranks.num_rows == 9
+    assert set(ranks["direction"].to_pylist()) == {"image_retrieval", "text_retrieval"}
+
+
+def test_ks_split_and_limit(colours, colour_model, invoke):
+    (record,) = invoke("eval", "recall@1,2", "--split", "train", cwd=colours.parent).lines
+    assert (record["split"], record["n"]["image"]) == ("train", 1)
+    assert "image_retrieval_recall@2" in record["metrics"]
+    assert "image_retrieval_recall@5" not in record["metrics"]
+    (record,) = invoke("eval", "recall@k", "--limit", "2", cwd=colours.parent).lines
+    assert record["n"]["image"] == 2
+    (record,) = invoke("eval", "recall@k", cwd=colours.parent).lines
+    assert record["n"]["image"] == 3, "the limited run was taken for the whole"
+
+
+def test_an_embeddings_file_alone(vectors, invoke):
+    outcome = invoke("eval", "recall@1", "--embeddings", vectors)
+    (record,) = outcome.lines
+    assert (record["split"], record["n"]) == ("test", {"image": 5, "text": 5})
+    assert record["metrics"]["image_retrieval_recall@1"] == 1
+    assert "does not say which model made it" in outcome.stderr
+    (record,) = invoke("eval", "recall@1", "--embeddings", vectors, "--split", "train").lines
+    assert record["n"] == {"image": 1, "text": 1}
+
+
+def test_an_embeddings_file_alone_needs_no_torch(vectors):
+    code = (
+        "import sys; from mmkit.cli.app import main; "
+        f"code = main(['eval', 'recall@k', '--embeddings', {str(vectors)!r}]); "
+        "sys.exit(code or 10 * any(name in sys.modules for name in ('torch', 'transformers', 'matplotlib')))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True).returncode == 0
+
+
+def test_out_is_one_object_a_file(vectors, invoke, tmp_path):
+    outcome = invoke("eval", "recall@k", "--embeddings", vectors, "-o", tmp_path / "r.json")
+    assert outcome.stdout == ""
+    assert json.loads((tmp_path / "r.json").read_text())["task"] == "zeroshot_retrieval"
+    outcome = invoke("eval", "recall@1", "recall@5", "--embeddings", vectors, "-o", tmp_path / "r.json", "--json")
+    assert len(outcome.lines) == 2
+    assert "image_retrieval_recall@5" in json.loads((tmp_path / "r-2.json").read_text())["metrics"]
+    assert len(invoke("eval", "recall@1", "--embeddings", vectors, "-o", "-").lines) == 1
+
+
+def test_tables_for_people(colours, colour_model, invoke, monkeypatch):
+    import mmkit.cli.eval as command
+
+    monkeypatch.setattr(command.console.__class__, "json", False)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    shown = []
+    monkeypatch.setattr(command.console.__class__, "table", lambda self, *args, **rest: shown.append(args))
+    record = invoke("eval", "recall@k", "-o", "-", cwd=colours.parent).lines[0]
+    command._one([record])
+    command._several([record, record])
+    (title, columns, rows), (_, wide, lines) = shown
+    assert title == "runs/colours on data test: 3 images, 6 texts"
+    assert columns == ["metric", "value", "chance"]
+    assert ["image_retrieval_recall@1", "1.000", "0.333"] in rows
+    assert wide[:2] == ["model", "image R@1"]
+    assert [line[0] for line in lines] == ["runs/colours", "runs/colours", "chance"]
+
+
+def test_a_trained_run(run, invoke, tmp_path):
+    folder = tmp_path / "trained"
+    shutil.copytree(run, folder, symlinks=True)
+    outcome = invoke("eval", "recall@k", cwd=folder)
+    assert outcome.code == 0, outcome.stderr
+    (record,) = outcome.lines
+    assert record["n"]["image"] == record["n"]["text"] == 300
+    assert record["model"].startswith("runs/clip-data")
+    assert record["caption_ceiling"]["image_retrieval_recall@1"] == 1
+    assert (folder / "runs" / "latest" / "eval" / "data-test.json").exists()
+    assert len(invoke("eval", "recall@k", "--model", "runs/latest", "--model", record["model"], cwd=folder).lines) == 2

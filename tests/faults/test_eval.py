@@ -1,0 +1,126 @@
+"""What a user can get wrong with eval, embed, retrieve and predict: one line each, with where, a hint and the exit code."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from mmkit.vectors import EmbeddingsWriter
+from tests.conftest import coloured_row, write_dataset
+
+
+@pytest.fixture
+def folder(colours, colour_model):
+    """A folder to type commands in, with ./data and files that are wrong in one way each."""
+    folder = colours.parent
+    with EmbeddingsWriter(folder / "other.arrow", 3, {"model": "runs/other", "model_hash": "other"}) as writer:
+        writer.write(["a"], "image", np.ones((1, 3), np.float32), ["test"])
+    (folder / "cut.arrow").write_bytes((folder / "other.arrow").read_bytes()[:300])
+    with EmbeddingsWriter(folder / "apart.arrow", 3) as writer:
+        writer.write(["a"], "image", np.ones((1, 3), np.float32))
+        writer.write(["b"], "text", np.ones((1, 3), np.float32))
+    with EmbeddingsWriter(folder / "diverged.arrow", 3) as writer:
+        writer.write(["a"], "image", np.full((1, 3), np.nan, np.float32))
+        writer.write(["a"], "text", np.ones((1, 3), np.float32))
+    write_dataset(folder / "sounds", {"train": [{"id": "1", "captions": ["a bell"]}]}, {"captions": "text"})
+    row = coloured_row("bad", "red")
+    write_dataset(folder / "corrupt", {"train": [row | {"image": {"bytes": row["image"]["bytes"][:40], "path": "bad.png"}}]})
+    damaged = write_dataset(folder / "damaged", {"train": [coloured_row("r", "red")]})
+    shard = damaged / "train-00000-of-00001.parquet"
+    shard.write_bytes(shard.read_bytes()[:-9])
+    (folder / "nothing").mkdir()
+    (folder / "note.txt").write_text("no picture")
+    return folder
+
+
+FAULTS = [
+    (["eval", "recal@k"], 2, "unknown metric 'recal@k'", "did you mean recall@k?"),
+    (["eval", "recall@0"], 2, "cannot read 'recall@0'", "recall@1,5,10"),
+    (["eval", "recall@five"], 2, "cannot read 'recall@five'", "recall@1,5,10"),
+    (["eval"], 2, "Missing argument", "mmkit eval --help"),
+    (["eval", "recall@k", "--embeddings", "cut.arrow", "--data", "data"], 2, "--embeddings needs no --model", "leave them out"),
+    (["eval", "recall@k", "--data", "absent"], 1, "no such dataset folder, absent", "mmkit prep"),
+    (["eval", "recall@k", "--split", "dev2"], 1, "no split 'dev2', ", "splits: train, test"),
+    (["eval", "recall@k", "--data", "sounds"], 1, "the dataset has no image column, ", "it has: text"),
+    (["eval", "recall@k", "--data", "corrupt"], 1, "the image of row bad cannot be read", "prepare the dataset again"),
+    (["eval", "recall@k", "--data", "damaged"], 1, "truncated or damaged", "mmkit prep"),
+    (["eval", "recall@k", "--embeddings", "absent.arrow"], 1, "no such embeddings file, absent.arrow", "mmkit embed"),
+    (["eval", "recall@k", "--embeddings", "cut.arrow"], 1, "truncated, or not an embeddings file", "mmkit embed"),
+    (["eval", "recall@k", "--embeddings", "other.arrow"], 1, "no text rows to rank, other.arrow", "modalities: image"),
+    (["eval", "recall@k", "--embeddings", "other.arrow", "--split", "val"], 1, "no split 'val', other.arrow", "splits: test"),
+    (["eval", "recall@k", "--embeddings", "apart.arrow"], 1, "no image shares an id with a text", "carry the same id"),
+    (["eval", "recall@k", "--embeddings", "diverged.arrow"], 1, "vector 0 is not finite", "diverged"),
+    (["embed", "-o", "e.csv"], 2, "embeddings cannot be written as .csv", ".arrow .parquet .npy"),
+    (["embed", "nothing"], 1, "not a dataset folder", "mmkit prep"),
+    (["retrieve", "a dog", "--in", "other.arrow"], 1, "made by runs/other, the query by", "--model runs/other"),
+    (["retrieve", "a dog", "--in", "nothing"], 1, "not a dataset folder", "mmkit prep"),
+    (["retrieve", "dog.jpg"], 1, "no such image, dog.jpg", ""),
+    (["retrieve", "note.txt"], 1, "cannot be read as an image", ""),
+    (["retrieve", "a dog", "--find", "sound"], 2, "'sound' is not one of", "mmkit retrieve --help"),
+    (["retrieve", "a dog", "--top", "0"], 2, "0 is not in the range", "mmkit retrieve --help"),
+    (["predict", "note.txt", "a dog"], 1, "cannot be read as an image", ""),
+    (["predict", "absent.jpg", "a dog"], 1, "no such image, absent.jpg", ""),
+    (["predict", "note.txt"], 2, "which texts?", "mmkit predict"),
+]
+
+
+@pytest.mark.parametrize(("args", "code", "message", "hint"), FAULTS, ids=[" ".join(args) for args, *_ in FAULTS])
+def test_one_line_a_hint_and_an_exit_code(folder, invoke, args, code, message, hint):
+    outcome = invoke(*args, cwd=folder)
+    error, *rest = outcome.stderr.splitlines()
+    assert error.startswith("error: ")
+    assert message in error
+    assert outcome.code == code
+    assert outcome.stdout == ""
+    assert len(rest) == bool(hint)
+    if hint:
+        assert rest[0].startswith("hint: ")
+        assert hint in rest[0]
+
+
+def test_with_json_the_error_is_an_object(folder, invoke):
+    outcome = invoke("eval", "recall@k", "--embeddings", "cut.arrow", "--json", cwd=folder)
+    assert json.loads(outcome.stderr)["where"] == "cut.arrow"
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [("red", "not valid JSON"), ("[]", "no text or image in the object"), ('{"id": 1}', "no text or image in the object")],
+)
+def test_a_bad_line_on_stdin_is_named(folder, invoke, line, message):
+    outcome = invoke("retrieve", "-", "--top", 1, cwd=folder, stdin='{"text": "red"}\n' + line + "\n")
+    assert outcome.code == 1
+    assert len(outcome.lines) == 1, "the line before it is answered"
+    assert message in outcome.stderr
+    assert "stdin line 2" in outcome.stderr
+
+
+def test_a_model_without_an_image_encoder(folder, colour_model, invoke):
+    colour_model.modalities = ("text",)
+    outcome = invoke("eval", "recall@k", cwd=folder)
+    assert outcome.code == 1
+    assert "the model has no image encoder" in outcome.stderr
+
+
+def test_a_full_disk_leaves_the_last_result(folder, invoke, monkeypatch):
+    import errno
+
+    import mmkit.vectors
+
+    assert invoke("embed", cwd=folder).code == 0
+    path = folder / "runs/colours/embeddings/data-all.arrow"
+    before = path.read_bytes()
+
+    def full(self) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(mmkit.vectors.EmbeddingsWriter, "_finish", full)
+    Image.new("RGB", (8, 8)).save(folder / "nothing" / "a.png")
+    outcome = invoke("retrieve", "red", "--in", "nothing", cwd=folder)
+    assert outcome.code == 1
+    assert "the disk is full" in outcome.stderr
+    assert path.read_bytes() == before
+    assert not list(path.parent.glob(".*"))

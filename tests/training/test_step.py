@@ -1,0 +1,115 @@
+"""A step computed in parts, or by two processes, has the gradient of one big batch."""
+
+import subprocess
+import sys
+import textwrap
+
+import pytest
+import torch
+
+from mmkit.config import resolve
+from mmkit.data.tokenizer import Tokenizer, train_tokenizer
+from mmkit.model import Model
+from mmkit.training.step import gradients
+
+B = 16
+
+
+def tiny_model(loss: str = "infonce", dropout: float = 0.0) -> Model:
+    torch.manual_seed(0)
+    tables = {
+        "encoder": {
+            "image": {"kind": "vit", "dim": 16, "layers": 1, "heads": 2, "dropout": dropout},
+            "text": {"kind": "transformer", "dim": 16, "layers": 1, "heads": 2, "dropout": dropout},
+        },
+        "project": {"dim": 8},
+        "loss": {"itc": {"kind": loss, "between": ["image", "text"]}},
+        "data": {"image": {"size": 16}},
+    }
+    config = resolve("clip", None, [tables])
+    return Model(config, Tokenizer(train_tokenizer(["a red circle", "a blue square"], 300), 12)).train()
+
+
+def tiny_batch(model: Model) -> dict:
+    torch.manual_seed(1)
+    captions = [f"a {'red' if i % 2 else 'blue'} circle {i % 11}" for i in range(B)]
+    return {
+        "image": torch.randint(0, 256, (B, 3, 16, 16), dtype=torch.uint8),
+        "text": model.tokenizer(captions),
+        "keys": {"text": torch.arange(B) % 11, "image": torch.arange(B)},
+    }
+
+
+def flat_gradient(model: Model) -> torch.Tensor:
+    return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
+
+
+@pytest.mark.parametrize("loss", ["infonce", "sigmoid"])
+@pytest.mark.parametrize("parts", [2, 4, 5])
+def test_parts_have_the_gradient_of_one_batch(loss, parts):
+    model = tiny_model(loss)
+    batch = tiny_batch(model)
+    whole = gradients(model, batch, 1, "fp32")["loss"]
+    expected = flat_gradient(model)
+    model.zero_grad()
+    assert gradients(model, batch, parts, "fp32")["loss"].item() == pytest.approx(whole.item(), abs=1e-6)
+    assert (flat_gradient(model) - expected).norm() / expected.norm() < 1e-5
+
+
+def test_one_part_equals_plain_backward():
+    model = tiny_model()
+    batch = tiny_batch(model)
+    gradients(model, batch, 1, "fp32")
+    ours = flat_gradient(model)
+    model.zero_grad()
+    model.loss["itc"](model(batch, model.wants()), batch["keys"].values()).backward()
+    assert (flat_gradient(model) - ours).norm() / ours.norm() < 1e-6
+
+
+def test_dropout_is_replayed_in_the_second_pass():
+    model = tiny_model(dropout=0.3)
+    batch = tiny_batch(model)
+    torch.manual_seed(5)
+    gradients(model, batch, 4, "fp32")
+    ours = flat_gradient(model)
+    # the naive form keeps the graphs of all four parts
+    model.zero_grad()
+    torch.manual_seed(5)
+    from mmkit.training.step import split
+
+    outputs = [model(piece, model.wants()) for piece in split(batch, 4)]
+    joined = {w: torch.cat([o[w] for o in outputs]) for w in model.wants()}
+    model.loss["itc"](joined, batch["keys"].values()).backward()
+    assert (flat_gradient(model) - ours).norm() / ours.norm() < 1e-5
+
+
+SCRIPT = """
+    import sys, torch, torch.distributed as dist
+    sys.path.insert(0, {tests!r})
+    from test_step import flat_gradient, tiny_batch, tiny_model, B
+    from mmkit.training.step import gradients
+    rank = int(sys.argv[1])
+    dist.init_process_group("gloo", init_method={store!r}, rank=rank, world_size=2)
+    model = tiny_model()
+    batch = tiny_batch(model)
+    cut = slice(rank * B // 2, (rank + 1) * B // 2)
+    text = {{k: v[cut] for k, v in batch["text"].items()}}
+    mine = {{"image": batch["image"][cut], "text": text, "keys": {{k: v[cut] for k, v in batch["keys"].items()}}}}
+    gradients(model, mine, 1, "fp32")
+    torch.save(flat_gradient(model), {out!r} + str(rank))
+    dist.destroy_process_group()
+"""
+
+
+def test_two_processes_have_the_gradient_of_one(tmp_path):
+    from pathlib import Path
+
+    code = textwrap.dedent(SCRIPT).format(tests=str(Path(__file__).parent), store=f"file://{tmp_path}/store", out=str(tmp_path / "grad"))
+    ranks = [subprocess.Popen([sys.executable, "-c", code, str(r)]) for r in (0, 1)]
+    assert [p.wait(timeout=120) for p in ranks] == [0, 0]
+    model = tiny_model()
+    gradients(model, tiny_batch(model), 1, "fp32")
+    expected = flat_gradient(model)
+    for rank in (0, 1):
+        ours = torch.load(tmp_path / f"grad{rank}", weights_only=True)
+        assert (ours - expected).norm() / expected.norm() < 1e-6
