@@ -30,11 +30,11 @@ def doc(text: str, default: Any = None) -> Any:
 @dataclass
 class ImageData:
     size: int | None = doc("side of the square the encoder sees, pixels")
-    resize: str = doc('"crop" (short side, then the centre) or "square" (squeezed)', "crop")
-    resample: str = doc("bilinear, bicubic or lanczos", "bicubic")
+    resize: str | None = doc('"crop" (short side, then the centre) or "square" (squeezed)')
+    resample: str | None = doc("nearest, bilinear, bicubic or lanczos")
     crop_size: int | None = doc("side of the centre crop where it differs from size (a checkpoint's)")
-    mean: list[float] = doc("per channel, of pixels in 0..1", [0.48145466, 0.4578275, 0.40821073])
-    std: list[float] = doc("per channel, of pixels in 0..1", [0.26862954, 0.26130258, 0.27577711])
+    mean: list[float] | None = doc("per channel, of pixels in 0..1")
+    std: list[float] | None = doc("per channel, of pixels in 0..1")
     augment: list[str] | None = doc('any of "crop", "colour", "flip"; [] for none')
     crop_scale: list[float] = doc("smallest and largest share of the area a random crop keeps", [0.8, 1.0])
 
@@ -60,7 +60,9 @@ class Data:
 @dataclass
 class Project:
     dim: int | None = doc("width of the shared space")
-    kind: str | None = doc('"linear" (one Linear without bias) or "mlp" (LayerNorm, Linear, GELU, Dropout, Linear)')
+    kind: str | dict[str, str] | None = doc(
+        '"linear" (one Linear without bias), "mlp" (LayerNorm, Linear, GELU, Dropout, Linear) or "none"; or a table of modality = kind'
+    )
     dropout: float = doc("of the mlp", 0.3)
 
 
@@ -74,6 +76,8 @@ class Train:
     weight_decay: float = doc("AdamW's, on matrices only (not on gains, biases, logit_scale)", 0.1)
     betas: list[float] = doc("AdamW's", [0.9, 0.98])
     clip: float = doc("largest gradient norm; 0 for none", 1.0)
+    init: str | None = doc("run or CLIP or SigLIP checkpoint whose weights the run starts from")
+    cache_limit: float = doc("GB of features of frozen encoders kept on disk; 0 for none", 20.0)
     seed: int = doc("of everything drawn", 0)
     checkpoint_every: int | str = doc("a duration", "5%")
     eval_every: int | str = doc("a duration: how often val is measured", "10%")
@@ -87,7 +91,7 @@ class Train:
 
 @dataclass
 class Stage:
-    train: list[str] = doc("patterns of parameter names that learn, e.g. project.*", ["*"])
+    train: list[str] = doc("patterns of parameter names that learn, e.g. project.*; !PATTERN takes its matches out", ["*"])
     until: int | str | None = doc("end of the stage, a duration; None: the end of the run")
     lr: float | None = doc("peak learning rate in this stage; None: train.lr")
 
@@ -254,14 +258,20 @@ def recipe(name: str) -> dict[str, Any]:
     return merge(recipe(base), tables) if base else tables
 
 
-def resolve(recipe_name: str, config_file: Path | None, sets: list[dict[str, Any]]) -> Config:
-    """Merge the levels recipe < config file < sets and build the Config.
+def resolve(
+    recipe_name: str, config_file: Path | None, sets: list[dict[str, Any]], init: dict[str, Any] | None = None
+) -> Config:
+    """Merge the levels recipe < init < config file < sets and build the Config.
+
+    Args:
+        init: what `--init` takes from a run or a checkpoint.
 
     Raises:
         UserError: see `recipe`, `read_toml` and `build`.
     """
     tables = recipe(recipe_name)
     build(tables, f"recipe {recipe_name}")
+    tables = merge(tables, init or {})
     if config_file is not None:
         level = read_toml(config_file)
         build(level, str(config_file))
@@ -275,7 +285,9 @@ def resolve(recipe_name: str, config_file: Path | None, sets: list[dict[str, Any
     return config
 
 
-def duration(value: int | str, batch_size: int, rows: int, total: int = 0, seconds_per_step: float = 0.0, key: str = "duration") -> int:
+def duration(
+    value: int | str, batch_size: int, rows: int, total: int = 0, seconds_per_step: float = 0.0, key: str = "duration"
+) -> int:
     """A duration as steps: 500, "2 epochs", "100000 samples", "15 min" or "10%" (of `total` steps); at least 1.
 
     Raises:
@@ -287,7 +299,9 @@ def duration(value: int | str, batch_size: int, rows: int, total: int = 0, secon
     try:
         n = float(number)
     except ValueError:
-        raise UserError(f"{key} = {value!r} is not a duration", hint='e.g. 500, "2 epochs", "100000 samples", "15 min", "10%"') from None
+        raise UserError(
+            f"{key} = {value!r} is not a duration", hint='e.g. 500, "2 epochs", "100000 samples", "15 min", "10%"'
+        ) from None
     factors = {
         "": 1.0,
         "steps": 1.0,

@@ -20,17 +20,29 @@ from mmkit import encoders, losses
 from mmkit.config import Config, Project, build, read_toml
 from mmkit.data.pixels import Pixels
 from mmkit.data.tokenizer import Tokenizer
-from mmkit.errors import UserError
+from mmkit.errors import UserError, nearest
 
 WEIGHTS, TOKENIZER, CONFIG = "model.safetensors", "tokenizer.json", "config.toml"
 
 
-def projection(width: int, spec: Project) -> nn.Module:
-    """From an encoder's pooled vector (B, width) to the shared space (B, dim)."""
+PROJECTIONS = ("linear", "mlp", "none")
+
+
+def projection(modality: str, width: int, spec: Project) -> nn.Module:
+    """From an encoder's pooled vector (B, width) to the shared space (B, dim).
+
+    Raises:
+        UserError: an unknown kind.
+    """
     assert spec.dim is not None
-    if spec.kind == "mlp":
+    kind = spec.kind.get(modality, "linear") if isinstance(spec.kind, dict) else spec.kind
+    if kind == "mlp":
         hidden = [nn.LayerNorm(width), nn.Linear(width, spec.dim), nn.GELU(), nn.Dropout(spec.dropout)]
         return nn.Sequential(*hidden, nn.Linear(spec.dim, spec.dim))
+    if kind == "none":
+        return nn.Identity()
+    if kind not in (None, "linear"):
+        raise UserError(f"no projection of kind {kind!r}", "project.kind", nearest(str(kind), PROJECTIONS))
     return nn.Linear(width, spec.dim, bias=False)
 
 
@@ -51,31 +63,47 @@ class Model(nn.Module):
         super().__init__()
         self.config, self.tokenizer = config, tokenizer
         self.pixels = Pixels(config.data.image)
-        self.name, self.folder, self.hash = "", None, ""
+        self.name, self.hash = "", ""
+        self.folder: Path | None = None
         given = {"size": self.pixels.size, "vocab_size": tokenizer.vocab_size, "context": tokenizer.context}
-        self.encoder = nn.ModuleDict({m: encoders.build(m, table, given) for m, table in config.encoder.items()})
-        self.project = nn.ModuleDict({m: projection(e.dim, config.project) for m, e in self.encoder.items()})
-        self.loss = nn.ModuleDict({name: losses.build(name, table) for name, table in config.loss.items()})
+        self.encoder: Any = nn.ModuleDict(
+            {m: encoders.build(m, table, given | {"modality": m}) for m, table in config.encoder.items()}
+        )
+        self.project = nn.ModuleDict({m: projection(m, int(e.dim), config.project) for m, e in self.encoder.items()})
+        self.loss: Any = nn.ModuleDict({name: losses.build(name, table) for name, table in config.loss.items()})
         # convolutions are faster on interleaved channels, and no result changes beyond rounding
-        self.to(memory_format=torch.channels_last)
+        self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def forward(self, batch: dict[str, Any], wants: Iterable[str]) -> dict[str, Tensor]:
         """Answer `wants`, each "MODALITY.vector": the L2-normalised vector (B, d) of that modality.
 
         Args:
-            batch: "image" uint8 (B, 3, S, S), "text" {"ids", "mask"} (B, M); only what is wanted is needed.
+            batch: "image" uint8 (B, 3, S, S), "text" {"ids", "mask"} (B, M); only what is wanted is needed. A modality
+                whose encoder ran before is {"pooled": (B, D)}.
         """
         return {want: self.vector(want.partition(".")[0], batch) for want in sorted(wants)}
 
     def vector(self, modality: str, batch: dict[str, Any]) -> Tensor:
         """The normalised vector (B, d) of one modality."""
-        encoder = self.encoder[modality]
+        value = batch[modality]
+        pooled = value["pooled"] if isinstance(value, dict) and "pooled" in value else self.pooled(modality, value)
+        return F.normalize(self.project[modality](pooled).float(), dim=-1)
+
+    def pooled(self, modality: str, value: Any) -> Tensor:
+        """The encoder's pooled output (B, D) of one modality, before the projection."""
         if modality == "image":
-            pixels = self.pixels.normalise(batch["image"])
-            encoded = encoder(pixels.contiguous(memory_format=torch.channels_last))
-        else:
-            encoded = encoder(**batch[modality])
-        return F.normalize(self.project[modality](encoded.pooled).float(), dim=-1)
+            pixels = self.pixels.normalise(value)
+            return self.encoder[modality](pixels.contiguous(memory_format=torch.channels_last)).pooled
+        return self.encoder[modality](**value).pooled
+
+    def train(self, mode: bool = True) -> Model:
+        """As of every module, but what does not learn stays in eval mode: no dropout, no running statistics."""
+        super().train(mode)
+        for module in self.modules() if mode else ():
+            parameters = list(module.parameters())
+            if parameters and not any(p.requires_grad for p in parameters):
+                module.eval()
+        return self
 
     def wants(self) -> set[str]:
         """What the losses want of a batch."""
@@ -131,7 +159,7 @@ def pick_device(name: str) -> torch.device:
 
 
 def load_model(name: str, device: str = "auto") -> Model:
-    """Open a run folder, or a checkpoint inside one, for use: eval mode, on `device`.
+    """Open a run folder, a checkpoint inside one, or a transformers CLIP or SigLIP (folder or hub id): eval mode, on `device`.
 
     Raises:
         UserError: it is missing, is no model, or its files do not fit together.
@@ -140,11 +168,16 @@ def load_model(name: str, device: str = "auto") -> Model:
     # a system with no symlinks writes the name of the newest run into a text file
     if path.name == "latest" and path.is_file():
         path = path.with_name(path.read_text().strip())
+    hub_id = not path.exists() and name.count("/") == 1 and not name.startswith((".", "/", "~", "runs/"))
+    if hub_id or (path / "config.json").exists():
+        from mmkit.pretrained import open_whole
+
+        return open_whole(name).to(pick_device(device)).eval()
     if not path.exists():
         raise UserError("no such model", name, "train one with `mmkit train`, or name a run folder with --model")
     run = path if (path / CONFIG).exists() else path.parent.parent
     if not (run / CONFIG).exists():
-        raise UserError("not a run folder (it has no config.toml)", name)
+        raise UserError("neither a run folder (no config.toml) nor a transformers checkpoint (no config.json)", name)
     if not (path / WEIGHTS).exists():
         raise UserError("the run has no weights yet", name, f"mmkit train --resume {run}")
     model = from_config(build(read_toml(run / CONFIG), str(run / CONFIG)), run / TOKENIZER)

@@ -20,6 +20,7 @@ from mmkit.files import disk_error, read_json, write_json, writing
 EMBEDDINGS_VERSION = 1
 SUFFIXES = (".arrow", ".parquet", ".npy")
 STRINGS = ("id", "modality", "split", "text", "label")
+COLUMNS = (*STRINGS, "vector")
 _KEY = b"mmkit"
 
 
@@ -72,16 +73,30 @@ def read_embeddings(path: str | Path) -> Embeddings:
     if path.suffix == ".npy":
         return _read_npy(path)
     try:
-        if path.suffix == ".parquet":
-            import pyarrow.parquet as pq
-
-            table = pq.read_table(path)
-        else:
-            table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        strings, batches, rows = _open_parquet(path) if path.suffix == ".parquet" else _open_arrow(path)
+        return _from_table(strings, batches, rows, path)
     except (pa.ArrowException, OSError) as e:
         reason = str(e).splitlines()[0]
         raise UserError(f"truncated, or not an embeddings file ({reason})", str(path), "write it again with `mmkit embed`") from e
-    return _from_table(table, path)
+
+
+def _open_arrow(path: Path) -> tuple[pa.Table, Iterable[pa.RecordBatch], int]:
+    mapped = pa.ipc.open_file(pa.memory_map(str(path)))
+    table = mapped.read_all()
+    strings = table.select([name for name in STRINGS if name in table.column_names])
+    if "vector" not in table.column_names or mapped.num_record_batches == 1:
+        return strings, table.select([n for n in table.column_names if n == "vector"]).to_batches(), table.num_rows
+    # several batches are no one matrix and must be copied; read, not mapped, they do not take their room twice
+    read = pa.ipc.open_file(pa.OSFile(str(path)))
+    return strings, (read.get_batch(i) for i in range(read.num_record_batches)), table.num_rows
+
+
+def _open_parquet(path: Path) -> tuple[pa.Table, Iterable[pa.RecordBatch], int]:
+    import pyarrow.parquet as pq
+
+    file = pq.ParquetFile(path)
+    strings = file.read([name for name in STRINGS if name in file.schema_arrow.names])
+    return strings, file.iter_batches(10_000, columns=["vector"]), file.metadata.num_rows
 
 
 def read_meta(path: str | Path) -> dict[str, Any] | None:
@@ -101,16 +116,13 @@ def read_meta(path: str | Path) -> dict[str, Any] | None:
         return None
 
 
-def _from_table(table: pa.Table, path: Path) -> Embeddings:
-    missing = [name for name in ("id", "vector") if name not in table.column_names]
-    if missing:
-        found = ", ".join(table.column_names) or "none"
-        raise UserError(f"not an embeddings file: it has no column {' and '.join(missing)}", str(path), f"its columns: {found}")
-    meta = _meta(table.schema.metadata)
+def _from_table(strings: pa.Table, batches: Iterable[pa.RecordBatch], rows: int, path: Path) -> Embeddings:
+    meta = _meta(strings.schema.metadata)
     if meta and meta.get("version", 0) > EMBEDDINGS_VERSION:
         raise UserError(f"written by a newer mmkit (format {meta['version']}, this one reads {EMBEDDINGS_VERSION})", str(path))
-    columns = {name: _strings(table, name) for name in STRINGS}
-    return _embeddings(columns, _matrix(table.column("vector"), path), meta, path)
+    if "id" not in strings.column_names:
+        raise _without("id", path)
+    return _embeddings({name: _strings(strings, name) for name in STRINGS}, _matrix(batches, rows, path), meta, path)
 
 
 def _embeddings(columns: Mapping[str, np.ndarray], vectors: np.ndarray, meta: dict[str, Any] | None, path: Path) -> Embeddings:
@@ -139,30 +151,49 @@ def _strings(table: pa.Table, name: str) -> np.ndarray:
     return words[encoded.indices.fill_null(len(words) - 1).to_numpy(zero_copy_only=False)]
 
 
-def _matrix(column: pa.ChunkedArray, path: Path) -> np.ndarray:
-    """A list column as (n, d); no copy for a fixed-size list in one chunk."""
-    wrong = UserError(
-        f"not an embeddings file: its vectors are {column.type}",
-        str(path),
-        "they must be lists of one length of float32 or float16",
-    )
-    kind = column.type
-    if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind)) or column.null_count:
-        raise wrong
+def _matrix(batches: Iterable[pa.RecordBatch], rows: int, path: Path) -> np.ndarray:
+    """The vectors of all batches as (rows, d): of a single batch a view, of several a copy."""
+    out, done = np.zeros((0, 1), np.float32), 0
+    for batch in batches:
+        if "vector" not in batch.schema.names:
+            raise _without("vector", path)
+        part = _view(batch.column("vector"), path)
+        if len(part) == rows:
+            return part
+        if done == 0:
+            out = np.empty((rows, part.shape[1]), part.dtype)
+        if part.shape[1] != out.shape[1]:
+            raise _not_vectors(path, f"of {out.shape[1]} and of {part.shape[1]} numbers")
+        out[done : done + len(part)] = part
+        done += len(part)
+    return out
+
+
+def _view(array: pa.Array, path: Path) -> np.ndarray:
+    """A list array as (n, d), float32 or float16; without a copy for fixed-size lists of these."""
+    kind = array.type
+    if not (pa.types.is_fixed_size_list(kind) or pa.types.is_list(kind)) or array.null_count:
+        raise _not_vectors(path, str(kind))
     if not pa.types.is_fixed_size_list(kind):  # pandas and others write a plain list
-        lengths = {len(v) for v in column}
+        lengths = np.unique(np.diff(array.offsets.to_numpy()))
         if len(lengths) != 1:
-            raise wrong
-        kind = pa.list_(kind.value_type, lengths.pop())
-        column = column.cast(kind)
+            raise _not_vectors(path, "of different lengths")
+        kind = pa.list_(kind.value_type, int(lengths[0]))
+        array = array.cast(kind)
     if not pa.types.is_floating(kind.value_type) or kind.list_size < 1:
-        raise wrong
-    chunks = [chunk for chunk in column.chunks if len(chunk)]
-    if not chunks:
-        return np.zeros((0, kind.list_size), np.float32)
-    array = chunks[0] if len(chunks) == 1 else pa.concat_arrays(chunks)
-    vectors = array.flatten().to_numpy(zero_copy_only=True).reshape(-1, kind.list_size)
+        raise _not_vectors(path, str(kind))
+    vectors = array.flatten().to_numpy(zero_copy_only=False).reshape(-1, kind.list_size)
     return vectors.astype(np.float32) if vectors.dtype == np.float64 else vectors
+
+
+def _without(column: str, path: Path) -> UserError:
+    return UserError(
+        f"not an embeddings file: it has no column {column}", str(path), f"its columns should be {', '.join(COLUMNS)}"
+    )
+
+
+def _not_vectors(path: Path, found: str) -> UserError:
+    return UserError(f"not an embeddings file: its vectors are {found}", str(path), "lists of one length, of float32 or float16")
 
 
 def _read_npy(path: Path) -> Embeddings:

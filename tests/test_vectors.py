@@ -98,8 +98,8 @@ def test_what_is_no_embeddings_file_is_named(tmp_path):
         "cut.parquet": "truncated, or not an embeddings file",
         "empty.arrow": "truncated, or not an embeddings file",
         "alone.npy": "ids of this .npy file are missing",
-        "other.parquet": "no column id and vector",
-        "ragged.parquet": "its vectors are list",
+        "other.parquet": "no column id",
+        "ragged.parquet": "its vectors are of different lengths",
         "absent.arrow": "no such embeddings file",
     }
     for name, message in expected.items():

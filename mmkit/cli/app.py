@@ -113,7 +113,9 @@ def _as_user_error(e: Exception) -> UserError:
         from mmkit.files import disk_error
 
         return disk_error(e, e.filename or "output") if e.errno == 28 else UserError(e.strerror or str(e), str(e.filename or ""))
-    return UserError(f"{type(e).__name__}: {' '.join(str(e).split())}", hint="this is a bug of mmkit; --debug shows the traceback")
+    return UserError(
+        f"{type(e).__name__}: {' '.join(str(e).split())}", hint="this is a bug of mmkit; --debug shows the traceback"
+    )
 
 
 def _print(error: UserError) -> None:

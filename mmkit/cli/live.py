@@ -18,8 +18,10 @@ class LiveView:
     """
 
     def __init__(self, console: Console) -> None:
-        self.console, self.live, self.progress = console, None, None
-        self.steps, self.first, self.began, self.last = 0, None, time.monotonic(), 0.0
+        self.console = console
+        self.live: Any = None
+        self.first: int | None = None
+        self.steps, self.began, self.last = 0, time.monotonic(), 0.0
         self.latest: dict[str, Any] = {}
 
     def __enter__(self) -> LiveView:
@@ -41,7 +43,9 @@ class LiveView:
             self.console.say(text)
 
     def row(self, row: dict[str, Any]) -> None:
-        """One row of metrics.jsonl."""
+        """One row of metrics.jsonl; the first only states facts of the run."""
+        if row["step"] == 0:
+            return
         self.latest |= row
         if self.first is None:
             self.first, self.began = row["step"], time.monotonic()
@@ -81,7 +85,12 @@ class LiveView:
         done = latest["step"] / self.steps if self.steps else 0.0
         bar = "━" * int(30 * done)
         grid.add_row(f"[bold]step {latest['step']}/{self.steps or '?'}[/]", f"[cyan]{bar:<30}[/]", f"ETA {self._eta()}")
-        shown = {"loss": "train/loss", "lr": "train/lr", "logit_scale": "train/logit_scale", "samples/s": "train/samples_per_second"}
+        shown = {
+            "loss": "train/loss",
+            "lr": "train/lr",
+            "logit_scale": "train/logit_scale",
+            "samples/s": "train/samples_per_second",
+        }
         grid.add_row(*[f"{name} [bold]{latest[key]:.4g}[/]" for name, key in shown.items() if key in latest])
         val = {k.removeprefix("val/"): v for k, v in latest.items() if k.startswith("val/") and "recall@" in k}
         if val:

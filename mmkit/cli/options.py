@@ -35,6 +35,8 @@ Split = Annotated[str | None, typer.Option("--split", help="train, val or test."
 Model = Annotated[str, typer.Option("--model", "-m", help="A run folder, a checkpoint in one, or a CLIP / SigLIP checkpoint.")]
 Out = Annotated[str | None, typer.Option("--out", "-o", help="Where the product goes; `-` is stdout.", show_default=False)]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
-Workers = Annotated[int | None, typer.Option("--workers", min=1, help="Threads that decode. Default: one per core.", show_default=False)]
+Workers = Annotated[
+    int | None, typer.Option("--workers", min=1, help="Threads that decode. Default: one per core.", show_default=False)
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use at most this many rows.", show_default=False)]
 BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Rows a step.")]

@@ -23,8 +23,15 @@ def bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
     with Progress(console=Rich(stderr=True), transient=True) as progress:
 
         def start(title: str) -> Callable[[int, int], None]:
-            task = progress.add_task(title, total=None)
-            return lambda done, total: progress.update(task, completed=done, total=total)
+            task = None
+
+            def report(done: int, total: int) -> None:
+                nonlocal task
+                if task is None:  # work that turns out to be done already shows no bar
+                    task = progress.add_task(title, total=total)
+                progress.update(task, completed=done, total=total, visible=done < total)
+
+            return report
 
         yield start
 

@@ -30,15 +30,40 @@ def train(
     data: Annotated[str | None, typer.Argument(help="A dataset folder. Default: ./data.", show_default=False)] = None,
     recipe: Annotated[str, typer.Option(help="A recipe (mmkit recipes) or a TOML file.", rich_help_panel=MODEL)] = "clip",
     config: Annotated[Path | None, typer.Option(help="TOML over the recipe.", show_default=False, rich_help_panel=MODEL)] = None,
-    set_: Annotated[list[str] | None, typer.Option("--set", metavar="KEY=VALUE", help="One key; may repeat. VALUE is TOML.", rich_help_panel=MODEL)] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option("--set", metavar="KEY=VALUE", help="One key; may repeat. VALUE is TOML.", rich_help_panel=MODEL),
+    ] = None,
     size: Annotated[str | None, typer.Option(help="tiny, small, base or large.", rich_help_panel=MODEL)] = None,
     steps: Annotated[str | None, typer.Option(help='A duration: 500, "2 epochs", "15 min".', rich_help_panel=LENGTH)] = None,
     epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.", rich_help_panel=LENGTH)] = None,
-    batch_size: Annotated[int | None, typer.Option(min=2, help="Pairs a step, over all processes.", rich_help_panel=LENGTH)] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(min=2, help="Pairs a step, over all processes.", rich_help_panel=LENGTH)
+    ] = None,
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.", rich_help_panel=LENGTH)] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use at most this many training rows.", rich_help_panel=LENGTH)] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode.", rich_help_panel=LENGTH)] = None,
     seed: Annotated[int | None, typer.Option(help="Of everything drawn.", rich_help_panel=LENGTH)] = None,
+    image_encoder: Annotated[
+        str | None,
+        typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id.", rich_help_panel=MODEL),
+    ] = None,
+    text_encoder: Annotated[
+        str | None,
+        typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id.", rich_help_panel=MODEL),
+    ] = None,
+    lock_image: Annotated[bool, typer.Option("--lock-image", help="The image encoder does not learn.", rich_help_panel=MODEL)] = False,
+    lock_text: Annotated[bool, typer.Option("--lock-text", help="The text encoder does not learn.", rich_help_panel=MODEL)] = False,
+    init: Annotated[
+        str | None,
+        typer.Option(metavar="RUN|CHECKPOINT", help="Start from a run, or from a CLIP or SigLIP checkpoint.", rich_help_panel=MODEL),
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(min=1, help="Stop after this many evaluations without a better one.", rich_help_panel=LENGTH)
+    ] = None,
+    cache_limit: Annotated[
+        float | None, typer.Option(min=0, metavar="GB", help="Disk for the features of frozen encoders.", rich_help_panel=LENGTH)
+    ] = None,
     name: Annotated[str | None, typer.Option(help="The run is runs/NAME.", rich_help_panel=RUN)] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN|latest|auto", help="Go on with a run.", rich_help_panel=RUN)] = None,
     device: Device = "auto",
@@ -59,15 +84,30 @@ def train(
         "train.batch_size": batch_size,
         "train.lr": lr,
         "train.seed": seed,
+        "train.patience": patience,
+        "train.cache_limit": cache_limit,
+        "train.init": init,
+        "encoder.image": _encoder(image_encoder),
+        "encoder.text": _encoder(text_encoder),
     }
     sets = [parse_set(f"train.steps={steps}")] if steps is not None else []
     sets += [_table(key, value) for key, value in shortcuts.items() if value is not None]
-    resolved = resolve(recipe, config, [parse_set(s) for s in set_ or []] + sets)
+    levels = [parse_set(s) for s in set_ or []] + sets
+    resolved = resolve(recipe, config, levels)
+    locked = [modality for modality, lock in (("image", lock_image), ("text", lock_text)) if lock]
 
     from mmkit.cli.live import LiveView
     from mmkit.training.loop import Interrupted
     from mmkit.workflows import fit
 
+    if init and not resume:
+        from mmkit.pretrained import init_tables
+
+        resolved = resolve(recipe, config, levels, init_tables(init))
+    if locked:
+        from mmkit.training.stages import lock
+
+        lock(resolved, locked)
     runs = Path("runs")
     with LiveView(console) as view:
         talk = fit.Talk(say=view.say, begin=view.begin, report=view.row)
@@ -80,6 +120,15 @@ def train(
             return Exit.INTERRUPTED
     console.product(str(folder))
     return Exit.DONE
+
+
+def _encoder(name: str | None) -> dict[str, Any] | None:
+    """The table that `--image-encoder NAME` stands for."""
+    from mmkit.encoders import ENCODERS
+
+    if name is None:
+        return None
+    return {"kind": name} if name in ENCODERS else {"kind": "pretrained", "from": name}
 
 
 def _table(key: str, value: Any) -> dict[str, Any]:

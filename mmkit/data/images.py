@@ -16,7 +16,12 @@ if TYPE_CHECKING:
     import numpy as np
 
 # What dataset.json says was done to every picture.
-TREATMENT = "EXIF rotation applied, 16 bit scaled to 8, alpha composed on grey (128), any mode to RGB; bytes kept where nothing changes"
+TREATMENT = (
+    "EXIF rotation applied, 16 bit scaled to 8, alpha composed on grey (128), any mode to RGB; bytes kept where nothing changes"
+)
+
+# the files that are looked for where a folder is searched
+SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".avif"}
 
 GREY = (128, 128, 128)
 KEPT_FORMATS = {"JPEG", "MPO", "PNG", "WEBP"}
@@ -65,7 +70,7 @@ def treat(data: bytes, resize: int | None = None) -> Treated:
         UserError: what is wrong with the picture.
     """
     image = _open(data, "")
-    keep = _is_plain(image)
+    keep = _is_plain(image, data)
     lossless = _is_lossless(image, data)
     rgb = _upright_rgb(image, "")
     upright = rgb.size
@@ -100,7 +105,7 @@ def _open(data: bytes, where: str) -> Image.Image:
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         raise _bomb(where) from None
     except Exception as e:  # Pillow's parsers raise whatever a damaged header leads them to
-        raise UserError(f"damaged image ({_line(e)})", where) from e
+        raise _damage(e, where) from e
     if image.width * image.height > MAX_PIXELS:
         raise _bomb(where)
     return image
@@ -117,8 +122,12 @@ def _upright_rgb(image: Image.Image, where: str) -> Image.Image:
             image = ImageOps.exif_transpose(image)
         return _to_rgb(image)
     except Exception as e:  # as in _open; a truncated file is met here, while it is decoded
-        reason = "truncated image" if "truncated" in str(e).lower() else "damaged image"
-        raise UserError(f"{reason} ({_line(e)})", where) from e
+        raise _damage(e, where) from e
+
+
+def _damage(e: Exception, where: str) -> UserError:
+    reason = "truncated image" if "truncated" in str(e).lower() else "damaged image"
+    return UserError(f"{reason} ({' '.join(str(e).split()) or type(e).__name__})", where)
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
@@ -147,15 +156,15 @@ def _orientation(image: Image.Image) -> int:
         return 1
 
 
-def _is_plain(image: Image.Image) -> bool:
+def _is_plain(image: Image.Image, data: bytes) -> bool:
     plain = image.mode == "RGB" and image.format in KEPT_FORMATS and not image.has_transparency_data
     still = image.format == "MPO" or not getattr(image, "is_animated", False)
-    return plain and still and _orientation(image) == 1 and not _is_16_bit(image)
+    return plain and still and _orientation(image) == 1 and not _is_16_bit(image, data)
 
 
-def _is_16_bit(image: Image.Image) -> bool:
+def _is_16_bit(image: Image.Image, data: bytes) -> bool:
     # Pillow opens a 16-bit RGB PNG as 8-bit RGB; other readers would see 16 bits in the same bytes
-    return image.format == "PNG" and any("16B" in str(tile[3]) for tile in getattr(image, "tile", []))
+    return image.format == "PNG" and data[24] == 16
 
 
 def _is_lossless(image: Image.Image, data: bytes) -> bool:
@@ -176,7 +185,3 @@ def _encode(image: Image.Image, lossless: bool) -> bytes:
     else:
         image.save(sink, "JPEG", quality=QUALITY, subsampling=0)
     return sink.getvalue()
-
-
-def _line(e: Exception) -> str:
-    return " ".join(str(e).split()) or type(e).__name__

@@ -34,11 +34,13 @@ class Loader:
 
     Each batch is {"id": list[str], "image": uint8 (B, 3, S, S), "text": {"ids", "mask"}, "caption": list[str],
     "keys": {"image": int64 (B,), "text": int64 (B,)}, "epoch": float}: equal keys mark equal pictures or captions.
+    A modality with features is delivered as {"pooled": float32 (B, D)} (text beside its tokens), and no picture is read.
 
     Args:
         data: the dataset, its split and the names of its image and caption columns come from `split`.
         batch_size: samples of a global batch; `rank` of `world` takes its slice of each.
-        limit: use only about this many rows (whole row groups are cut at the limit).
+        limit: use only the first rows.
+        features: modality -> what its frozen encoder gives, computed before (`mmkit.training.features.Features`).
     """
 
     def __init__(
@@ -54,12 +56,13 @@ class Loader:
         limit: int | None = None,
         rank: int = 0,
         world: int = 1,
+        features: dict[str, Any] | None = None,
     ) -> None:
         self.data, self.split, self.augment, self.tokenizer = data, split, augment, tokenizer
         self.batch_size, self.seed, self.workers, self.word_dropout = batch_size, seed, workers, word_dropout
         self.image, self.text = data.column("image"), data.column("text")
-        self.rank, self.world = rank, world
-        groups = _cut(data.groups(split), limit)
+        self.rank, self.world, self.features = rank, world, features or {}
+        groups = first_rows(data.groups(split), limit)
         self.order = Order(groups, seed, batch_size, self._caption_keys)
         self._cache = GroupCache(data, ["id", self.image, self.text])
         self._captions = GroupCache(data, ["id", self.text], 64 << 20)
@@ -99,13 +102,22 @@ class Loader:
             stop.set()
             thread.join(timeout=10)
 
-    def _sample(self, place: Place) -> tuple[torch.Tensor, str, str, int]:
+    def _sample(self, place: Place) -> tuple[torch.Tensor, str, str, int, torch.Tensor | None]:
         prepared, sample, captions, image_key = self._prepared(place)
         rng = draws(self.seed, place.epoch, sample)
-        caption = drop_words(choose_caption(captions, rng), self.word_dropout, rng)
-        return to_tensor(self.augment(prepared, caption, rng)), sample, caption, image_key
+        chosen = choose_caption(captions, rng)
+        caption = drop_words(chosen, self.word_dropout, rng)
+        if prepared is None:
+            image = self.features["image"].pooled(place)
+        else:
+            image = to_tensor(self.augment(prepared, caption, rng))
+        text = self.features["text"].pooled(place, captions.index(chosen)) if "text" in self.features else None
+        return image, sample, caption, image_key, text
 
-    def _prepared(self, place: Place) -> tuple[Image.Image, str, list[str], int]:
+    def _prepared(self, place: Place) -> tuple[Image.Image | None, str, list[str], int]:
+        if "image" in self.features:
+            row = self._captions.row(place.group, place.row)
+            return None, row["id"], row[self.text], self.features["image"].key(place)
         key = (place.group.file, place.group.index, place.row)
         held = self._decoded.get(key)
         if held is None:
@@ -125,13 +137,14 @@ class Loader:
             for i, c in zip(ids[: group.rows], captions[: group.rows], strict=True)
         ]
 
-    def _collate(self, samples: list[tuple[torch.Tensor, str, str, int]], number: int) -> dict[str, Any]:
-        images, ids, captions, image_keys = zip(*samples, strict=True)
+    def _collate(self, samples: list[tuple[Any, ...]], number: int) -> dict[str, Any]:
+        images, ids, captions, image_keys, texts = zip(*samples, strict=True)
+        image, text = torch.stack(images), self.tokenizer(list(captions))
         return {
             "id": list(ids),
             "caption": list(captions),
-            "image": torch.stack(images),
-            "text": self.tokenizer(list(captions)),
+            "image": {"pooled": image} if "image" in self.features else image,
+            "text": text | {"pooled": torch.stack(texts)} if "text" in self.features else text,
             "keys": {
                 "image": torch.from_numpy(np.array(image_keys, dtype=np.int64)),
                 "text": torch.from_numpy(np.array([text_key(c) for c in captions], dtype=np.int64)),
@@ -163,7 +176,8 @@ def text_key(caption: str) -> int:
     return stable_hash(" ".join(unicodedata.normalize("NFC", caption).casefold().split()))
 
 
-def _cut(groups: list[Group], limit: int | None) -> list[Group]:
+def first_rows(groups: list[Group], limit: int | None) -> list[Group]:
+    """The row groups that hold the first `limit` rows, the last one cut short."""
     if limit is None:
         return groups
     kept: list[Group] = []

@@ -94,7 +94,8 @@ def spread(keyed: list[tuple[int, Place]], batch_size: int, offset: int) -> list
         offset: how full the batch already is in which the first place falls.
     """
     waiting: deque[tuple[int, Place]] = deque()
-    source, out = iter(keyed), []
+    source = iter(keyed)
+    out: list[Place] = []
     used: set[int] = set()
     room = batch_size - offset
     while len(out) < len(keyed):

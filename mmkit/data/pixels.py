@@ -8,10 +8,12 @@ import numpy as np
 import torch
 from PIL import Image
 
+from mmkit.errors import UserError, nearest
+
 if TYPE_CHECKING:
     from mmkit.config import ImageData
 
-RESAMPLE = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC, "lanczos": Image.Resampling.LANCZOS, "nearest": Image.Resampling.NEAREST}
+RESAMPLE = {r.name.lower(): r for r in Image.Resampling}
 
 
 class Pixels:
@@ -22,7 +24,9 @@ class Pixels:
     """
 
     def __init__(self, spec: ImageData) -> None:
-        assert spec.size is not None
+        assert spec.size is not None and spec.resample and spec.mean and spec.std, "resolved by now"
+        if spec.resample not in RESAMPLE:
+            raise UserError(f"unknown data.image.resample {spec.resample!r}", hint=nearest(spec.resample, RESAMPLE))
         self.size, self.spec = spec.crop_size or spec.size, spec
         self.short_side, self.resample = spec.size, RESAMPLE[spec.resample]
         # uint8 -> float through a table of the 256 values, in the order of operations of transformers' numpy path
@@ -38,8 +42,9 @@ class Pixels:
     def fit(self, image: Image.Image) -> Image.Image:
         """Resize and crop to the square."""
         if self.spec.resize == "square":
-            return image.resize((self.short_side, self.short_side), self.resample)
-        image = shrink(image, self.short_side, self.resample)
+            image = image.resize((self.short_side, self.short_side), self.resample)
+        else:
+            image = shrink(image, self.short_side, self.resample)
         w, h = image.size
         left, top = (w - self.size) // 2, (h - self.size) // 2
         return image.crop((left, top, left + self.size, top + self.size)) if (w, h) != (self.size, self.size) else image

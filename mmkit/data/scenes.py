@@ -80,7 +80,8 @@ def draw(scene: Scene, seed: str) -> bytes:
     """The scene as a PNG of 48 x 48 pixels."""
     rng = random.Random(f"pixels-{seed}")
     ground = np.empty((SIDE, SIDE, 3), np.float32)
-    ground[:] = [rng.uniform(48, 84) + rng.uniform(-5, 5) for _ in range(3)]
+    grey = rng.uniform(48, 84)
+    ground[:] = [grey + rng.uniform(-5, 5) for _ in range(3)]
     for thing, (x, y, radius) in zip(scene.objects, _laid_out(scene, seed), strict=True):
         left, top, mask = _mask(thing.shape, x, y, radius)
         patch = ground[top : top + mask.shape[0], left : left + mask.shape[1]]
@@ -94,7 +95,13 @@ def draw(scene: Scene, seed: str) -> bytes:
 
 def boxes(scene: Scene, seed: str) -> list[list[float]]:
     """The box (x1, y1, x2, y2) of each object in the pixels that `draw` with the same seed makes."""
-    return [[round(v, 2) for v in (x - r, y - r, x + r, y + r)] for x, y, r in _laid_out(scene, seed)]
+    found = []
+    for thing, (x, y, radius) in zip(scene.objects, _laid_out(scene, seed), strict=True):
+        xs, ys = zip(*_outline(thing.shape), strict=True)
+        found.append(
+            [round(v, 2) for v in (x + min(xs) * radius, y + min(ys) * radius, x + max(xs) * radius, y + max(ys) * radius)]
+        )
+    return found
 
 
 def _laid_out(scene: Scene, seed: str) -> list[tuple[float, float, float]]:
@@ -158,7 +165,12 @@ def _ask_attribute(scene: Scene, wanted: str, rng: random.Random) -> tuple[str, 
     which = ""
     if len(same) == 2:
         side = scene.relation if thing is scene.objects[0] else INVERSE[scene.relation]
-        which = {"left of": " on the left", "right of": " on the right", "above": " above the other", "below": " below the other"}[side]
+        which = {
+            "left of": " on the left",
+            "right of": " on the right",
+            "above": " above the other",
+            "below": " below the other",
+        }[side]
     return f"what {wanted} is the {named}{which}?", getattr(thing, wanted)
 
 

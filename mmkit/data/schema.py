@@ -143,7 +143,12 @@ FEATURES: dict[str, Any] = {
     "captions": _list(_TEXT),
     "label": _TEXT,
     "questions": _list({"id": _TEXT, "question": _TEXT, "answers": _list(_TEXT), "type": _TEXT}),
-    "regions": {"boxes": _list(_list(_FLOAT)), "phrases": _list(_TEXT), "features": _list(_list(_FLOAT)), "scores": _list(_FLOAT)},
+    "regions": {
+        "boxes": _list(_list(_FLOAT)),
+        "phrases": _list(_TEXT),
+        "features": _list(_list(_FLOAT)),
+        "scores": _list(_FLOAT),
+    },
 }
 
 

@@ -108,7 +108,9 @@ class Dataset:
         except (pa.ArrowInvalid, OSError) as e:
             raise _damaged(path, e) from e
 
-    def rows(self, split: str | None = None, columns: list[str] | None = None, limit: int | None = None) -> Iterator[dict[str, Any]]:
+    def rows(
+        self, split: str | None = None, columns: list[str] | None = None, limit: int | None = None
+    ) -> Iterator[dict[str, Any]]:
         """Rows as dicts in file order (each with `split` added), holding one row group at a time."""
         seen = 0
         for group in self.groups(split):
@@ -132,7 +134,9 @@ class Dataset:
 
 
 def _damaged(path: str, e: Exception) -> UserError:
-    return UserError(f"the Parquet file is truncated or damaged ({str(e).splitlines()[0]})", path, "run the same `mmkit prep` with --force")
+    return UserError(
+        f"the Parquet file is truncated or damaged ({str(e).splitlines()[0]})", path, "run the same `mmkit prep` with --force"
+    )
 
 
 def open_dataset(path: str | Path) -> Dataset:
@@ -148,7 +152,9 @@ def open_dataset(path: str | Path) -> Dataset:
     if not fs.exists(root):
         raise UserError("no such dataset folder", str(path), f"mmkit prep shapes {path}   makes one")
     if not fs.exists(manifest):
-        raise UserError("not a dataset folder (it has no dataset.json)", str(path), "make one with `mmkit prep`; see mmkit prep --help")
+        raise UserError(
+            "not a dataset folder (it has no dataset.json)", str(path), "make one with `mmkit prep`; see mmkit prep --help"
+        )
     try:
         with fs.open(manifest, "rb") as f:
             value = json.load(f)

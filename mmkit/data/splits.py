@@ -47,13 +47,20 @@ def _number(text: str, splits: str) -> float:
         raise UsageError(f"{text} is not a number", f"--splits {splits}") from None
 
 
-def assign(rows: Sequence[Row], shares: dict[str, float] | None, say: Callable[[str], None]) -> None:
-    """Give every row its split, in place; `train` gets at least one row."""
-    if shares is None and any(row.split == "train" for row in rows):
-        _keep_official(rows)
-        return
+def assign(rows: Sequence[Row], shares: dict[str, float] | None, say: Callable[[str], None]) -> list[Row]:
+    """Give every row its split and return those that have one; `train` gets at least one row.
+
+    Where a source has official splits, the rows that are in none of them are left out, as the papers leave them out.
+    """
+    if shares is None and any(is_train(row) for row in rows):
+        listed = [row for row in rows if row.split]
+        if len(listed) < len(rows):
+            say(f"{len(rows) - len(listed):,} rows are in no official split: left out (--splits takes them in)")
+        for row in listed:
+            row.split = split_name(row.split or "")
+        return listed
     if shares is None and any(row.split for row in rows):
-        say("the official splits hold no train rows: they are split 80/10/10 instead")
+        say("the official splits have no usable train rows: the rows are split 80/10/10 instead")
     shares = shares or DEFAULT
     for row in rows:
         row.split = _drawn(row.id, shares)
@@ -64,11 +71,7 @@ def assign(rows: Sequence[Row], shares: dict[str, float] | None, say: Callable[[
     for name in shares:
         if not any(row.split == name for row in rows):
             say(f"the split {name} is empty: it gets no file")
-
-
-def _keep_official(rows: Sequence[Row]) -> None:
-    for row in rows:
-        row.split = split_name(row.split or "train")
+    return list(rows)
 
 
 def _drawn(row_id: str, shares: dict[str, float]) -> str:
@@ -78,3 +81,8 @@ def _drawn(row_id: str, shares: dict[str, float]) -> str:
         if point < 0:
             return name
     return next(reversed(shares))
+
+
+def is_train(row: Row) -> bool:
+    """The source itself counts the row to train."""
+    return split_name(row.split or "") == "train"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -56,9 +57,11 @@ class Tokenizer:
         backend.enable_truncation(context)
 
     @classmethod
-    def load(cls, path: str | Path, context: int, pad: int = 0, trim: bool = True) -> Tokenizer:
-        """Read a tokenizer.json."""
-        return cls(Backend.from_file(str(path)), context, pad, trim)
+    def load(cls, path: str | Path, context: int) -> Tokenizer:
+        """Read the tokenizer.json of a run; its padding says which id fills up, and to what length."""
+        backend = Backend.from_file(str(path))
+        padding = backend.padding or {}
+        return cls(backend, context, padding.get("pad_id", 0), padding.get("length") is None)
 
     @property
     def vocab_size(self) -> int:
@@ -87,9 +90,13 @@ class Tokenizer:
         """Write tokenizer.json whole or not at all."""
         from mmkit.files import write_text
 
-        write_text(path, self.backend.to_str(pretty=False))
+        self.backend.enable_padding(pad_id=self.pad, length=None if self.trim else self.context)
+        try:
+            write_text(path, self.backend.to_str(pretty=False))
+        finally:
+            self.backend.no_padding()
 
-    @property
+    @cached_property
     def unknown(self) -> int | None:
         """The id of the unknown token, where the vocabulary has one (a byte-level BPE has none)."""
         token = json.loads(self.backend.to_str())["model"].get("unk_token")

@@ -12,6 +12,7 @@ ENCODERS = {
     "vit": ("image", "mmkit.encoders.image", "ViT"),
     "cnn": ("image", "mmkit.encoders.image", "CNN"),
     "transformer": ("text", "mmkit.encoders.text", "TextTransformer"),
+    "pretrained": ("any", "mmkit.encoders.pretrained", "Pretrained"),
 }
 
 
@@ -21,19 +22,22 @@ def build(modality: str, table: dict[str, Any], given: dict[str, Any]) -> Any:
     Args:
         modality: what it encodes.
         table: `kind` and the keyword arguments of that kind.
-        given: facts from data and tokenizer (size, vocab_size, context), passed where the kind takes them.
+        given: facts from data and tokenizer (modality, size, vocab_size, context), passed where the kind takes them.
 
     Raises:
         UserError: an unknown kind or key (the nearest is named), or values that do not fit together.
     """
     options = dict(table)
     cls = encoder_class(modality, options.pop("kind", ""))
-    keys = [k for k in inspect.signature(cls).parameters if k != "self"]
+    # a key that is a word of Python, such as `from`, ends with an underscore there
+    keys = {k.removesuffix("_"): k for k in inspect.signature(cls).parameters}
     for key in options:
         if key not in keys or key in given:
-            raise UserError(f"unknown key encoder.{modality}.{key}", f"kind {table['kind']}", nearest(key, set(keys) - set(given)))
+            raise UserError(
+                f"unknown key encoder.{modality}.{key}", f"kind {table['kind']}", nearest(key, set(keys) - set(given))
+            )
     try:
-        return cls(**options, **{k: v for k, v in given.items() if k in keys})
+        return cls(**{keys[k]: v for k, v in options.items()}, **{k: v for k, v in given.items() if k in keys})
     except ValueError as e:
         raise UserError(str(e), f"encoder.{modality}") from e
 

@@ -36,7 +36,7 @@ class Stem(nn.Sequential):
         if 2**halvings != patch or patch < 4:
             raise ValueError(f"a convolutional stem needs a patch of 4, 8, 16 or 32, not {patch}")
         widths = [max(16, dim >> (halvings - 1 - i)) for i in range(halvings)]
-        blocks = [Residual(a, b, 2) for a, b in zip(widths, widths[1:-1] + [dim], strict=False)]
+        blocks = [Residual(a, b, 2) for a, b in zip(widths, [*widths[1:-1], dim], strict=False)]
         super().__init__(nn.Conv2d(3, widths[0], 3, 2, 1, bias=False), *blocks, nn.GroupNorm(min(8, dim), dim))
 
 

@@ -32,7 +32,9 @@ class Attention(nn.Module):
 
     def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
         B, N, D = x.size()
-        q, k, v = (f(x).view(B, N, self.heads, D // self.heads).transpose(1, 2) for f in (self.q, self.k, self.v))  # (B, H, N, D/H)
+        q, k, v = (
+            f(x).view(B, N, self.heads, D // self.heads).transpose(1, 2) for f in (self.q, self.k, self.v)
+        )  # (B, H, N, D/H)
         attn_mask = None if mask is None else mask[:, None, None, :]  # (B, 1, 1, M)
         if causal and attn_mask is not None:
             attn_mask = attn_mask & torch.ones(N, N, dtype=torch.bool, device=x.device).tril()
@@ -62,11 +64,12 @@ class Stack(nn.ModuleList):
     checkpoint = False
 
     def __init__(self, layers: int, dim: int, heads: int, mlp_ratio: float = 4.0, dropout: float = 0.0) -> None:
-        super().__init__(Block(dim, heads, mlp_ratio, dropout) for _ in range(layers))
-        for block in self:
+        blocks = [Block(dim, heads, mlp_ratio, dropout) for _ in range(layers)]
+        super().__init__(blocks)
+        for block in blocks:
             # residual branches start small so that depth does not change the scale (GPT-2, section 2.3)
-            for out in (block.attention.out, block.mlp[2]):
-                nn.init.normal_(out.weight, std=0.02 / (2 * layers) ** 0.5)
+            for weight in (block.attention.out.weight, block.mlp.get_parameter("2.weight")):
+                nn.init.normal_(weight, std=0.02 / (2 * layers) ** 0.5)
 
     def forward(self, x: Tensor, mask: Tensor | None = None, causal: bool = False) -> Tensor:
         for block in self:

@@ -40,5 +40,7 @@ def build(name: str, table: dict[str, Any]) -> Any:
         if key not in keys:
             raise UserError(f"unknown key loss.{name}.{key}", f"kind {kind}", nearest(key, keys))
     if "between" not in options:
-        raise UserError(f"loss.{name} does not say which modalities it is between", hint=f"""--set 'loss.{name}.between=["image", "text"]'""")
+        raise UserError(
+            f"loss.{name} does not say which modalities it is between", hint=f"""--set 'loss.{name}.between=["image", "text"]'"""
+        )
     return cls(**options)

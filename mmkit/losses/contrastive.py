@@ -60,7 +60,14 @@ def infonce(
         left_out = not_negatives(keys, start, end)
         positive = logits.diagonal(start)
         if left_out is None:
-            return logits.logsumexp(1), logits.logsumexp(0), positive, logits.mean(1), logits.sum(0), torch.full_like(text[:, 0], end - start)
+            return (
+                logits.logsumexp(1),
+                logits.logsumexp(0),
+                positive,
+                logits.mean(1),
+                logits.sum(0),
+                torch.full_like(text[:, 0], end - start),
+            )
         filled = logits.masked_fill(left_out, -torch.inf)
         zeroed = logits.masked_fill(left_out, 0.0)
         kept = ~left_out
@@ -111,7 +118,8 @@ def sigmoid(
     if tile >= B:
         return rows(0, B, image, text, logit_scale, logit_bias) / B
     parts = [
-        checkpoint(rows, s, min(s + tile, B), image, text, logit_scale, logit_bias, use_reentrant=False) for s in range(0, B, tile)
+        checkpoint(rows, s, min(s + tile, B), image, text, logit_scale, logit_bias, use_reentrant=False)
+        for s in range(0, B, tile)
     ]
     return torch.stack(parts).sum() / B
 
@@ -146,6 +154,10 @@ class InfoNCE(nn.Module):
         a, b = (outputs[f"{m}.vector"] for m in self.between)
         return infonce(a, b, self.logit_scale.exp(), keys, self.label_smoothing)
 
+    def at_chance(self, batch: int) -> float:
+        """The loss of a model that cannot tell pairs apart: ln(batch)."""
+        return math.log(batch)
+
     @torch.no_grad()
     def clamp(self) -> None:
         self.logit_scale.clamp_(0, math.log(self.max_scale))
@@ -161,11 +173,21 @@ class Sigmoid(nn.Module):
     Args:
         between, weight: see `InfoNCE`.
         scale, bias: initial values; 10 and -10 are the paper's, for batches of thousands: bias = -ln(batch) suits small ones.
+        lr_factor: scale and bias learn at `train.lr` times this.
     """
 
-    def __init__(self, between: list[str], weight: float = 1.0, scale: float = 10.0, bias: float = -10.0, max_scale: float = 100.0) -> None:
+    def __init__(
+        self,
+        between: list[str],
+        weight: float = 1.0,
+        scale: float = 10.0,
+        bias: float = -10.0,
+        max_scale: float = 100.0,
+        lr_factor: float = 1.0,
+    ) -> None:
         super().__init__()
         self.between, self.weight, self.max_scale = between, weight, max_scale
+        self.lr_factor = lr_factor
         self.logit_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.logit_bias = nn.Parameter(torch.tensor(float(bias)))
 
@@ -175,6 +197,10 @@ class Sigmoid(nn.Module):
     def forward(self, outputs: dict[str, Tensor], keys: Iterable[Tensor]) -> Tensor:
         a, b = (outputs[f"{m}.vector"] for m in self.between)
         return sigmoid(a, b, self.logit_scale.exp(), self.logit_bias, keys)
+
+    def at_chance(self, batch: int) -> float:
+        """The loss of a model that gives every pair the probability 1/batch."""
+        return math.log(batch) + (batch - 1) * math.log(batch / (batch - 1)) if batch > 1 else 0.0
 
     @torch.no_grad()
     def clamp(self) -> None:

@@ -69,7 +69,7 @@ def of_embeddings(path: Path, request: Request, every_row: bool = False) -> Resu
         "data_hash": meta.get("data_hash"),
         "caption_ceiling": None if None in captions else caption_ceiling(captions, found.ids[texts], request.ks),
     }
-    return Result(record, queries, ranks, path.stem, found.meta is None)
+    return Result(record, queries, ranks, path.stem, not meta.get("model_hash"))
 
 
 def _split(found: Embeddings, wanted: str | None) -> str | None:

@@ -7,6 +7,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from mmkit.data.shards import MANIFEST, SPLIT_ALIASES, open_dataset
 from mmkit.embedding import Pace, embed_dataset, embed_folder, embed_image, images_in
 from mmkit.errors import UserError
@@ -47,6 +49,11 @@ class Gallery:
             raise UserError(f"no {modality} rows to find", str(self.found.path), f"it has: {there}")
         best = top(vector.numpy(), self.found.vectors, k, rows)
         return [self._object(query, n, row, score) for n, (row, score) in enumerate(best, 1)]
+
+    def caption(self, id: str) -> str | None:
+        """The first text of an id, for people to recognise an image by."""
+        rows = np.flatnonzero((self.found.ids == id) & (self.found.modality == "text"))
+        return self.found.text[rows[0]] if len(rows) else None
 
     def _other(self, modality: str) -> str:
         wanted = "image" if modality == "text" else "text"
@@ -112,9 +119,10 @@ def _of_file(path: Path, model: Model, split: str | None) -> Gallery:
     there = {name for name in found.split if name is not None}
     if split and split not in there:
         raise UserError(f"no split {split!r}", str(path), f"splits: {', '.join(sorted(there)) or 'none'}")
-    if found.meta is None:
+    maker = found.meta or {}
+    if not maker.get("model_hash"):
         return Gallery(model, found, split, f"{path} does not say which model made it; taken as it is")
-    if found.meta.get("model_hash") not in (None, model.hash):
-        made_by = found.meta.get("model") or "another model"
-        raise UserError(f"these embeddings were made by {made_by}, the query by {model.name}", str(path), f"--model {made_by}")
+    if maker["model_hash"] != model.hash:
+        name = maker.get("model") or "another model"
+        raise UserError(f"these embeddings were made by {name}, the query by {model.name}", str(path), f"--model {name}")
     return Gallery(model, found, split)

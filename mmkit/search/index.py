@@ -30,25 +30,23 @@ def top(query: np.ndarray, vectors: np.ndarray, k: int, rows: np.ndarray | None 
             hint="they come from different models",
         )
     rows = np.arange(len(vectors)) if rows is None else rows
-    query = _unit(query.astype(np.float32, copy=False)[None])[0]
+    query = query.astype(np.float32, copy=False)
     best_rows, best_scores = np.empty(0, np.int64), np.empty(0, np.float32)
-    for begin in range(0, len(rows), TILE_ROWS):
-        tile = rows[begin : begin + TILE_ROWS]
+    for begin in range(0, len(vectors), TILE_ROWS):
+        tile = rows[slice(*np.searchsorted(rows, (begin, begin + TILE_ROWS)))]
+        if not len(tile):
+            continue
         # what is kept comes first, so that a stable sort leaves ties in row order
         best_rows = np.concatenate([best_rows, tile])
-        best_scores = np.concatenate([best_scores, _scores(query, vectors, tile)])
+        # all rows of the tile are scored, since picking some would copy them
+        best_scores = np.concatenate([best_scores, _cosines(query, vectors[begin : begin + TILE_ROWS])[tile - begin]])
         keep = np.argsort(-best_scores, kind="stable")[:k]
         best_rows, best_scores = best_rows[keep], best_scores[keep]
     return [(int(row), float(score)) for row, score in zip(best_rows, best_scores, strict=True)]
 
 
-def _scores(query: np.ndarray, vectors: np.ndarray, tile: np.ndarray) -> np.ndarray:
-    together = tile[-1] - tile[0] + 1 == len(tile)
-    part = vectors[tile[0] : tile[-1] + 1] if together else vectors[tile]
+def _cosines(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    vectors = vectors.astype(np.float32, copy=False)
     # einsum and not matmul: BLAS rounds a row by its place in the tile, which would break ties between equal vectors
-    return np.einsum("nd,d->n", _unit(part.astype(np.float32, copy=False)), query)
-
-
-def _unit(vectors: np.ndarray) -> np.ndarray:
-    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors))
-    return vectors / np.where(lengths == 0, 1, lengths)[:, None]
+    lengths = np.sqrt(np.einsum("nd,nd->n", vectors, vectors) * (query @ query))
+    return np.einsum("nd,d->n", vectors, query) / np.where(lengths == 0, 1, lengths)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from typing import Any
 
@@ -14,12 +15,42 @@ from mmkit.errors import UserError
 # --size -> image side, patch, width, heads, image layers, text layers, shared width, batch, learning rate, vocabulary.
 # `base` is ViT-B/16 and CLIP's text encoder (arXiv:2103.00020, table 20) but for batches that one machine can hold.
 DIALS: dict[str, dict[str, Any]] = {
-    "tiny": dict(side=64, patch=8, dim=64, text_dim=64, heads=4, layers=2, text_layers=2, shared=64, batch=128, lr=1.5e-3, vocab=4096),
-    "small": dict(side=128, patch=16, dim=256, text_dim=256, heads=4, layers=6, text_layers=6, shared=256, batch=256, lr=1e-3, vocab=16384),
-    "base": dict(side=224, patch=16, dim=768, text_dim=512, heads=12, layers=12, text_layers=12, shared=512, batch=1024, lr=5e-4, vocab=49408),
-    "large": dict(side=224, patch=16, dim=1024, text_dim=768, heads=16, layers=24, text_layers=12, shared=768, batch=2048, lr=4e-4, vocab=49408),
+    "tiny": dict(
+        side=64, patch=8, dim=64, text_dim=64, heads=4, layers=2, text_layers=2, shared=64, batch=128, lr=1.5e-3, vocab=4096
+    ),
+    "small": dict(
+        side=128, patch=16, dim=256, text_dim=256, heads=4, layers=6, text_layers=6, shared=256, batch=256, lr=1e-3, vocab=16384
+    ),
+    "base": dict(
+        side=224,
+        patch=16,
+        dim=768,
+        text_dim=512,
+        heads=12,
+        layers=12,
+        text_layers=12,
+        shared=512,
+        batch=1024,
+        lr=5e-4,
+        vocab=49408,
+    ),
+    "large": dict(
+        side=224,
+        patch=16,
+        dim=1024,
+        text_dim=768,
+        heads=16,
+        layers=24,
+        text_layers=12,
+        shared=768,
+        batch=2048,
+        lr=4e-4,
+        vocab=49408,
+    ),
 }
 CONTEXT_LIMIT = 77
+INIT_LR = 1e-5
+CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 CPU_MINUTES = 8.0  # a plain `mmkit train` on a CPU ends within 10 minutes, evaluation included
 
 
@@ -51,10 +82,11 @@ def resolve_data(config: Config, data: Dataset, split: str = "train") -> dict[st
     patch = config.encoder.get("image", {}).get("patch", dial["patch"])
     side = min(dial["side"], max(patch * 2, int(stored) // patch * patch))
     fill(image, "size", "data.image.size", side, f"size {config.size}, pictures of {int(stored)} px")
-    fill(image, "augment", "data.image.augment", ["crop"], "flips and colour are off: captions may speak of them")
+    # CLIP's own (arXiv:2103.00020), where no checkpoint has said otherwise
+    image.resize, image.resample = image.resize or "crop", image.resample or "bicubic"
+    image.mean, image.std = image.mean or CLIP_MEAN, image.std or CLIP_STD
     check_augmentations(image.augment or [])
     fill(config.project, "dim", "project.dim", dial["shared"], f"size {config.size}")
-    fill(config.project, "kind", "project.kind", "linear", "the encoders learn")
     fill(text, "vocab_size", "data.text.vocab_size", dial["vocab"], f"size {config.size}")
     _encoder_sizes(config, dial)
     batch = min(dial["batch"], max(2, rows // 4 if rows >= 8 else rows))
@@ -62,13 +94,43 @@ def resolve_data(config: Config, data: Dataset, split: str = "train") -> dict[st
     assert train.batch_size is not None
     if train.batch_size > rows:
         raise UserError(
-            f"the batch of {train.batch_size} is larger than the data, {rows} training rows", data.path, f"--batch-size {batch} or less"
+            f"the batch of {train.batch_size} is larger than the data, {rows} training rows",
+            data.path,
+            f"--batch-size {batch} or less",
         )
     # square-root scaling keeps Adam's noise level when the batch is smaller (arXiv:2205.10287)
     lr = float(f"{dial['lr'] * min(1.0, train.batch_size / dial['batch']) ** 0.5:.2g}")
+    if train.init:
+        fill(train, "lr", "train.lr", INIT_LR, "low, for the weights are trained already")
     fill(train, "lr", "train.lr", lr, f"size {config.size}, batch {train.batch_size}")
+    for name, table in config.loss.items():
+        # a bias of -ln(batch) is the log odds of a pair at chance; the paper's -10 stands for batches of 32,768
+        if table["kind"] == "sigmoid" and "bias" not in table:
+            table["bias"] = round(-math.log(train.batch_size), 4)
+            reasons[f"loss.{name}.bias"] = f"{table['bias']} (-ln of the batch of {train.batch_size})"
     fill(config.data, "workers", "data.workers", os.cpu_count() or 1, "one per core")
     config.data.hash = data.hash
+    return reasons
+
+
+def resolve_frozen(config: Config, frozen: list[str]) -> dict[str, str]:
+    """Fill in what depends on which encoders learn in no stage; returns key -> reason.
+
+    Over a frozen encoder the projection is an MLP, for it is all that can adapt; its input is the same in every epoch, so augmentation is off.
+    """
+    reasons: dict[str, str] = {}
+    given = config.project.kind
+    if not isinstance(given, str):
+        kinds = {m: (given or {}).get(m) or ("mlp" if m in frozen else "linear") for m in config.encoder}
+        same = len(set(kinds.values())) == 1
+        config.project.kind = next(iter(kinds.values())) if same else kinds
+        why = f"frozen for the whole run: {', '.join(frozen)}" if frozen else "the encoders learn"
+        reasons["project.kind"] = f"{config.project.kind} ({why})"
+    if config.data.image.augment is None:
+        config.data.image.augment = [] if "image" in frozen else ["crop"]
+        why = "the image encoder is frozen: its features are computed once"
+        off = "flips and colour are off: captions may speak of them"
+        reasons["data.image.augment"] = f"{config.data.image.augment} ({why if 'image' in frozen else off})"
     return reasons
 
 
@@ -77,7 +139,9 @@ def _encoder_sizes(config: Config, dial: dict[str, Any]) -> None:
     defaults = {
         "vit": dict(dim=dial["dim"], layers=dial["layers"], heads=dial["heads"], patch=dial["patch"]),
         "cnn": dict(dim=dial["dim"], patch=dial["patch"]),
-        "transformer": dict(dim=dial["text_dim"], layers=dial["text_layers"], heads=max(1, dial["text_dim"] // 64 if dial["text_dim"] > 64 else 4)),
+        "transformer": dict(
+            dim=dial["text_dim"], layers=dial["text_layers"], heads=max(1, dial["text_dim"] // 64 if dial["text_dim"] > 64 else 4)
+        ),
     }
     for modality, table in config.encoder.items():
         config.encoder[modality] = {"kind": table["kind"], **defaults.get(table["kind"], {}), **table}

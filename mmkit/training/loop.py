@@ -6,7 +6,8 @@ import json
 import math
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,9 @@ from mmkit.data.loader import Loader
 from mmkit.errors import UserError
 from mmkit.model import WEIGHTS, Model
 from mmkit.training.run import checkpoints, load_optimizer, point_latest, read_state, save_checkpoint, save_weights, truncate_log
-from mmkit.training.schedule import learning_rate, make_optimizer
-from mmkit.training.step import gradients, world
+from mmkit.training.schedule import learning_rate, make_optimizer, next_optimizer
+from mmkit.training.stages import apply_stage, stage_at
+from mmkit.training.step import agreed, gradients, world
 
 LOG = "metrics.jsonl"
 Row = dict[str, Any]
@@ -35,7 +37,6 @@ class Hooks:
     evaluate: Callable[[Model], Row] | None = None  # val metrics; None without a val split
     report: Callable[[Row], None] = lambda row: None  # one row of metrics.jsonl, as it is written
     stop: Callable[[], bool] = lambda: False  # asked after every step
-    view: dict[str, Any] = field(default_factory=dict)
 
 
 def train(config: Config, folder: Path, model: Model, loader: Loader, hooks: Hooks) -> Row:
@@ -49,31 +50,44 @@ def train(config: Config, folder: Path, model: Model, loader: Loader, hooks: Hoo
         Interrupted: `hooks.stop` said so; a checkpoint of the last step is on disk.
     """
     steps, every = _int(config.train.steps), config.train
+    state = _restore(folder, model)
+    stage = stage_at(config, state["step"])
+    apply_stage(model, stage)
     optimizer = make_optimizer(model, config.train)
-    state = _restore(folder, model, optimizer)
+    if state["step"]:
+        load_optimizer(checkpoints(folder)[-1], model, optimizer)
     main = world()[0] == 0
     if main:
-        truncate_log(folder / LOG, state["step"])
+        truncate_log(folder / LOG, state["step"] or -1)
+        if state["step"] == 0:
+            _log(folder, hooks, _facts(config, model))
     batches = loader.batches(state["step"])
     model.train()
     clock = _Clock()
     try:
         for step in range(state["step"], steps):
-            # learning rate, and the one source of chance in the model: both are functions of the step
-            lr = learning_rate(step, steps, _int(every.warmup), every.lr or 0.0)
+            # stage, learning rate, and the one source of chance in the model: all are functions of the step
+            if stage_at(config, step) is not stage:
+                stage = stage_at(config, step)
+                apply_stage(model, stage)
+                optimizer = next_optimizer(optimizer, model, config.train)
+            lr = learning_rate(step, steps, _int(every.warmup), stage.lr or every.lr or 0.0)
             for group in optimizer.param_groups:
-                group["lr"] = lr
+                group["lr"] = lr * group["factor"]
             torch.manual_seed(_seed(config.train.seed, step))
 
             # forward and backward
-            batch = clock.timed("load", lambda: to_device(next(batches), model.device))
-            losses = clock.timed("model", lambda: gradients(model, batch, every.accumulate, every.precision or "fp32"))
-            loss = losses["loss"].item()
-            if not math.isfinite(loss):
+            with clock("load"):
+                batch = to_device(next(batches), model.device)
+            with clock("model"):
+                values = gradients(model, batch, every.accumulate, every.precision or "fp32")
+            if not math.isfinite(values["loss"].item()):
                 raise _not_finite(folder, step + 1, batch)
 
             # clip, step, clamp
-            norm = torch.nn.utils.clip_grad_norm_(model.parameters(), every.clip or math.inf)
+            logging = main and ((step + 1) % _int(every.log_every) == 0 or step + 1 in (1, steps))
+            norms = _norms(model) if logging else {}
+            norms["train/grad_norm"] = float(torch.nn.utils.clip_grad_norm_(model.parameters(), every.clip or math.inf))
             optimizer.step()
             optimizer.zero_grad(set_to_none=True)
             for objective in model.loss.values():
@@ -82,32 +96,31 @@ def train(config: Config, folder: Path, model: Model, loader: Loader, hooks: Hoo
             # log, evaluate, save
             done = step + 1
             state["step"] = done
-            stopping = hooks.stop()
-            if main and (done % _int(every.log_every) == 0 or done in (1, steps) or stopping):
-                _log(folder, hooks, _row(done, batch, losses, lr, float(norm), model, clock.rates(every.batch_size or 0)))
+            stopping = agreed(hooks.stop())
+            if logging:
+                _log(folder, hooks, _row(done, batch, values, model, lr, norms) | clock.rates(every.batch_size or 0))
             if main and hooks.evaluate and (done % _int(every.eval_every) == 0 or done == steps):
-                clock.timed("evaluate", lambda: _evaluate(folder, model, hooks, state))
+                _evaluate(folder, model, hooks, state)
             if main and (done % _int(every.checkpoint_every) == 0 or done == steps or stopping):
-                clock.timed("save", lambda: _save(folder, model, optimizer, state, has_val=hooks.evaluate is not None))
+                _save(folder, model, optimizer, state, has_val=hooks.evaluate is not None)
             if stopping and done < steps:
                 raise Interrupted(str(folder))
             if every.patience and state["since_best"] >= every.patience:
                 _save(folder, model, optimizer, state, has_val=True)
                 break
     finally:
-        _close(batches)
+        close(batches)
         model.eval()
     return state
 
 
-def _restore(folder: Path, model: Model, optimizer: torch.optim.Optimizer) -> Row:
+def _restore(folder: Path, model: Model) -> Row:
     found = checkpoints(folder)
     if not found:
         return {"step": 0, "best": None, "best_step": None, "since_best": 0}
     from mmkit.model import load_weights
 
     load_weights(model, found[-1] / WEIGHTS)
-    load_optimizer(found[-1], model, optimizer)
     return read_state(found[-1])
 
 
@@ -134,15 +147,45 @@ def _save(folder: Path, model: Model, optimizer: torch.optim.Optimizer, state: R
     point_latest(folder)
 
 
-def _row(step: int, batch: Row, losses: dict[str, torch.Tensor], lr: float, norm: float, model: Model, rates: Row) -> Row:
-    row = {"step": step, "epoch": round(batch["epoch"], 4), "train/loss": losses["loss"].item()}
-    row |= {f"train/loss/{name}": value.item() for name, value in losses.items() if name != "loss"}
-    row |= {"train/lr": lr, "train/grad_norm": norm}
+def _facts(config: Config, model: Model) -> Row:
+    """What the doctor must know of the run, logged once as the row of step 0."""
+    losses = list(model.loss.values())
+    batch = config.train.batch_size or 1
+    return {
+        "step": 0,
+        "run/steps": config.train.steps,
+        "run/warmup": config.train.warmup,
+        "run/batch_size": batch,
+        "run/context": model.tokenizer.context,
+        "run/loss_at_chance": sum(loss.weight * loss.at_chance(batch) for loss in losses),
+        "run/max_scale": max(loss.max_scale for loss in losses),
+    }
+
+
+def _row(step: int, batch: Row, values: dict[str, torch.Tensor], model: Model, lr: float, norms: Row) -> Row:
+    row = {"step": step, "epoch": round(batch["epoch"], 4)}
+    row |= {f"train/{name}": value.item() for name, value in values.items()}
+    row |= {"train/lr": lr, **norms}
     for objective in model.loss.values():
         row["train/logit_scale"] = objective.logit_scale.exp().item()
         if hasattr(objective, "logit_bias"):
             row["train/logit_bias"] = objective.logit_bias.item()
-    return row | rates
+    mask, text = batch["text"]["mask"], batch["keys"]["text"]
+    row["train/truncated"] = (mask.sum(1) >= model.tokenizer.context).float().mean().item()
+    row["train/equal_captions"] = 1 - text.unique().numel() / text.numel()
+    if model.tokenizer.unknown is not None:
+        row["train/unknown"] = (batch["text"]["ids"][mask] == model.tokenizer.unknown).float().mean().item()
+    return row
+
+
+def _norms(model: Model) -> Row:
+    """Gradient norm of each encoder that learns."""
+    norms = {}
+    for modality, encoder in model.encoder.items():
+        grads = [p.grad for p in encoder.parameters() if p.grad is not None]
+        if any(p.requires_grad for p in encoder.parameters()):
+            norms[f"train/grad_norm/{modality}"] = float(torch.nn.utils.get_total_norm(grads)) if grads else 0.0
+    return norms
 
 
 def _log(folder: Path, hooks: Hooks, row: Row) -> None:
@@ -155,7 +198,9 @@ def _not_finite(folder: Path, step: int, batch: Row) -> UserError:
     good = checkpoints(folder)
     ids = ", ".join(batch["id"][:8]) + (", …" if len(batch["id"]) > 8 else "")
     last = f"the last good checkpoint is {good[-1]}" if good else "there is no checkpoint yet"
-    return UserError(f"the loss is not finite at step {step}", f"samples {ids}", f"{last}; try a lower --lr or --set train.clip=0.5")
+    return UserError(
+        f"the loss is not finite at step {step}", f"samples {ids}", f"{last}; try a lower --lr or --set train.clip=0.5"
+    )
 
 
 def to_device(batch: Row, device: torch.device) -> Row:
@@ -180,7 +225,8 @@ def _int(value: Any) -> int:
     return value
 
 
-def _close(batches: Iterator[Row]) -> None:
+def close(batches: Iterator[Row]) -> None:
+    """End the threads behind a loader's batches."""
     batches.close()  # type: ignore[attr-defined]  # a generator: ends the loader's threads
 
 
@@ -191,12 +237,12 @@ class _Clock:
         self.spent: dict[str, float] = {}
         self.steps = 0
 
-    def timed(self, part: str, call: Callable[[], Any]) -> Any:
+    @contextmanager
+    def __call__(self, part: str) -> Iterator[None]:
         start = time.perf_counter()
-        result = call()
+        yield
         self.spent[part] = self.spent.get(part, 0.0) + time.perf_counter() - start
         self.steps += part == "model"
-        return result
 
     def rates(self, batch_size: int) -> Row:
         """samples/s of training proper (no evaluation, no saving), and the share of time spent waiting for the loader."""

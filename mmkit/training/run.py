@@ -30,7 +30,9 @@ def new_run(runs: Path, name: str | None, stem: str, force: bool = False) -> Pat
         folder = runs / name
         if folder.exists():
             if not force:
-                raise UserError("the run exists", str(folder), f"choose another --name, --resume {folder}, or --force moves it aside")
+                raise UserError(
+                    "the run exists", str(folder), f"choose another --name, --resume {folder}, or --force moves it aside"
+                )
             move_aside(folder)
         folder.mkdir(parents=True)
         return folder
@@ -116,7 +118,9 @@ def load_optimizer(checkpoint: Path, model: Model, optimizer: torch.optim.Optimi
     tensors = load_file(checkpoint / "optimizer.safetensors")
     for name, p in model.named_parameters():
         if f"{name}:step" in tensors and p.requires_grad:
-            optimizer.state[p] = {k: tensors[f"{name}:{k}"].to(p.device if k != "step" else "cpu") for k in ("step", "exp_avg", "exp_avg_sq")}
+            optimizer.state[p] = {
+                k: tensors[f"{name}:{k}"].to(p.device if k != "step" else "cpu") for k in ("step", "exp_avg", "exp_avg_sq")
+            }
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:

@@ -22,12 +22,24 @@ def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:
 
 
 def make_optimizer(model: nn.Module, config: Train) -> torch.optim.AdamW:
-    """AdamW over what learns; gains, biases, positions and the losses' scalars are not decayed."""
-    decayed, other = [], []
+    """AdamW over what learns; gains, biases, positions and the losses' scalars are not decayed.
+
+    A module with an `lr_factor` (a pretrained encoder, a loss) learns at that multiple of the rate; its groups hold it as `factor`.
+    """
+    factors = {name: module.lr_factor for name, module in model.named_modules() if hasattr(module, "lr_factor")}
+    groups: dict[tuple[float, float], list[nn.Parameter]] = {}
     for name, p in model.named_parameters():
         if p.requires_grad:
             plain = p.ndim < 2 or name.startswith("loss.") or name.endswith(("positions", "cls"))
-            (other if plain else decayed).append(p)
-    groups = [{"params": decayed, "weight_decay": config.weight_decay}, {"params": other, "weight_decay": 0.0}]
+            factor = next((f for prefix, f in factors.items() if name.startswith(f"{prefix}.")), 1.0)
+            groups.setdefault((0.0 if plain else config.weight_decay, factor), []).append(p)
     assert config.lr is not None
-    return torch.optim.AdamW([g for g in groups if g["params"]], lr=config.lr, betas=(config.betas[0], config.betas[1]), eps=1e-8)
+    made = [{"params": p, "weight_decay": decay, "factor": factor} for (decay, factor), p in groups.items()]
+    return torch.optim.AdamW(made, lr=config.lr, betas=(config.betas[0], config.betas[1]), eps=1e-8)
+
+
+def next_optimizer(old: torch.optim.AdamW, model: nn.Module, config: Train) -> torch.optim.AdamW:
+    """The optimizer of the next stage; what goes on learning keeps its moments, so that a resumed run is the same."""
+    new = make_optimizer(model, config)
+    new.state.update({p: old.state[p] for group in new.param_groups for p in group["params"] if p in old.state})
+    return new

@@ -18,16 +18,18 @@ from mmkit.model import Model
 def gradients(model: Model, batch: dict[str, Any], parts: int, precision: str) -> dict[str, Tensor]:
     """Fill `.grad` of every parameter that learns with the gradient of the loss of the global batch.
 
+    No DDP wrapper: every process takes the loss of all vectors, so the gradient needs no differentiable all-gather.
+
     Args:
         batch: this process's share of the global batch, on the model's device.
         parts: computed one after the other; each needs 1/parts of the memory.
         precision: fp32 or bf16.
 
     Returns:
-        "loss" and each loss by name, detached scalars.
+        "loss", each loss as "loss/NAME", and "cosine/MODALITY": the mean cosine of two different samples; detached scalars.
     """
     wants = sorted(model.wants())  # the same order in every process: each is a collective
-    device = batch["image"].device
+    device = model.device
     pieces = split(batch, parts)
     states = []
     outputs = []
@@ -44,7 +46,7 @@ def gradients(model: Model, batch: dict[str, Any], parts: int, precision: str) -
     mine = {w: _own_rows(leaf.grad, local[w].size(0)) for w, leaf in leaves.items() if leaf.grad is not None}
     start = 0
     for piece, state, output in zip(pieces, states, outputs, strict=True):
-        size = piece["image"].size(0)
+        size = next(iter(output.values())).size(0)
         if len(pieces) > 1:
             _set_rng_state(device, state)
             with _autocast(device, precision):
@@ -53,15 +55,29 @@ def gradients(model: Model, batch: dict[str, Any], parts: int, precision: str) -
         torch.autograd.backward([output[w] for w in learned], [mine[w][start : start + size] for w in learned])
         start += size
     reduce_gradients(model)
-    return {"loss": total.detach(), **{name: value.detach() for name, value in parts_of_loss.items()}}
+    values = {"loss": total, **{f"loss/{name}": value for name, value in parts_of_loss.items()}}
+    values |= {f"cosine/{w.removesuffix('.vector')}": mean_cosine(leaf) for w, leaf in leaves.items() if w.endswith(".vector")}
+    return {name: value.detach() for name, value in values.items()}
+
+
+@torch.no_grad()
+def mean_cosine(vectors: Tensor) -> Tensor:
+    """Mean cosine of two different rows of normalised vectors (B, d): 1 where they have collapsed."""
+    B = vectors.size(0)
+    return (vectors.sum(0).square().sum() - B) / max(1, B * (B - 1))
 
 
 def split(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:
     """Cut a batch into nearly equal parts along its first axis."""
     if parts <= 1:
         return [batch]
-    images, ids, masks = (t.chunk(parts) for t in (batch["image"], batch["text"]["ids"], batch["text"]["mask"]))
-    return [{"image": i, "text": {"ids": t, "mask": m}} for i, t, m in zip(images, ids, masks, strict=True)]
+
+    def cut(value: Any) -> list[Any]:
+        if isinstance(value, Tensor):
+            return list(value.chunk(parts))
+        return [dict(zip(value, piece, strict=True)) for piece in zip(*(cut(v) for v in value.values()), strict=True)]
+
+    return cut({modality: value for modality, value in batch.items() if modality != "keys" and isinstance(value, (Tensor, dict))})
 
 
 def world() -> tuple[int, int]:
@@ -77,6 +93,15 @@ def gather(x: Tensor) -> Tensor:
     out = [torch.empty_like(x) for _ in range(size)]
     dist.all_gather(out, x.contiguous())
     return torch.cat(out)
+
+
+def agreed(flag: bool) -> bool:
+    """True in every process as soon as it is true in one: they stop after the same step."""
+    if world()[1] == 1:
+        return flag
+    vote = torch.tensor(float(flag))
+    dist.all_reduce(vote)
+    return bool(vote)
 
 
 def _own_rows(x: Tensor, rows: int) -> Tensor:

@@ -63,8 +63,6 @@ def test_out_refuses_what_it_did_not_make(colours, colour_model, invoke):
 
 
 def test_a_dash_pours_the_file_on_stdout(run, tmp_path):
-    import subprocess
-    import sys
 
     command = [
         sys.executable,

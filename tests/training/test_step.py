@@ -104,7 +104,9 @@ SCRIPT = """
 def test_two_processes_have_the_gradient_of_one(tmp_path):
     from pathlib import Path
 
-    code = textwrap.dedent(SCRIPT).format(tests=str(Path(__file__).parent), store=f"file://{tmp_path}/store", out=str(tmp_path / "grad"))
+    code = textwrap.dedent(SCRIPT).format(
+        tests=str(Path(__file__).parent), store=f"file://{tmp_path}/store", out=str(tmp_path / "grad")
+    )
     ranks = [subprocess.Popen([sys.executable, "-c", code, str(r)]) for r in (0, 1)]
     assert [p.wait(timeout=120) for p in ranks] == [0, 0]
     model = tiny_model()

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
 
 # name -> one-line help; the module of the same name is imported when it is used
 SOURCES = {
-    "shapes": "Generated scenes with captions, questions, labels and boxes; no download.",
-    "coco": "COCO captions: the official folders or zips, found or downloaded.",
-    "flickr": "Flickr8k or Flickr30k: photos and a caption file in any of the usual forms.",
-    "table": "A CSV, TSV, JSONL or Parquet table of images and captions.",
-    "folder": "Class folders, or images beside text files of the same name.",
+    "shapes": "Generated scenes with captions; no download.",
+    "coco": "COCO captions, found or downloaded.",
+    "flickr": "Flickr8k or Flickr30k.",
+    "table": "A CSV, TSV, JSONL or Parquet table.",
+    "folder": "Class folders, or images beside text files.",
 }
 
 

@@ -1,0 +1,47 @@
+"""mmkit recipes"""
+
+from __future__ import annotations
+
+import typer
+
+from mmkit.cli.console import console
+from mmkit.cli.options import Debug, Json
+from mmkit.config import recipe, recipes
+from mmkit.errors import UsageError
+
+EPILOG = """Examples:
+
+  mmkit recipes                      # what there is
+
+  mmkit recipes show clip > mine.toml && mmkit train --recipe mine.toml
+"""
+
+app = typer.Typer(epilog=EPILOG, invoke_without_command=True, no_args_is_help=False)
+
+
+def _about(name: str) -> str:
+    """The first comment line of a recipe."""
+    first = recipes()[name].read_text(encoding="utf-8").splitlines()[0]
+    return first.removeprefix("#").strip()
+
+
+@app.callback()
+def list_recipes(ctx: typer.Context, json: Json = False, debug: Debug = False) -> None:
+    """List the recipes; `show NAME` prints one as TOML."""
+    if ctx.invoked_subcommand:
+        return
+    if console.json:
+        for name in recipes():
+            console.record({"recipe": name, "about": _about(name), "config": recipe(name)})
+    else:
+        console.table("recipes", ["name", "about"], [[name, _about(name)] for name in recipes()], to_stdout=True)
+
+
+@app.command(epilog=EPILOG)
+def show(name: str = typer.Argument(help="A recipe.")) -> None:
+    """Print a recipe, to read or to start your own from."""
+    if name not in recipes():
+        from mmkit.errors import nearest
+
+        raise UsageError(f"no recipe {name!r}", hint=nearest(name, recipes()))
+    console.product(recipes()[name].read_text(encoding="utf-8").rstrip())

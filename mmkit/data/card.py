@@ -1,0 +1,72 @@
+"""The dataset card: with its `configs:` any tool that reads Hugging Face folders opens the shards and nothing else."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmkit.files import write_text
+
+MARK = "Written by mmkit prep"
+# the second is for folders where the user keeps a README of their own
+NAMES = ("README.md", ".huggingface.yaml")
+HUB_LICENSES = {"CC0-1.0": "cc0-1.0", "CC-BY-4.0": "cc-by-4.0", "MIT": "mit", "Apache-2.0": "apache-2.0"}
+
+
+def is_ours(path: Path) -> bool:
+    """The file is a card that mmkit wrote."""
+    return path.is_file() and MARK in path.read_text(encoding="utf-8", errors="replace")
+
+
+def write_card(out: Path, manifest: dict[str, Any], say: Callable[[str], None]) -> None:
+    """Write README.md, or `.huggingface.yaml` beside a README of the user's."""
+    readme, yaml = (out / name for name in NAMES)
+    if not readme.exists() or is_ours(readme):
+        write_text(readme, f"---\n{_front_matter(manifest)}---\n\n<!-- {MARK} -->\n{_text(manifest)}")
+        if is_ours(yaml):
+            yaml.unlink()
+    elif not yaml.exists() or is_ours(yaml):
+        # an empty dataset_info hides what the user's README may say of other files
+        write_text(yaml, f"# {MARK}\n{_front_matter(manifest)}dataset_info: []\n")
+        say("README.md is yours and stays as it is: the dataset card is .huggingface.yaml")
+    else:
+        say("README.md and .huggingface.yaml are yours: no dataset card is written, and load_dataset may see other files")
+
+
+def _front_matter(manifest: dict[str, Any]) -> str:
+    lines = [
+        f"pretty_name: {json.dumps(manifest['name'], ensure_ascii=False)}",
+        f"license: {HUB_LICENSES.get(manifest['license'], 'other')}",
+        "configs:",
+        "- config_name: default",
+        "  data_files:",
+    ]
+    for name, split in manifest["splits"].items():
+        lines += [f"  - split: {name}", f'    path: "{name}-*-of-{len(split["shards"]):05d}.parquet"']
+    return "\n".join(lines) + "\n"
+
+
+def _text(manifest: dict[str, Any]) -> str:
+    image = manifest["image"]
+    rows = "\n".join(f"| {name} | {split['rows']:,} | {split['captions']:,} |" for name, split in manifest["splits"].items())
+    resized = f"; short side at most {image['resize']} px" if image["resize"] else ""
+    return f"""# {manifest["name"]}
+
+Prepared with `mmkit prep {manifest["source"]["kind"]}` from `{manifest["source"]["path"]}`.
+
+| split | rows | captions |
+|---|---|---|
+{rows}
+
+Columns: id, {", ".join(manifest["columns"])}. One row is one sample.
+
+Images: {image["treatment"]}{resized}. Median {image["median_width"]} x {image["median_height"]} px.
+
+Licence: {manifest["license"]}
+
+```python
+datasets.load_dataset("{manifest["name"]}")
+```
+"""

@@ -1,0 +1,219 @@
+"""From what a source yields to what the shards will hold: merged, limited, split, ordered and dealt out."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, field
+
+from mmkit.data import splits
+from mmkit.data.images import treat
+from mmkit.data.schema import Reject, Row, Source, columns_of
+from mmkit.errors import UserError
+from mmkit.files import stable_hash
+
+SHARD_ROWS = 5_000
+SHARD_BYTES = 500 << 20
+
+
+@dataclass(slots=True)
+class Choices:
+    """How rows become shards; the same for every source.
+
+    Args:
+        shares: split -> share; None keeps the official splits.
+        resize: short side in pixels that larger pictures are shrunk to.
+        limit: at most this many rows, drawn by hash of the id.
+        link: store paths, leave the pixels where they are.
+        fail: the first row that cannot be used is an error.
+        workers: threads that decode.
+    """
+
+    shares: dict[str, float] | None = None
+    resize: int | None = None
+    limit: int | None = None
+    link: bool = False
+    fail: bool = False
+    workers: int = 1
+
+
+@dataclass(slots=True)
+class Shard:
+    """One file to be: its rows are in the order of hash(id)."""
+
+    file: str
+    split: str
+    rows: list[Row]
+
+
+@dataclass(slots=True)
+class Plan:
+    """All that is known before the first picture is stored."""
+
+    columns: list[str] = field(default_factory=list)
+    shards: list[Shard] = field(default_factory=list)
+    rejects: list[Reject] = field(default_factory=list)
+    merged: int = 0
+    fingerprint: str = ""
+
+    @property
+    def rows(self) -> int:
+        return sum(len(shard.rows) for shard in self.shards)
+
+
+def make_plan(source: Source, choices: Choices, say: Callable[[str], None]) -> Plan:
+    """Decide which row goes where.
+
+    Raises:
+        UserError: no row is left, or `choices.fail` and a row cannot be used.
+    """
+    plan = Plan(fingerprint=fingerprint(source.rows, choices.link))
+    rows = _merge(source.rows, choices, plan)
+    rows.sort(key=lambda row: (stable_hash(row.id), row.id))
+    rows = _limited(rows, choices)
+    rows = _split(rows, choices, plan, say)
+    if not rows:
+        raise nothing_left(plan.rejects)
+    plan.columns = columns_of(rows)
+    plan.shards = _deal(rows)
+    return plan
+
+
+def fingerprint(rows: Iterable[Row | Reject], link: bool) -> str:
+    """Changes when the source does: a caption, a label, a split, the size or time of a picture; to links also its place."""
+    digest = hashlib.sha256()
+    for row in rows:
+        if isinstance(row, Reject):
+            seen: list[object] = [row.id, row.reason]
+        else:
+            seen = [row.id, row.image.stamp, row.captions, row.label, row.split, row.image.path if link else None]
+        digest.update(json.dumps(seen).encode())
+    return digest.hexdigest()[:16]
+
+
+def reject(plan: Plan, row: Row | Reject, reason: str, choices: Choices) -> None:
+    """Note a row that cannot be used.
+
+    Raises:
+        UserError: `--on-error fail`.
+    """
+    if choices.fail:
+        raise UserError(reason, row.where, "--on-error skip leaves such rows out")
+    plan.rejects.append(Reject(row.id, row.where, reason))
+
+
+def nothing_left(rejects: Sequence[Reject]) -> UserError:
+    """The error for a source of which no row can be used."""
+    if not rejects:
+        return UserError("the source holds no rows")
+    first = rejects[0]
+    n = f"all {len(rejects):,} rows were" if len(rejects) > 1 else "the only row was"
+    hint = "save the file as UTF-8" if first.reason.startswith("wrong encoding") else ""
+    return UserError(f"{n} rejected; the first: {first.reason}", first.where, hint)
+
+
+def _merge(found: Iterable[Row | Reject], choices: Choices, plan: Plan) -> list[Row]:
+    """Rows with the same image become one sample with all their captions."""
+    by_image: dict[tuple[str | None, str], Row] = {}
+    owners: dict[tuple[str | None, str], Row] = {}
+    for row in found:
+        if isinstance(row, Reject):
+            reject(plan, row, row.reason, choices)
+            continue
+        row.captions = [caption for caption in (c.strip() for c in row.captions) if caption]
+        # with shares typed, official splits count for nothing: the same image twice is one sample
+        split = None if choices.shares else row.split
+        first = by_image.get((split, row.image.key))
+        reason = _flaw(row, first, owners.get((split, row.id)))
+        if reason:
+            reject(plan, row, reason, choices)
+        elif first:
+            first.captions = list(dict.fromkeys(first.captions + row.captions))
+            plan.merged += 1
+        else:
+            row.captions = list(dict.fromkeys(row.captions))
+            by_image[split, row.image.key] = owners[split, row.id] = row
+    return list(by_image.values())
+
+
+def _flaw(row: Row, same_image: Row | None, same_id: Row | None) -> str | None:
+    if not row.captions:
+        return "empty caption"
+    if not _is_unicode("".join(row.captions)):
+        return "wrong encoding: the caption is neither UTF-8 nor surely another encoding"
+    if same_image and same_image.label != row.label:
+        return f"label {row.label!r}, but the same image has {same_image.label!r} in {same_image.where}"
+    if not same_image and same_id:
+        return f"the id {row.id!r} belongs to another image in {same_id.where}"
+    return None
+
+
+def _is_unicode(text: str) -> bool:
+    # bytes that did not decode were kept as surrogates, which do not encode
+    try:
+        return bool(text.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def _limited(rows: list[Row], choices: Choices) -> list[Row]:
+    if choices.limit is None or len(rows) <= choices.limit:
+        return rows
+    chosen = rows[: choices.limit]
+    if not any(splits.is_train(row) for row in chosen):
+        chosen[-1] = next((row for row in rows if splits.is_train(row)), chosen[-1])
+    return chosen
+
+
+def _split(rows: list[Row], choices: Choices, plan: Plan, say: Callable[[str], None]) -> list[Row]:
+    """Assign the splits such that train holds at least one picture that can be read."""
+    official = {id(row): row.split for row in rows}
+    while rows:
+        for row in rows:
+            row.split = official[id(row)]
+        rows = splits.assign(rows, choices.shares, say)
+        unreadable = []
+        for row in (row for row in rows if row.split == "train"):
+            try:
+                treat(row.image.read(), choices.resize)
+                break
+            except (UserError, OSError) as e:
+                unreadable.append((row, reason_of(e)))
+        else:
+            for row, reason in unreadable:
+                reject(plan, row, reason, choices)
+            lost = {id(row) for row, _ in unreadable}
+            rows = [row for row in rows if id(row) not in lost]
+            continue
+        return rows
+    return []
+
+
+def reason_of(e: UserError | OSError) -> str:
+    """Why a picture was rejected, in one line."""
+    if isinstance(e, UserError):
+        return e.what
+    return "missing file" if isinstance(e, FileNotFoundError) else f"cannot read the file ({e.strerror or e})"
+
+
+def _deal(rows: list[Row]) -> list[Shard]:
+    order = ["train", "val", "test"]
+    names = sorted({row.split or "" for row in rows}, key=lambda s: (order.index(s) if s in order else len(order), s))
+    shards = []
+    for name in names:
+        parts = _parts([row for row in rows if row.split == name])
+        shards += [Shard(f"{name}-{i:05d}-of-{len(parts):05d}.parquet", name, part) for i, part in enumerate(parts)]
+    return shards
+
+
+def _parts(rows: list[Row]) -> list[list[Row]]:
+    parts: list[list[Row]] = [[]]
+    size = 0
+    for row in rows:
+        if parts[-1] and (len(parts[-1]) == SHARD_ROWS or size + row.image.size > SHARD_BYTES):
+            parts.append([])
+            size = 0
+        parts[-1].append(row)
+        size += row.image.size
+    return parts

@@ -1,0 +1,234 @@
+"""`mmkit prep table`: a CSV, TSV, JSONL or Parquet table with a column of images and one of captions."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import re
+import tempfile
+from pathlib import Path
+from threading import Lock
+from typing import IO, Any
+
+from mmkit.data.images import SUFFIXES
+from mmkit.data.schema import Options, Picture, Reject, Row, Source
+from mmkit.data.tables import EXCESS, TABLES, Table, open_table
+from mmkit.errors import UserError
+
+LICENSE = "unknown: that of the table and its pictures"
+# lower-case names of columns, the most telling first
+IMAGE_NAMES = (
+    *("image", "image_path", "image_file", "image_name", "path", "file_path", "filepath", "file_name", "filename", "file"),
+    *("img", "img_path", "picture", "photo", "jpg", "png", "url"),
+)
+CAPTION_NAMES = (
+    *("captions", "caption", "texts", "text", "sentences", "sentence", "descriptions", "description", "title"),
+    *("alt_text", "alt", "raw", "comment", "prompt", "name", "product_name"),
+)
+OURS = re.compile(r"[\w-]+-\d{5}-of-\d{5}\.parquet|rejected\.jsonl|dataset\.json")
+
+
+def read(options: Options) -> Source:
+    """The rows of the table, in its order.
+
+    Raises:
+        UserError: the table is missing or damaged, or has no column of images or captions; its columns are named.
+    """
+    path = _find(options.folder)
+    table = open_table(path)
+    sample = table.sample()
+    image = _chosen(options.image_column, "--image-column", table, sample) or _image_column(table, sample)
+    caption = _chosen(options.caption_column, "--caption-column", table, sample) or _caption_column(table, sample, image)
+    root = options.image_root or path.parent
+    with_label = "label" in table.columns and caption != "label"
+    columns = [
+        name
+        for name in table.columns
+        if name in {image, caption.partition(".")[0], "id", "split"} or (with_label and name == "label")
+    ]
+    spool = Spool()
+    rows = [_row(n, row, path, root, image, caption, with_label, spool) for n, row in table.rows(columns)]
+    note = f"{table.note}; image column {image!r}, caption column {caption!r}"
+    note += "".join(f", {name!r} column" for name in ("id", "split", "label") if name in columns and name not in (image, caption))
+    return Source(rows, path.name if options.source is None else str(path), LICENSE, note)
+
+
+class Spool:
+    """Pictures that a table holds itself, copied once to an unnamed temporary file: rows are read in another order later."""
+
+    def __init__(self) -> None:
+        self._file: IO[bytes] | None = None
+        self._end = 0
+        self._lock = Lock()
+
+    def add(self, data: bytes) -> Picture:
+        """Store the bytes and return where they are; equal bytes are the same picture."""
+        if self._file is None:
+            self._file = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the rows do
+        self._file.write(data)
+        start, self._end = self._end, self._end + len(data)
+        digest = hashlib.sha256(data).hexdigest()
+        return Picture(digest, functools.partial(self._read, start, len(data)), len(data), None, digest)
+
+    def _read(self, start: int, length: int) -> bytes:
+        assert self._file is not None
+        with self._lock:
+            self._file.seek(start)
+            return self._file.read(length)
+
+
+def _find(path: Path) -> Path:
+    """The table itself, or the only one in a folder."""
+    if not path.exists():
+        raise UserError("no such table", str(path), "--source names the table")
+    if path.is_file():
+        return path
+    found = sorted(
+        p for p in path.iterdir() if p.suffix.lower() in TABLES and not OURS.fullmatch(p.name) and not p.name.startswith(".")
+    )
+    # prose and settings lie beside tables; they count only where nothing else is found
+    found = [p for p in found if p.suffix.lower() not in (".txt", ".json")] or found
+    if len(found) != 1:
+        names = ", ".join(p.name for p in found) or "none"
+        raise UserError(f"not exactly one table in the folder: {names}", str(path), "--source names the table")
+    return found[0]
+
+
+def _chosen(name: str | None, option: str, table: Table, sample: list[dict[str, Any]]) -> str | None:
+    """A column as typed; `names.zh` is a key of the objects in `names`, `1` is `column 1` of a table without header."""
+    if name is None or name in table.columns:
+        return name
+    if f"column {name}" in table.columns:
+        return f"column {name}"
+    if "." in name and any(_value(row, name) is not None for row in sample):
+        return name
+    raise UserError(f"no column {name!r}", f"{option} {name} of {table.path}", f"columns: {', '.join(table.columns)}")
+
+
+def _value(row: dict[str, Any], column: str) -> Any:
+    if column in row:
+        return row[column]
+    first, _, rest = column.partition(".")
+    inner = row.get(first)
+    return inner.get(rest) if isinstance(inner, dict) else None
+
+
+def _image_column(table: Table, sample: list[dict[str, Any]]) -> str:
+    holding = [name for name in table.columns if sample and _share(sample, name, _is_image) > 0.5]
+    found = sorted(holding, key=lambda name: _rank(name, IMAGE_NAMES))
+    # a name is enough where the values do not tell (paths without a suffix)
+    found = found or [name for name in table.columns if name.lower() in IMAGE_NAMES]
+    if not found:
+        raise UserError(
+            "no image column found", str(table.path), f"name it with --image-column; columns: {', '.join(table.columns)}"
+        )
+    return found[0]
+
+
+def _caption_column(table: Table, sample: list[dict[str, Any]], image: str) -> str:
+    others = [
+        name for name in table.columns if name not in (image, "id", "split", "label") and _share(sample, name, _is_text) > 0.5
+    ]
+    found = sorted((name for name in others if name.lower() in CAPTION_NAMES), key=lambda name: _rank(name, CAPTION_NAMES))
+    # no usual name: the column with the longest texts that are sentences rather than paths or codes
+    found = found or sorted((n for n in others if _share(sample, n, _has_words) > 0.5), key=lambda n: -_length(sample, n))
+    # a single column of text is what there is, whatever its name
+    found = found or (others if len(others) == 1 else [])
+    if not found:
+        raise UserError(
+            "no caption column found", str(table.path), f"name it with --caption-column; columns: {', '.join(table.columns)}"
+        )
+    return found[0]
+
+
+def _rank(name: str, names: tuple[str, ...]) -> int:
+    return names.index(name.lower()) if name.lower() in names else len(names)
+
+
+def _share(sample: list[dict[str, Any]], name: str, test: Any) -> float:
+    values = [value for row in sample if (value := row.get(name)) not in (None, "")]
+    return sum(map(test, values)) / len(values) if values else 0.0
+
+
+def _is_image(value: Any) -> bool:
+    if isinstance(value, str):
+        return Path(value.split("?")[0]).suffix.lower() in SUFFIXES
+    return isinstance(value, bytes) or (isinstance(value, dict) and bool({"bytes", "path"} & value.keys()))
+
+
+def _is_text(value: Any) -> bool:
+    texts = _texts(value)
+    return bool(texts) and not any(_is_image(text) for text in texts)
+
+
+def _has_words(value: Any) -> bool:
+    return any(" " in text.strip() or not text.isascii() for text in _texts(value))
+
+
+def _length(sample: list[dict[str, Any]], name: str) -> float:
+    texts = [text for row in sample for text in _texts(row.get(name))]
+    return sum(map(len, texts)) / max(1, len(texts))
+
+
+def _texts(value: Any) -> list[str]:
+    """A caption cell as captions: one text, a list, a list as JSON, or objects with `raw`, `caption` or `text`."""
+    if isinstance(value, str):
+        if value.startswith("[") and value.endswith("]"):
+            try:
+                return _texts(json.loads(value))
+            except ValueError:
+                pass  # a caption in brackets
+        return [value]
+    if isinstance(value, list):
+        return [text for item in value for text in _texts(item)]
+    if isinstance(value, dict):
+        return [text for key in ("raw", "caption", "text") if key in value for text in _texts(value[key])][:1]
+    return [] if value is None or isinstance(value, bytes) else [str(value)]
+
+
+def _row(
+    n: int, row: dict[str, Any], path: Path, root: Path, image: str, caption: str, with_label: bool, spool: Spool
+) -> Row | Reject:
+    where = f"{path} row {n}"
+    value = _value(row, image)
+    name = str(row.get("id") or "") or _name(value) or f"row {n}"
+    if EXCESS in row:
+        return Reject(
+            _clean(name),
+            where,
+            f"more cells than columns: quote texts that hold the separator ({row[EXCESS][0][:40]!r} is left over)",
+        )
+    try:
+        picture = _picture(value, root, spool)
+    except (FileNotFoundError, NotADirectoryError):
+        return Reject(_clean(name), where, f"missing file {_clean(_name(value))}")
+    except (OSError, ValueError) as e:
+        return Reject(_clean(name), where, str(getattr(e, "strerror", None) or e))
+    label = row.get("label") if with_label else None
+    split = str(row["split"]) if row.get("split") else None
+    return Row(name, picture, _texts(_value(row, caption)), where, split, None if label in (None, "") else str(label))
+
+
+def _name(value: Any) -> str:
+    if isinstance(value, dict):
+        return str(value.get("path") or "")
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _picture(value: Any, root: Path, spool: Spool) -> Picture:
+    """A path, bytes, or the struct {bytes, path} that `datasets` writes."""
+    if isinstance(value, dict):
+        return _picture(value.get("bytes") or value.get("path"), root, spool)
+    if isinstance(value, bytes):
+        return spool.add(value)
+    if not isinstance(value, str) or not value.strip():
+        raise ValueError("no image in the row")
+    if re.match(r"https?://", value):
+        raise ValueError(f"{value} is a URL: download the pictures first")
+    return Picture.file(root / os.path.expanduser(value.strip()))
+
+
+def _clean(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()

@@ -1,0 +1,336 @@
+"""Rows to a dataset folder: Parquet shards in parallel, a journal that lets a killed run continue, dataset.json last."""
+
+from __future__ import annotations
+
+import functools
+import json
+import shutil
+from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any, TypeVar
+
+import fsspec
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from mmkit.data import audit, card
+from mmkit.data.images import TREATMENT, treat
+from mmkit.data.plan import Choices, Plan, Shard, fingerprint, make_plan, nothing_left, reason_of
+from mmkit.data.schema import MODALITIES, Options, Reject, Row, Source, arrow_schema, leaves
+from mmkit.data.shards import MANIFEST, Dataset
+from mmkit.data.sources import reader
+from mmkit.errors import UserError
+from mmkit.files import DATASET_VERSION, free_bytes, lock, read_json, sha256, write_json, write_text, writing
+
+FORMAT = "mmkit-dataset"
+JOURNAL = ".prep"
+REJECTED = "rejected.jsonl"
+_FORCE = "--force moves what mmkit wrote there aside and prepares again"
+GROUP_ROWS = 1_000
+GROUP_BYTES = 8 << 20
+T = TypeVar("T")
+R = TypeVar("R")
+
+
+def prepare(kind: str, options: Options, choices: Choices, settings: dict[str, Any], force: bool = False) -> dict[str, Any]:
+    """Make the dataset folder `options.out`, continue what the same command left unfinished, or reuse what it finished.
+
+    Args:
+        settings: what was typed that changes the result; a folder made with others is refused.
+        force: move what mmkit wrote there before aside.
+
+    Returns:
+        The manifest, as written to dataset.json.
+
+    Raises:
+        UserError: the source cannot be read, no row is left, the folder is foreign or the disk is full.
+    """
+    out = options.out
+    fresh = not out.exists()
+    try:
+        with lock(out):
+            if force:
+                _set_aside(out, options.say)
+            return _finished(kind, options, choices, settings) or _make(kind, options, choices, settings)
+    finally:
+        if fresh and out.is_dir() and not any(out.iterdir()):
+            out.rmdir()
+
+
+def _finished(kind: str, options: Options, choices: Choices, settings: dict[str, Any]) -> dict[str, Any] | None:
+    """The manifest of a finished dataset that the same command made, or None where there is nothing."""
+    out, path = options.out, options.out / MANIFEST
+    if not path.exists():
+        return None
+    manifest = read_json(path)
+    if manifest.get("format") != FORMAT:
+        raise UserError("a dataset.json that mmkit did not write", str(path), "choose another folder")
+    made = manifest["source"]
+    if (made["kind"], made["options"]) != (kind, settings):
+        typed = " ".join(f"{k}={v}" for k, v in made["options"].items())
+        raise UserError(
+            f"holds the dataset of another command, `prep {' '.join([made['kind'], typed]).strip()}`", str(out), _FORCE
+        )
+    lost = [s["file"] for split in manifest["splits"].values() for s in split["shards"] if not (out / s["file"]).exists()]
+    if lost:
+        options.say(f"{lost[0]} is missing: preparing again")
+        _set_aside(out, options.say)
+        return None
+    options.download = False
+    try:
+        source = reader(kind)(options)
+    except UserError as e:
+        options.say(f"the source is not there any more ({e}); the dataset is whole and is reused")
+    else:
+        if fingerprint(source.rows, choices.link) != made["fingerprint"]:
+            raise UserError("the source has changed since the dataset was made", str(out), _FORCE)
+        options.say(f"{out} is up to date: reused")
+    shutil.rmtree(out / JOURNAL, ignore_errors=True)
+    return manifest
+
+
+def _make(kind: str, options: Options, choices: Choices, settings: dict[str, Any]) -> dict[str, Any]:
+    out = options.out
+    source = reader(kind)(options)
+    if source.note:
+        options.say(source.note)
+    plan = make_plan(source, choices, options.say)
+    if plan.merged:
+        options.say(f"{plan.merged:,} rows were merged into samples that have the same image")
+    _open_journal(out, {"kind": kind, "options": settings, "fingerprint": plan.fingerprint}, plan)
+    records = _write_shards(out, plan, choices, options.progress("prep"))
+    rejects = plan.rejects + [Reject(**r) for record in records for r in record["rejected"]]
+    if not any(record["rows"] for record in records):
+        _drop_shards(out, plan.shards)
+        shutil.rmtree(out / JOURNAL)
+        raise nothing_left(rejects)
+    manifest = _manifest(kind, options, choices, settings, source, plan)
+    manifest["splits"] = _splits(out, plan, records, options.say)
+    manifest["rejected"] = len(rejects)
+    _finish(out, manifest, rejects, options)
+    return manifest
+
+
+def _open_journal(out: Path, command: dict[str, Any], plan: Plan) -> None:
+    """Continue the journal of the same command, else begin one.
+
+    Raises:
+        UserError: another command left its work here unfinished, or a file that is not ours has the name of a shard.
+    """
+    journal = out / JOURNAL
+    if (journal / "plan.json").exists():
+        left = read_json(journal / "plan.json")
+        if left["command"] == command:
+            for name in left["shards"]:
+                for partial in out.glob(f".{name}.*.partial"):
+                    partial.unlink()
+            return
+        if any((out / name).exists() for name in left["shards"]):
+            raise UserError(
+                f"an unfinished `prep {left['command']['kind']}` with other options or another source", str(out), _FORCE
+            )
+        shutil.rmtree(journal)
+    for name in [*(shard.file for shard in plan.shards), REJECTED]:
+        if (out / name).exists():
+            raise UserError(
+                "a file that mmkit did not write has the name of one it would", str(out / name), "choose another folder"
+            )
+    write_json(journal / "plan.json", {"command": command, "shards": [shard.file for shard in plan.shards]})
+
+
+def _write_shards(out: Path, plan: Plan, choices: Choices, progress: Callable[[int, int], None]) -> list[dict[str, Any]]:
+    schema = arrow_schema(plan.columns)
+    _check_space(out, plan, choices)
+    records, done, total = [], 0, plan.rows
+    for shard in plan.shards:
+        path, journal = out / shard.file, _journal_of(out, shard)
+        if journal.exists() and path.exists():
+            record = read_json(journal)
+        else:
+            report = functools.partial(_report, progress, done, total)
+            record = _write_shard(path, shard.rows, schema, choices, report)
+            write_json(journal, record)
+        done += len(shard.rows)
+        progress(done, total)
+        records.append(record)
+    return records
+
+
+def _journal_of(out: Path, shard: Shard) -> Path:
+    return out / JOURNAL / f"{shard.file}.json"
+
+
+def _report(progress: Callable[[int, int], None], before: int, total: int, done: int) -> None:
+    progress(before + done, total)
+
+
+def _check_space(out: Path, plan: Plan, choices: Choices) -> None:
+    """Fail before the work rather than in the middle of it, where the size is known."""
+    if choices.link or choices.resize:
+        return
+    needed = sum(row.image.size for shard in plan.shards if not _journal_of(out, shard).exists() for row in shard.rows)
+    free = free_bytes(out)
+    if needed > free:
+        hint = "--resize 256 makes the pictures smaller, --link leaves them where they are"
+        raise UserError(f"the disk is too small: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free", str(out), hint)
+
+
+def _write_shard(
+    path: Path, rows: Sequence[Row], schema: pa.Schema, choices: Choices, progress: Callable[[int], None]
+) -> dict[str, Any]:
+    """Write one shard and return its journal entry: rows, captions, sha256 and rejected."""
+    rejected: list[Reject] = []
+    captions = Counter[str]()
+    # text compresses well; image bytes are compressed already and are stored as they are, so that a reader can slice them
+    text = [leaf for leaf in leaves(schema) if leaf != "image.bytes"]
+    form: dict[str, Any] = {"compression": {"image.bytes": "NONE"} | dict.fromkeys(text, "ZSTD")}
+    form |= {"use_dictionary": [leaf for leaf in text if leaf not in ("id", "image.path")], "write_statistics": ["id"]}
+    with writing(path) as temporary, pq.ParquetWriter(temporary, schema, **form) as writer:
+        treated = in_order(lambda row: _sample(row, schema.names, choices), _counted(rows, progress), choices.workers)
+        for group in _groups(treated, rejected, choices.fail):
+            writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=len(group))
+            captions["rows"] += len(group)
+            captions["captions"] += sum(len(sample.get("captions") or ()) for sample in group)
+    return {
+        "rows": captions["rows"],
+        "captions": captions["captions"],
+        "sha256": sha256(path),
+        "rejected": [asdict(r) for r in rejected],
+    }
+
+
+def _counted(rows: Sequence[Row], progress: Callable[[int], None]) -> Iterator[Row]:
+    for i, row in enumerate(rows):
+        progress(i)
+        yield row
+
+
+def _groups(samples: Iterable[dict[str, Any] | Reject], rejected: list[Reject], fail: bool) -> Iterator[list[dict[str, Any]]]:
+    """Samples in row groups of about 8 MB; rejects are set apart."""
+    group: list[dict[str, Any]] = []
+    size = 0
+    for sample in samples:
+        if isinstance(sample, Reject):
+            if fail:
+                raise UserError(sample.reason, sample.where, "--on-error skip leaves such rows out")
+            rejected.append(sample)
+            continue
+        group.append(sample)
+        size += len(sample["image"]["bytes"] or b"")
+        if size >= GROUP_BYTES or len(group) == GROUP_ROWS:
+            yield group
+            group, size = [], 0
+    if group:
+        yield group
+
+
+def _sample(row: Row, columns: Sequence[str], choices: Choices) -> dict[str, Any] | Reject:
+    """What is stored of a row."""
+    try:
+        data = row.image.read()
+        treated = treat(data, choices.resize)
+    except (UserError, OSError) as e:
+        return Reject(row.id, row.where, reason_of(e))
+    sample = {name: getattr(row, name) for name in columns if name != "image"}
+    # a linked picture stays as it is: the reader treats it when it opens it
+    sample["image"] = {"bytes": None, "path": row.image.path} if choices.link else {"bytes": treated.data, "path": None}
+    if row.regions and treated.scale != (1.0, 1.0):
+        x, y = treated.scale
+        sample["regions"] = row.regions | {"boxes": [[a * x, b * y, c * x, d * y] for a, b, c, d in row.regions["boxes"]]}
+    return sample
+
+
+def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
+    """`map` in threads: results in the order of the items, and only a few of them waiting at a time."""
+    with ThreadPoolExecutor(workers) as pool:
+        waiting: deque[Future[R]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > 4 * workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _manifest(
+    kind: str, options: Options, choices: Choices, settings: dict[str, Any], source: Source, plan: Plan
+) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "version": DATASET_VERSION,
+        "name": options.out.resolve().name,
+        "source": {"kind": kind, "path": source.path, "options": settings, "fingerprint": plan.fingerprint} | source.facts,
+        "license": source.license,
+        "splits": {},
+        "columns": {name: MODALITIES[name] for name in plan.columns if name in MODALITIES},
+        "image": {
+            "treatment": "none: the pictures are linked" if choices.link else TREATMENT,
+            "resize": choices.resize,
+            "linked": choices.link,
+        },
+        "text": {},
+        "rejected": 0,
+        "merged": plan.merged,
+    }
+
+
+def _splits(out: Path, plan: Plan, records: list[dict[str, Any]], say: Callable[[str], None]) -> dict[str, Any]:
+    """The `splits` of the manifest; a split of which nothing is left loses its files."""
+    found: dict[str, Any] = {}
+    for shard, record in zip(plan.shards, records, strict=True):
+        split = found.setdefault(shard.split, {"rows": 0, "captions": 0, "shards": []})
+        split["rows"] += record["rows"]
+        split["captions"] += record["captions"]
+        split["shards"].append({"file": shard.file, "rows": record["rows"], "sha256": record["sha256"]})
+    for name in [name for name, split in found.items() if not split["rows"]]:
+        say(f"all rows of the split {name} were rejected: it gets no file")
+        _drop_shards(out, [shard for shard in plan.shards if shard.split == name])
+        del found[name]
+    return found
+
+
+def _drop_shards(out: Path, shards: Sequence[Shard]) -> None:
+    for shard in shards:
+        (out / shard.file).unlink(missing_ok=True)
+
+
+def _finish(out: Path, manifest: dict[str, Any], rejects: Sequence[Reject], options: Options) -> None:
+    """Rejects, audit, card, and last of all dataset.json: its presence means finished."""
+    found, image, text = audit.audit(Dataset(str(out), manifest, fsspec.filesystem("file")), options.progress("audit"))
+    manifest["image"] |= image
+    manifest["text"] = text
+    manifest["audit"] = found
+    if rejects:
+        write_text(out / REJECTED, "".join(json.dumps(asdict(r), ensure_ascii=True) + "\n" for r in rejects))
+    card.write_card(out, manifest, options.say)
+    write_json(out / MANIFEST, manifest)
+    shutil.rmtree(out / JOURNAL)
+
+
+def _set_aside(out: Path, say: Callable[[str], None]) -> None:
+    """Move what mmkit wrote before to OUT/.old-n; raw data and the user's own files stay where they are."""
+    names = [name for name in card.NAMES if card.is_ours(out / name)]
+    if (out / MANIFEST).exists():
+        manifest = read_json(out / MANIFEST)
+        if manifest.get("format") != FORMAT:
+            raise UserError("a dataset.json that mmkit did not write", str(out / MANIFEST), "choose another folder")
+        names += [MANIFEST, REJECTED, *(s["file"] for split in manifest["splits"].values() for s in split["shards"])]
+    if (out / JOURNAL / "plan.json").exists():
+        names += [REJECTED, *read_json(out / JOURNAL / "plan.json")["shards"], JOURNAL]
+    names = [name for name in dict.fromkeys(names) if (out / name).exists()]
+    if not names:
+        return
+    n = 1
+    while (out / f".old-{n}").exists():
+        n += 1
+    target = out / f".old-{n}"
+    target.mkdir()
+    for name in names:
+        (out / name).rename(target / name)
+    say(f"what was there before is in {target}")

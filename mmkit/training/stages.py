@@ -1,0 +1,91 @@
+"""Stages of freezing: which parameters learn at a step, as patterns of their names."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+
+import torch
+
+from mmkit.config import Config, Stage
+from mmkit.data.tokenizer import Tokenizer
+from mmkit.errors import UserError
+from mmkit.model import Model
+
+EVERYTHING = Stage()
+
+
+def stage_at(config: Config, step: int) -> Stage:
+    """The stage of a step (counted from 0); after the last stage's end, the last stage goes on."""
+    for stage in config.stage:
+        if stage.until is None or (isinstance(stage.until, int) and step < stage.until):
+            return stage
+    return config.stage[-1] if config.stage else EVERYTHING
+
+
+def learns(stage: Stage, name: str) -> bool:
+    """Whether a parameter learns in a stage.
+
+    A pattern is a shell pattern on the whole name; one that begins with `!` takes its matches out again, and the last that matches decides.
+    """
+    found = False
+    for pattern in stage.train:
+        if fnmatchcase(name, pattern.removeprefix("!")):
+            found = not pattern.startswith("!")
+    return found
+
+
+def apply_stage(model: Model, stage: Stage) -> None:
+    """Let exactly the parameters of `stage` learn; the rest has no gradient and stands in eval mode.
+
+    The optimizer has to be made anew afterwards: a parameter with a zero gradient still moves by Adam's moments and by decay.
+    """
+    for name, p in model.named_parameters():
+        p.requires_grad_(learns(stage, name))
+        p.grad = None
+    model.train()
+
+
+def parameter_names(config: Config, tokenizer: Tokenizer) -> list[str]:
+    """The names of the parameters that `config` will have, without making them."""
+    with torch.device("meta"):
+        return [name for name, _ in Model(config, tokenizer).named_parameters()]
+
+
+def check_stages(config: Config, names: Iterable[str]) -> None:
+    """Check the patterns of every stage against the parameter names.
+
+    Raises:
+        UserError: a pattern matches nothing, or nothing learns in a stage.
+    """
+    names = list(names)
+    for number, stage in enumerate(config.stage, 1):
+        for pattern in stage.train:
+            if not any(fnmatchcase(name, pattern.removeprefix("!")) for name in names):
+                parts = sorted({".".join(name.split(".")[:2]) + ".*" for name in names})
+                raise UserError(f"stage {number}: the pattern {pattern!r} matches no parameter", hint=f"there are: {', '.join(parts)}")
+        if not any(learns(stage, name) for name in names):
+            raise UserError(f"stage {number}: nothing learns", hint='e.g. train = ["project.*"]')
+        last = number == len(config.stage)
+        if stage.until is None and not last:
+            raise UserError(f"stage {number} has no end, so stage {number + 1} would never begin", hint='e.g. until = "10%"')
+
+
+def frozen(config: Config, names: Iterable[str]) -> list[str]:
+    """The modalities whose encoder learns in no stage."""
+    names = list(names)
+    stages = config.stage or [EVERYTHING]
+    return [
+        modality
+        for modality in config.encoder
+        if not any(learns(stage, name) for stage in stages for name in names if name.startswith(f"encoder.{modality}."))
+    ]
+
+
+def lock(config: Config, modalities: Iterable[str]) -> None:
+    """Take the encoders of `modalities` out of every stage: `--lock-image`, `--lock-text` (LiT, arXiv:2111.07991)."""
+    patterns = [f"!encoder.{modality}.*" for modality in modalities]
+    if patterns:
+        config.stage = config.stage or [Stage()]
+        for stage in config.stage:
+            stage.train = [*stage.train, *patterns]

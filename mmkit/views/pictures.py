@@ -1,0 +1,41 @@
+"""The pictures of some rows, out of a dataset or a plain folder of images."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from PIL import Image
+
+from mmkit.data.images import load_rgb
+from mmkit.data.shards import MANIFEST, Dataset, open_dataset
+
+
+def of_dataset(data: Dataset, ids: Iterable[str], split: str | None = None) -> dict[str, Image.Image]:
+    """id -> picture for those of `ids` that the dataset has; only the row groups that hold one are decoded.
+
+    Raises:
+        UserError: a picture cannot be read.
+    """
+    wanted, column = set(ids), data.column("image")
+    found: dict[str, Image.Image] = {}
+    for group in data.groups(split):
+        if len(found) == len(wanted):
+            break
+        here = wanted.intersection(data.read(group, ["id"]).column("id").to_pylist()) - found.keys()
+        if not here:
+            continue
+        table = data.read(group, ["id", column])
+        for i, id in enumerate(table.column("id").to_pylist()):
+            if id in here:
+                image = table.column(column)[i].as_py()
+                found[id] = load_rgb(image["bytes"] or image["path"])
+    return found
+
+
+def of_source(source: str | Path, ids: Iterable[str], split: str | None = None) -> dict[str, Image.Image]:
+    """id -> picture, of a dataset folder, or of a folder of images whose ids are paths within it; what is gone is left out."""
+    folder = Path(source)
+    if (folder / MANIFEST).is_file():
+        return of_dataset(open_dataset(folder), ids, split)
+    return {id: load_rgb(folder / id) for id in ids if (folder / id).is_file()}

@@ -1,0 +1,79 @@
+"""Flickr: every caption file that goes around, official lists, and captions without a photo."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from pathlib import Path
+
+import pytest
+
+from mmkit.data.schema import Options, Reject, Row
+from mmkit.data.sources.flickr import read
+from mmkit.errors import UserError
+from tests import raw
+
+
+def samples(root: Path, **options: object) -> list[Row]:
+    return [row for row in read(Options(root / "out", root, **options)).rows if isinstance(row, Row)]  # type: ignore[arg-type]
+
+
+def write_form(root: Path, form: str, count: int) -> None:
+    (root / "Flickr8k.token.txt").unlink()
+    names = [f"{i:04d}.jpg" for i in range(count)]
+    texts = [(name, k, raw.caption(i) + " again" * k) for i, name in enumerate(names) for k in (0, 1)]
+    if form == "results_20130124.token":
+        lines = [f"{name}#{k}\t{text}" for name, k, text in texts]
+    elif form == "captions.txt":
+        lines = ["image,caption", *(f'{name},"{text}"' for name, k, text in texts)]
+    elif form == "results.csv":
+        lines = ["image_name| comment_number| comment", *(f"{name}| {k}| {text}" for name, k, text in texts)]
+        lines[2] = lines[2].replace("| 1| ", "| 1   ")  # Kaggle's file lacks a bar in one line
+    else:
+        images = [
+            {"filename": n, "split": ("train", "val", "test")[i % 3], "sentences": [{"raw": t} for name, _, t in texts if name == n]}
+            for i, n in enumerate(names)
+        ]
+        lines = [json.dumps({"images": images})]
+    (root / form).write_text("\n".join(lines) + "\n")
+
+
+@pytest.mark.parametrize("form", ["results_20130124.token", "captions.txt", "results.csv", "dataset_flickr30k.json"])
+def test_every_form_of_the_captions(tmp_path: Path, form: str) -> None:
+    root = raw.flickr(tmp_path / "flickr", 6)
+    expected = [(row.id, row.captions) for row in samples(root)]
+    write_form(root, form, 6)
+    found = samples(root)
+    assert [(row.id, row.captions) for row in found] == expected
+    assert expected[1] == ("0001.jpg", [raw.caption(1), raw.caption(1) + " again"])
+    if form.endswith("json"):
+        assert Counter(row.split for row in found) == {"train": 2, "val": 2, "test": 2}
+
+
+def test_official_lists(tmp_path: Path) -> None:
+    root = raw.flickr(tmp_path / "flickr", 6)
+    for name, numbers in (("trainImages", (0, 1, 2)), ("devImages", (3,)), ("testImages", (4,))):
+        (root / f"Flickr_8k.{name}.txt").write_text("".join(f"{i:04d}.jpg\n" for i in numbers))
+    assert [row.split for row in samples(root)] == ["train", "train", "train", "val", "test", None]
+
+
+def test_the_lemmatised_file_is_not_taken(tmp_path: Path) -> None:
+    root = raw.flickr(tmp_path / "flickr", 2)
+    (root / "Flickr8k.lemma.token.txt").write_text("0000.jpg#0\tlemma\n")
+    assert "lemma" not in samples(root)[0].captions
+
+
+def test_a_caption_without_its_photo_is_a_reject(tmp_path: Path) -> None:
+    root = raw.flickr(tmp_path / "flickr", 3)
+    (root / "Images" / "0001.jpg").unlink()
+    (lost,) = [row for row in read(Options(tmp_path, root)).rows if isinstance(row, Reject)]
+    assert lost.id == "0001.jpg"
+    assert lost.where.endswith("Flickr8k.token.txt row 3")
+    assert "photo of the caption is not there" in lost.reason
+
+
+def test_no_caption_file(tmp_path: Path) -> None:
+    raw.jpeg(tmp_path / "a.jpg", 1)
+    with pytest.raises(UserError, match="no caption file") as e:
+        read(Options(tmp_path))
+    assert "results.csv" in e.value.hint

@@ -1,0 +1,173 @@
+"""Tables: what is detected in the forms that people have, and what is refused with the place named."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmkit.data.schema import Options, Reject, Row, Source
+from mmkit.data.sources.table import read
+from mmkit.errors import UserError
+from tests import raw
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    """Pictures 0.jpg to 3.jpg."""
+    for i in range(4):
+        raw.jpeg(tmp_path / f"{i}.jpg", i)
+    return tmp_path
+
+
+def found(root: Path, name: str, content: str | bytes, **options: object) -> Source:
+    path = root / name
+    path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return read(Options(root / "out", path, **options))  # type: ignore[arg-type]
+
+
+def texts(source: Source) -> list[tuple[str, list[str]]]:
+    return [(row.id, row.captions) for row in source.rows if isinstance(row, Row)]
+
+
+EXPECTED = [("0.jpg", ["a cat, asleep"]), ("1.jpg", ["two dogs"])]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", 'image,caption\n0.jpg,"a cat, asleep"\n1.jpg,two dogs\n'),
+        ("t.csv", "filename;title\n0.jpg;a cat, asleep\n1.jpg;two dogs\n"),
+        ("t.tsv", "path\ttext\n0.jpg\ta cat, asleep\n1.jpg\ttwo dogs\n"),
+        ("t.txt", "0.jpg|a cat, asleep\n1.jpg|two dogs\n"),
+        ("t.csv", 'n,wer,was\n1,0.jpg,"a cat, asleep"\n2,1.jpg,two dogs\n'),
+        ("t.csv", "\ufeffimage\tcaption\r\n0.jpg\ta cat, asleep\r\n1.jpg\ttwo dogs\r\n"),
+        ("t.csv", "image\tcaption\n0.jpg\ta cat, asleep\n1.jpg\ttwo dogs\n".encode("utf-16")),
+        ("t.csv", "image\tcaption\n0.jpg\ta cat, asleep\n1.jpg\ttwo dogs\n".encode("utf-16-le")),
+        ("t.jsonl", '{"file_name": "0.jpg", "text": "a cat, asleep"}\n\n{"file_name": "1.jpg", "text": ["two dogs"]}\n'),
+        ("t.json", json.dumps([{"img": "0.jpg", "captions": ["a cat, asleep"]}, {"img": "1.jpg", "captions": [{"raw": "two dogs"}]}])),
+    ],
+)
+def test_form_header_and_columns_are_detected(root: Path, name: str, content: str | bytes) -> None:
+    assert texts(found(root, name, content)) == EXPECTED
+
+
+def test_what_was_detected_is_said(root: Path) -> None:
+    note = found(root, "t.csv", "photo;split;words\n0.jpg;train;a b\n").note
+    assert note == "t.csv: separated by semicolon, utf-8, a header; image column 'photo', caption column 'words', 'split' column"
+
+
+def test_id_split_and_label_columns(root: Path) -> None:
+    source = found(root, "t.csv", "id,image,caption,label,split\n7,0.jpg,a b,cat,validation\n8,1.jpg,c d,,train\n")
+    assert [(r.id, r.label, r.split) for r in source.rows if isinstance(r, Row)] == [("7", "cat", "validation"), ("8", None, "train")]
+
+
+def test_a_list_in_a_cell_and_a_key_of_an_object(root: Path) -> None:
+    assert texts(found(root, "t.csv", 'image,captions\n0.jpg,"[""a"", ""b""]"\n')) == [("0.jpg", ["a", "b"])]
+    line = {"image": "0.jpg", "caption": "hash", "names": {"zh": "井号"}}
+    assert texts(found(root, "t.jsonl", json.dumps(line), caption_column="names.zh")) == [("0.jpg", ["井号"])]
+
+
+def test_columns_as_typed(root: Path) -> None:
+    content = "a,b,c\n0.jpg,1.jpg,x y z\n"
+    assert texts(found(root, "t.csv", content, image_column="b", caption_column="c")) == [("1.jpg", ["x y z"])]
+    assert texts(found(root, "t.csv", "0.jpg,x y,z z\n", caption_column="3")) == [("0.jpg", ["z z"])]
+    with pytest.raises(UserError, match="no column 'capton'") as e:
+        found(root, "t.csv", content, caption_column="capton")
+    assert e.value.hint == "columns: a, b, c"
+
+
+@pytest.mark.parametrize(("content", "missing"), [("a,b\n1,2\n", "image"), ("image,n\n0.jpg,\n", "caption")])
+def test_no_column_found_names_those_there_are(root: Path, content: str, missing: str) -> None:
+    with pytest.raises(UserError, match=f"no {missing} column found") as e:
+        found(root, "t.csv", content)
+    assert f"--{missing}-column" in e.value.hint
+    assert content.split("\n")[0].replace(",", ", ") in e.value.hint
+
+
+def test_image_root(root: Path, tmp_path_factory: pytest.TempPathFactory) -> None:
+    other = tmp_path_factory.mktemp("tables")
+    (source,) = found(other, "t.csv", "image,caption\n0.jpg,a b\n", image_root=root).rows
+    assert isinstance(source, Row)
+    assert source.image.path == str(root / "0.jpg")
+
+
+def test_parquet_with_bytes_structs_or_paths(root: Path) -> None:
+    data = [(root / f"{i}.jpg").read_bytes() for i in range(2)]
+    forms = {
+        "bytes": data,
+        "struct": [{"bytes": d, "path": None} for d in data],
+        "struct path": [{"bytes": None, "path": f"{i}.jpg"} for i in range(2)],
+        "path": ["0.jpg", "1.jpg"],
+    }
+    for form, images in forms.items():
+        pq.write_table(pa.table({"image": images, "caption": ["a b", "c d"]}), root / "t.parquet")
+        rows = [row for row in read(Options(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
+        assert [row.image.read() for row in rows] == data, form
+        assert [row.captions for row in rows] == [["a b"], ["c d"]]
+
+
+def test_a_parquet_file_that_datasets_wrote(root: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    data = {"image": [str(root / "0.jpg"), str(root / "1.jpg")], "text": ["a b", "c d"]}
+    made = datasets.Dataset.from_dict(data).cast_column("image", datasets.Image())
+    made.to_parquet(str(root / "t.parquet"))
+    rows = [row for row in read(Options(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
+    assert [row.captions for row in rows] == [["a b"], ["c d"]]
+    assert rows[0].image.read() == (root / "0.jpg").read_bytes()
+
+
+def test_cp1252_where_it_is_sure(root: Path) -> None:
+    source = found(root, "t.csv", "image,caption\n0.jpg,un café à Orléans\n1.jpg,naïve façade\n".encode("cp1252"))
+    assert texts(source) == [("0.jpg", ["un café à Orléans"]), ("1.jpg", ["naïve façade"])]
+    assert "cp1252" in source.note
+
+
+def test_another_encoding_is_not_guessed(root: Path) -> None:
+    source = found(root, "t.csv", "image,caption\n0.jpg,红色圆形\n1.jpg,plain text\n".encode("gbk"))
+    assert "utf-8" in source.note
+    assert [text.isascii() for _, (text,) in texts(source)] == [False, True]
+    with pytest.raises(UserError, match=r"wrong encoding: the header is not UTF-8, .*t\.csv row 1"):
+        found(root, "t.csv", "图像,标题\n0.jpg,红色圆形\n".encode("gbk"))
+
+
+def test_a_damaged_row_of_utf8_does_not_change_the_encoding(root: Path) -> None:
+    source = found(root, "t.csv", "image,caption\n0.jpg,红色\n1.jpg,caf".encode() + b"\xe9\n")
+    assert "utf-8" in source.note
+    assert texts(source)[0] == ("0.jpg", ["红色"])
+
+
+def test_rejects_name_file_row_and_reason(root: Path) -> None:
+    content = "image,caption\nnope.jpg,a b\n,c d\nhttp://x/y.jpg,e f\n0.jpg,g, h\n1.jpg,i j\n2.jpg,k l\n3.jpg,m n\n"
+    rejects = [row for row in found(root, "t.csv", content).rows if isinstance(row, Reject)]
+    assert [r.where.rpartition("t.csv ")[2] for r in rejects] == ["row 2", "row 3", "row 4", "row 5"]
+    reasons = ["missing file nope.jpg", "no image in the row", "is a URL", "more cells than columns"]
+    assert all(reason in r.reason for reason, r in zip(reasons, rejects, strict=True))
+
+
+def test_a_folder_with_one_table(root: Path) -> None:
+    (root / "pairs.csv").write_text("image,caption\n0.jpg,a b\n")
+    (root / "README.txt").write_text("prose")
+    (root / "train-00000-of-00001.parquet").write_text("ours")
+    assert len(read(Options(root)).rows) == 1
+    (root / "more.csv").write_text("image,caption\n0.jpg,a b\n")
+    with pytest.raises(UserError, match=r"not exactly one table in the folder: more\.csv, pairs\.csv"):
+        read(Options(root))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "what"),
+    [
+        ("t.csv", "", "the table is empty"),
+        ("t.csv", "just prose\n", "no columns found"),
+        ("t.jsonl", '{"image": "0.jpg", "caption": "a b"}\n{"image": \n', r"not valid JSON .*t\.jsonl row 2"),
+        ("t.jsonl", "[]", "the table is empty"),
+        ("t.parquet", "PAR1 and then nothing", r"the Parquet file is truncated or damaged .*t\.parquet"),
+    ],
+)
+def test_what_is_no_table_is_named(root: Path, name: str, content: str, what: str) -> None:
+    with pytest.raises(UserError, match=what):
+        found(root, name, content)
