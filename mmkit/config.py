@@ -61,7 +61,7 @@ class Data:
 class Project:
     dim: int | None = doc("width of the shared space")
     kind: str | dict[str, str] | None = doc(
-        '"linear" (one Linear without bias), "mlp" (LayerNorm, Linear, GELU, Dropout, Linear) or "none"; or a table of modality = kind'
+        '"linear" (one Linear without bias), "mlp" (LayerNorm, Linear, GELU, Dropout, Linear) or "none"; or a table by modality'
     )
     dropout: float = doc("of the mlp", 0.3)
 
@@ -86,6 +86,7 @@ class Train:
     amp: bool = doc("train in half precision where this device is faster with it", False)
     precision: str | None = doc("fp32 or bf16 (written by train: what --amp measured)")
     accumulate: int = doc("parts a batch is computed in, one after the other; exact", 1)
+    report_to: list[str] = doc("experiment trackers: tensorboard, wandb", [])
     grad_checkpoint: bool = doc("recompute activations in the backward pass: less memory, slower", False)
 
 
@@ -258,9 +259,7 @@ def recipe(name: str) -> dict[str, Any]:
     return merge(recipe(base), tables) if base else tables
 
 
-def resolve(
-    recipe_name: str, config_file: Path | None, sets: list[dict[str, Any]], init: dict[str, Any] | None = None
-) -> Config:
+def resolve(recipe_name: str, config_file: Path | None, sets: list[dict[str, Any]], init: dict[str, Any] | None = None) -> Config:
     """Merge the levels recipe < init < config file < sets and build the Config.
 
     Args:

@@ -5,7 +5,10 @@ B batch, D encoder width, d width of the shared space
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
+import sys
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -20,6 +23,7 @@ from mmkit import encoders, losses
 from mmkit.config import Config, Project, build, read_toml
 from mmkit.data.pixels import Pixels
 from mmkit.data.tokenizer import Tokenizer
+from mmkit.encoders.layers import Stack
 from mmkit.errors import UserError, nearest
 
 WEIGHTS, TOKENIZER, CONFIG = "model.safetensors", "tokenizer.json", "config.toml"
@@ -69,7 +73,8 @@ class Model(nn.Module):
         self.encoder: Any = nn.ModuleDict(
             {m: encoders.build(m, table, given | {"modality": m}) for m, table in config.encoder.items()}
         )
-        self.project = nn.ModuleDict({m: projection(m, int(e.dim), config.project) for m, e in self.encoder.items()})
+        widths: dict[str, Any] = {m: e.dim for m, e in self.encoder.items()}
+        self.project = nn.ModuleDict({m: projection(m, width, config.project) for m, width in widths.items()})
         self.loss: Any = nn.ModuleDict({name: losses.build(name, table) for name, table in config.loss.items()})
         # convolutions are faster on interleaved channels, and no result changes beyond rounding
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
@@ -104,6 +109,14 @@ class Model(nn.Module):
             if parameters and not any(p.requires_grad for p in parameters):
                 module.eval()
         return self
+
+    def checkpoint_activations(self) -> None:
+        """Recompute activations in the backward pass instead of keeping them (arXiv:1604.06174)."""
+        for module in self.modules():
+            if isinstance(module, Stack):
+                module.checkpoint = True
+            elif getattr(module, "supports_gradient_checkpointing", False):
+                module.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
 
     def wants(self) -> set[str]:
         """What the losses want of a batch."""
@@ -144,12 +157,26 @@ class Model(nn.Module):
             return loss.probabilities((texts @ image).to(self.device)).cpu()
 
 
+def reuse_memory() -> None:
+    """Let malloc keep what activations free instead of handing it back and faulting it in again in every batch.
+
+    On Linux CPUs with glibc a convolutional encoder spends a third of its time there otherwise; no result changes.
+    """
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another libc has no mallopt
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD, bytes
+        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD, bytes
+
+
 def pick_device(name: str) -> torch.device:
     """`auto` is the best device there is.
 
     Raises:
         UserError: the device named is not there.
     """
+    reuse_memory()
     available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
     if name == "auto":
         return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))

@@ -1,4 +1,4 @@
-"""Between checkpoints of transformers and the model: fill a configuration from them, load their weights, open a whole CLIP or SigLIP."""
+"""Between checkpoints of transformers and the model: fill a configuration, load weights, open a whole CLIP or SigLIP."""
 
 from __future__ import annotations
 
@@ -168,7 +168,7 @@ def _whole_tensors(checkpoint: Checkpoint) -> dict[str, Tensor]:
         found, info = AutoModel.from_pretrained(
             checkpoint.folder, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
-    except (OSError, RuntimeError, ValueError) as e:
+    except Exception as e:  # safetensors, pickle and the loader each raise their own for a damaged file
         raise UserError(f"the weights cannot be read ({str(e).strip().splitlines()[0]})", checkpoint.name) from e
     missing = sorted(info["missing_keys"]) or [str(k) for k in info["mismatched_keys"]]
     if missing:

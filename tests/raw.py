@@ -16,7 +16,9 @@ WORDS = ("red", "green", "blue", "yellow", "purple", "orange", "cyan", "white")
 def picture(number: int, size: tuple[int, int] = (40, 30)) -> Image.Image:
     """A picture that differs for every number."""
     image = Image.new("RGB", size, (40 * number % 256, 80, 200 - 13 * number % 200))
-    ImageDraw.Draw(image).line((0, number % size[1], size[0], size[1] - number % size[1]), fill=(250, 9 * number % 256, 0), width=3)
+    ImageDraw.Draw(image).line(
+        (0, number % size[1], size[0], size[1] - number % size[1]), fill=(250, 9 * number % 256, 0), width=3
+    )
     return image
 
 

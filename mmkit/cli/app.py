@@ -85,9 +85,12 @@ def main(args: list[str] | None = None) -> int:
         sys.stdout.flush()
         return int(code or Exit.DONE)
     except BrokenPipeError:
-        # the reader (`| head`) has enough; keep the interpreter's own flush at exit quiet too
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return Exit.DONE
+        return _reader_has_enough()
+    except SystemExit as e:
+        # Typer turns a closed stdout into exit code 1
+        if isinstance(e.__context__, BrokenPipeError):
+            return _reader_has_enough()
+        raise
     except (KeyboardInterrupt, typer.Abort):
         return Exit.INTERRUPTED
     except typer.Exit as e:
@@ -98,6 +101,12 @@ def main(args: list[str] | None = None) -> int:
         error = _as_user_error(e)
         _print(error)
         return error.code
+
+
+def _reader_has_enough() -> int:
+    """`| head` closed stdout: done, and the interpreter's own flush at exit stays quiet too."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return Exit.DONE
 
 
 def _as_user_error(e: Exception) -> UserError:

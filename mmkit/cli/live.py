@@ -42,6 +42,13 @@ class LiveView:
         else:
             self.console.say(text)
 
+    def warn(self, text: str) -> None:
+        """A line that is told under --quiet too."""
+        if self.live is not None:
+            self.live.console.print(f"warning: {text}", highlight=False, markup=False)
+        else:
+            self.console.warn(text)
+
     def row(self, row: dict[str, Any]) -> None:
         """One row of metrics.jsonl; the first only states facts of the run."""
         if row["step"] == 0:

@@ -19,9 +19,7 @@ if TYPE_CHECKING:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 Out = Annotated[Path, typer.Argument(help="The dataset folder to make.", show_default=True)]
-SourceAt = Annotated[
-    Path | None, typer.Option("--source", help="Where the raw data is. Default: OUT itself.", show_default=False)
-]
+SourceAt = Annotated[str | None, typer.Option("--source", help="Where the raw data is. Default: OUT itself.", show_default=False)]
 Splits = Annotated[
     str | None,
     typer.Option(
@@ -116,6 +114,8 @@ def coco(
 
     Official splits: train and val. --karpathy gives train, val and the usual 5K test, restval joined to train.
     """
+    if source and _is_url(source):
+        source, base_url = None, source
     typed = {"source": source, "karpathy": karpathy, "splits": splits, "resize": resize, "limit": limit, "link": link}
     asked = {"source": source, "karpathy": karpathy, "base_url": base_url}
     _run("coco", out, typed, asked, _how(splits, resize, limit, on_error, link, workers), dry_run, force)
@@ -127,7 +127,7 @@ def coco(
 Examples:
   mmkit prep flickr ./flickr8k --source ~/Flickr8k
   mmkit prep flickr ./data --source ~/flickr30k --resize 256
-  mmkit prep flickr ./data --source ~/flickr30k --karpathy dataset_flickr30k.json
+  mmkit prep flickr ./data --source ~/f30k --karpathy dataset_flickr30k.json
 """,
 )
 def flickr(
@@ -203,7 +203,7 @@ def table(
     epilog="""\b
 Examples:
   mmkit prep folder ./data --source ~/pets
-  mmkit prep folder ./data --source ~/pets --template "a blurry photo of {label}"
+  mmkit prep folder ./data --source ~/pets --template "a drawing of {label}"
   mmkit prep folder ./data --source ~/photos --splits train:0.9,test:0.1
 """,
 )
@@ -285,12 +285,12 @@ def _run(
     how |= {"shares": splits.parse(shares) if shares else None, "workers": how["workers"] or os.cpu_count() or 1}
     choices = Choices(**how)
     with bars() as progress:
-        options = Options(out, **asked, say=console.say, progress=progress)
+        options = Options(out, **asked | {"source": _local(asked.get("source"))}, say=console.say, progress=progress)
         if dry_run:
             _show(kind, options, choices)
             return
         try:
-            manifest = prepare(kind, options, choices, _settings(typed), force)
+            manifest = prepare(kind, options, choices, _settings(typed, options), force)
         except KeyboardInterrupt:
             console.say("interrupted; the same command continues where this one stopped")
             raise
@@ -301,9 +301,20 @@ def _run(
     console.product(str(out))
 
 
-def _settings(typed: dict[str, Any]) -> dict[str, Any]:
+def _is_url(text: str) -> bool:
+    return "://" in text
+
+
+def _local(source: str | None) -> Path | None:
+    if source and _is_url(source):
+        raise UsageError("this source reads files and folders, not URLs", f"--source {source}", "download it first")
+    return Path(source).expanduser() if source else None
+
+
+def _settings(typed: dict[str, Any], options: Options) -> dict[str, Any]:
     """What was typed that changes the result, as dataset.json keeps it."""
-    plain = {name: str(value.absolute()) if isinstance(value, Path) else value for name, value in typed.items()}
+    named = typed | {"source": options.source}
+    plain = {name: str(value.absolute()) if isinstance(value, Path) else value for name, value in named.items()}
     return {name: value for name, value in plain.items() if value is not None and value is not False}
 
 

@@ -13,6 +13,8 @@ from mmkit.cli.console import console
 from mmkit.cli.options import BatchSize, Debug, Device, Json, Model, Quiet, Split, Workers
 
 if TYPE_CHECKING:
+    from PIL.Image import Image
+
     from mmkit.search.gallery import Gallery
     from mmkit.views.sheet import Strip
 
@@ -76,7 +78,7 @@ def retrieve(
         gallery = open_gallery(where, loaded, split, Pace(batch_size, workers, progress("embed")))
     if gallery.note:
         console.say(gallery.note)
-    strips: list[Strip] = []
+    drawn: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
     for query in asked:
         answers = gallery.answer(query, find, top)
         if console.json:
@@ -84,10 +86,10 @@ def retrieve(
                 console.record(({"query_id": query["id"]} if "id" in query else {}) | answer)
         else:
             _table(query, answers, gallery)
-        if figure and len(strips) < DRAWN:
-            strips.append(_strip(query, answers, gallery))
+        if figure and len(drawn) < DRAWN:
+            drawn.append((query, answers))
     if figure:
-        _draw(strips, figure)
+        _draw(drawn, gallery, figure)
 
 
 def _table(query: dict[str, Any], answers: list[dict[str, Any]], gallery: Gallery) -> None:
@@ -97,33 +99,31 @@ def _table(query: dict[str, Any], answers: list[dict[str, Any]], gallery: Galler
     console.table(query.get("text") or query["image"], ["rank", "score", "id", "path or text"], rows, to_stdout=True)
 
 
-def _strip(query: dict[str, Any], answers: list[dict[str, Any]], gallery: Gallery) -> Strip:
-    """A query and its answers as they are drawn. An answer is right or wrong only if the query's id is one of the gallery's."""
-    from mmkit.data.images import load_rgb
+def _draw(asked: list[tuple[dict[str, Any], list[dict[str, Any]]]], gallery: Gallery, figure: Path) -> None:
+    """Draw the queries with their answers, which are right or wrong where a query's id is one of the gallery's."""
     from mmkit.views.pictures import of_source
-    from mmkit.views.sheet import Strip, Tile
-
-    known = query.get("id") in gallery.found.ids
-    source = (gallery.found.meta or {}).get("data")
-    pictured = [a["id"] for a in answers if a["modality"] == "image"]
-    pictures = of_source(source, pictured, gallery.split) if source and pictured else {}
-    tiles = [
-        Tile(
-            a["text"] or ("" if a["id"] in pictures else a["id"]),
-            pictures.get(a["id"]) if a["modality"] == "image" else None,
-            a["score"],
-            a["id"] == query["id"] if known else None,
-        )
-        for a in answers
-    ]
-    asked = Tile(query["text"]) if "text" in query else Tile(Path(query["image"]).name, load_rgb(query["image"]))
-    return Strip(asked, tiles)
-
-
-def _draw(strips: list[Strip], figure: Path) -> None:
     from mmkit.views.sheet import save_answers
 
-    if len(strips) == DRAWN:
+    source = (gallery.found.meta or {}).get("data")
+    wanted = {a["id"] for _, answers in asked for a in answers if a["modality"] == "image"}
+    pictures = of_source(source, wanted, gallery.split) if source and wanted else {}
+    if len(asked) == DRAWN:
         console.say(f"the figure shows the first {DRAWN} queries")
+    known = set(gallery.found.ids)
+    strips = [_strip(query, answers, pictures, query.get("id") in known) for query, answers in asked]
     save_answers(strips, figure, "Answers")
     console.say(f"wrote {figure}")
+
+
+def _strip(query: dict[str, Any], answers: list[dict[str, Any]], pictures: dict[str, Image], judged: bool) -> Strip:
+    from mmkit.data.images import load_rgb
+    from mmkit.views.sheet import Strip, Tile, verdicts
+
+    marks = verdicts([a["id"] == query["id"] for a in answers]) if judged else [None] * len(answers)
+    tiles = []
+    for a, mark in zip(answers, marks, strict=True):
+        shown = pictures.get(a["id"]) if a["modality"] == "image" else None
+        tiles.append(Tile(a["text"] or ("" if shown else a["id"]), shown, a["score"], mark))
+    if "text" in query:
+        return Strip(Tile(query["text"]), tiles)
+    return Strip(Tile(Path(query["image"]).name, load_rgb(query["image"])), tiles)

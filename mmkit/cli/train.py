@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -9,7 +10,7 @@ import typer
 
 from mmkit.cli.console import console
 from mmkit.cli.options import Debug, Device, Force, Json, Quiet
-from mmkit.config import parse_set, resolve
+from mmkit.config import Config, parse_set, resolve
 from mmkit.errors import Exit, UsageError
 
 app = typer.Typer()
@@ -23,6 +24,7 @@ EPILOG = """Examples:
   mmkit train --resume latest                   # go on where it stopped
 """
 MODEL, LENGTH, RUN = "Model", "Length and speed", "Run"
+SHEET = 48  # pictures of the first batch that --dry-run draws
 
 
 @app.command(epilog=EPILOG)
@@ -52,11 +54,17 @@ def train(
         str | None,
         typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id.", rich_help_panel=MODEL),
     ] = None,
-    lock_image: Annotated[bool, typer.Option("--lock-image", help="The image encoder does not learn.", rich_help_panel=MODEL)] = False,
-    lock_text: Annotated[bool, typer.Option("--lock-text", help="The text encoder does not learn.", rich_help_panel=MODEL)] = False,
+    lock_image: Annotated[
+        bool, typer.Option("--lock-image", help="The image encoder does not learn.", rich_help_panel=MODEL)
+    ] = False,
+    lock_text: Annotated[
+        bool, typer.Option("--lock-text", help="The text encoder does not learn.", rich_help_panel=MODEL)
+    ] = False,
     init: Annotated[
         str | None,
-        typer.Option(metavar="RUN|CHECKPOINT", help="Start from a run, or from a CLIP or SigLIP checkpoint.", rich_help_panel=MODEL),
+        typer.Option(
+            metavar="RUN|CHECKPOINT", help="Start from a run, or from a CLIP or SigLIP checkpoint.", rich_help_panel=MODEL
+        ),
     ] = None,
     patience: Annotated[
         int | None, typer.Option(min=1, help="Stop after this many evaluations without a better one.", rich_help_panel=LENGTH)
@@ -64,8 +72,32 @@ def train(
     cache_limit: Annotated[
         float | None, typer.Option(min=0, metavar="GB", help="Disk for the features of frozen encoders.", rich_help_panel=LENGTH)
     ] = None,
+    amp: Annotated[
+        bool | None,
+        typer.Option("--amp/--no-amp", help="Half precision, where this device is faster with it.", rich_help_panel=LENGTH),
+    ] = None,
+    accumulate: Annotated[
+        int | None,
+        typer.Option(min=1, help="Compute a batch in this many parts: less memory, the same result.", rich_help_panel=LENGTH),
+    ] = None,
+    grad_checkpoint: Annotated[
+        bool, typer.Option("--grad-checkpoint", help="Recompute activations: less memory, slower.", rich_help_panel=LENGTH)
+    ] = False,
     name: Annotated[str | None, typer.Option(help="The run is runs/NAME.", rich_help_panel=RUN)] = None,
     resume: Annotated[str | None, typer.Option(metavar="RUN|latest|auto", help="Go on with a run.", rich_help_panel=RUN)] = None,
+    report_to: Annotated[
+        str | None,
+        typer.Option(metavar="tensorboard,wandb", help="Experiment trackers besides metrics.jsonl.", rich_help_panel=RUN),
+    ] = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run", help="Print the resolved configuration and draw the first batch; train nothing.", rich_help_panel=RUN
+        ),
+    ] = False,
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture that --dry-run draws.", rich_help_panel=RUN)] = Path(
+        "dry-run.png"
+    ),
     device: Device = "auto",
     force: Force = False,
     json: Json = False,
@@ -87,38 +119,98 @@ def train(
         "train.patience": patience,
         "train.cache_limit": cache_limit,
         "train.init": init,
+        "train.amp": amp,
+        "train.accumulate": accumulate,
+        "train.grad_checkpoint": grad_checkpoint or None,
+        "train.report_to": report_to and [name.strip() for name in report_to.split(",")],
         "encoder.image": _encoder(image_encoder),
         "encoder.text": _encoder(text_encoder),
     }
+    # steps is a duration, so it is read like --set reads it
     sets = [parse_set(f"train.steps={steps}")] if steps is not None else []
     sets += [_table(key, value) for key, value in shortcuts.items() if value is not None]
     levels = [parse_set(s) for s in set_ or []] + sets
     resolved = resolve(recipe, config, levels)
     locked = [modality for modality, lock in (("image", lock_image), ("text", lock_text)) if lock]
+    return _train(
+        resolved,
+        lambda base: resolve(recipe, config, levels, base),
+        locked,
+        resume,
+        name,
+        force,
+        device,
+        out if dry_run else None,
+    )
 
+
+def _train(
+    resolved: Config,
+    over: Callable[[dict[str, Any]], Config],
+    locked: list[str],
+    resume: str | None,
+    name: str | None,
+    force: bool,
+    device: str,
+    sheet: Path | None,
+) -> int:
+    """Everything of `mmkit train` that needs torch.
+
+    Args:
+        over: the configuration over what a checkpoint given by --init decides.
+        sheet: where to draw the first batch instead of training.
+    """
     from mmkit.cli.live import LiveView
+    from mmkit.training import distributed
     from mmkit.training.loop import Interrupted
+    from mmkit.training.report_to import check_reporters
     from mmkit.workflows import fit
 
-    if init and not resume:
+    check_reporters(resolved.train.report_to)
+    if resolved.train.init and not resume:
         from mmkit.pretrained import init_tables
 
-        resolved = resolve(recipe, config, levels, init_tables(init))
+        resolved = over(init_tables(resolved.train.init))
     if locked:
         from mmkit.training.stages import lock
 
         lock(resolved, locked)
+    distributed.join()
+    first = distributed.world()[0] == 0
+    console.quiet = console.quiet or not first
     runs = Path("runs")
-    with LiveView(console) as view:
-        talk = fit.Talk(say=view.say, begin=view.begin, report=view.row)
-        try:
+    try:
+        with LiveView(console) as view:
+            talk = fit.Talk(say=view.say, warn=view.warn, begin=view.begin, report=view.row)
+            if sheet is not None:
+                return _dry_run(resolved, device, talk, sheet)
             folder = fit.resume(resume, runs, device, talk) if resume else None
             if folder is None:
                 folder = fit.start(resolved, runs, name, force, device, talk)
-        except Interrupted as e:
+    except Interrupted as e:
+        if first:
             console.warn(f"stopped; go on with: mmkit train --resume {e}")
-            return Exit.INTERRUPTED
-    console.product(str(folder))
+        return Exit.INTERRUPTED
+    finally:
+        distributed.leave()
+    if first:
+        console.product(str(folder))
+    return Exit.DONE
+
+
+def _dry_run(config: Config, device: str, talk: Any, out: Path) -> int:
+    """The resolved configuration on stdout, the first batch as a contact sheet."""
+    import tomli_w
+
+    from mmkit.config import to_dict
+    from mmkit.views.sheet import contact_sheet, save_sheet
+    from mmkit.workflows import fit
+
+    made, pictures, captions = fit.dry_run(config, device, talk)
+    if pictures:
+        save_sheet(contact_sheet(pictures[:SHEET], captions[:SHEET]), out)
+        console.say(f"first     batch, as the model sees it: {out}")
+    console.product(tomli_w.dumps(to_dict(made.config)).rstrip())
     return Exit.DONE
 
 

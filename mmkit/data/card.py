@@ -64,7 +64,7 @@ Columns: id, {", ".join(manifest["columns"])}. One row is one sample.
 
 Images: {image["treatment"]}{resized}. Median {image["median_width"]} x {image["median_height"]} px.
 
-Licence: {manifest["license"]}
+License: {manifest["license"]}
 
 ```python
 datasets.load_dataset("{manifest["name"]}")

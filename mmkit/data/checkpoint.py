@@ -1,4 +1,4 @@
-"""What a transformers checkpoint folder says of itself: preprocessing, text length, tokenizer, pooling. No transformers, no torch model.
+"""What a transformers checkpoint folder says of itself: preprocessing, text length, tokenizer, pooling; no transformers.
 
 The folder is given, or fetched from the Hugging Face Hub by id, of which only the files that are used are downloaded.
 """
@@ -89,7 +89,9 @@ def _fetch(name: str) -> Path:
             folder = Path(snapshot_download(name, allow_patterns=[*SETTINGS, *PICKLED]))
         return folder
     except errors.GatedRepoError as e:
-        raise UserError("this model asks you to accept its terms first", name, f"https://huggingface.co/{name}, then `hf auth login`") from e
+        raise UserError(
+            "this model asks you to accept its terms first", name, f"https://huggingface.co/{name}, then `hf auth login`"
+        ) from e
     except errors.RepositoryNotFoundError as e:
         raise UserError("no such folder, and no such model on the Hugging Face Hub", name, "check the spelling") from e
     except errors.HFValidationError as e:
@@ -212,7 +214,9 @@ def _converted(checkpoint: Checkpoint) -> Any:
         raise UserError(f"the checkpoint's tokenizer needs a package ({str(e).strip().splitlines()[0]})", checkpoint.name) from e
     except Exception as e:
         hint = "save it with `AutoTokenizer.from_pretrained(…).save_pretrained(…)` where it has a fast form"
-        raise UserError("the checkpoint has no tokenizer.json, and its tokenizer cannot be converted", checkpoint.name, hint) from e
+        raise UserError(
+            "the checkpoint has no tokenizer.json, and its tokenizer cannot be converted", checkpoint.name, hint
+        ) from e
 
 
 def _padding(checkpoint: Checkpoint, backend: Any) -> int:
@@ -244,4 +248,8 @@ def pooling(checkpoint: Checkpoint) -> str | None:
     stated = [spec["pooling_mode"]] if "pooling_mode" in spec else [names.get(flag, flag) for flag in flags]
     if len(stated) == 1 and stated[0] in names.values():
         return stated[0]
-    raise UserError(f"its pooling ({' + '.join(stated) or 'none'}) is not one mmkit has", checkpoint.name, "choose one: --set encoder.text.pool=mean")
+    raise UserError(
+        f"its pooling ({' + '.join(stated) or 'none'}) is not one mmkit has",
+        checkpoint.name,
+        "choose one: --set encoder.text.pool=mean",
+    )

@@ -75,6 +75,9 @@ def make_plan(source: Source, choices: Choices, say: Callable[[str], None]) -> P
     rows = _split(rows, choices, plan, say)
     if not rows:
         raise nothing_left(plan.rejects)
+    inside = next((row for row in rows if row.image.path is None), None)
+    if choices.link and inside:
+        raise UserError("a picture inside another file cannot be linked", inside.where, "unpack them, or leave --link out")
     plan.columns = columns_of(rows)
     plan.shards = _deal(rows)
     return plan

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import json
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -39,9 +41,14 @@ class Picture:
         stat = path.stat()
         if not path.is_file():
             raise FileNotFoundError(str(path))
-        # absolute(), not resolve(): a link that the user made stays a link
-        full = path.absolute()
-        return cls(str(full), full.read_bytes, stat.st_size, str(full), f"{stat.st_size}-{stat.st_mtime_ns}")
+        # absolute, not resolved: a link that the user made stays a link; a string, as there may be a million of them
+        full = os.path.abspath(path)
+        return cls(full, functools.partial(_read, full), stat.st_size, full, f"{stat.st_size}-{stat.st_mtime_ns}")
+
+
+def _read(path: str) -> bytes:
+    with open(path, "rb") as f:
+        return f.read()
 
 
 @dataclass(slots=True)
@@ -115,7 +122,7 @@ class Source:
     Args:
         rows: samples and rejects in a stable order.
         path: what was read, for dataset.json.
-        license: the licence of pictures and texts.
+        license: the license of pictures and texts.
         note: one line on what was found, for the user.
     """
 

@@ -68,6 +68,10 @@ def _finished(kind: str, options: Options, choices: Choices, settings: dict[str,
     manifest = read_json(path)
     if manifest.get("format") != FORMAT:
         raise UserError("a dataset.json that mmkit did not write", str(path), "choose another folder")
+    if manifest["version"] > DATASET_VERSION:
+        raise UserError(
+            f"written by a newer mmkit (format {manifest['version']}, this one writes {DATASET_VERSION})", str(path), _FORCE
+        )
     made = manifest["source"]
     if (made["kind"], made["options"]) != (kind, settings):
         typed = " ".join(f"{k}={v}" for k, v in made["options"].items())
@@ -123,10 +127,8 @@ def _open_journal(out: Path, command: dict[str, Any], plan: Plan) -> None:
     journal = out / JOURNAL
     if (journal / "plan.json").exists():
         left = read_json(journal / "plan.json")
+        _sweep(out, left["shards"])
         if left["command"] == command:
-            for name in left["shards"]:
-                for partial in out.glob(f".{name}.*.partial"):
-                    partial.unlink()
             return
         if any((out / name).exists() for name in left["shards"]):
             raise UserError(
@@ -139,6 +141,13 @@ def _open_journal(out: Path, command: dict[str, Any], plan: Plan) -> None:
                 "a file that mmkit did not write has the name of one it would", str(out / name), "choose another folder"
             )
     write_json(journal / "plan.json", {"command": command, "shards": [shard.file for shard in plan.shards]})
+
+
+def _sweep(out: Path, shards: Sequence[str]) -> None:
+    """Remove the temporary files that a killed process left."""
+    for name in (*shards, REJECTED, MANIFEST, *card.NAMES):
+        for partial in out.glob(f".{name}.*.partial"):
+            partial.unlink()
 
 
 def _write_shards(out: Path, plan: Plan, choices: Choices, progress: Callable[[int, int], None]) -> list[dict[str, Any]]:
@@ -322,7 +331,9 @@ def _set_aside(out: Path, say: Callable[[str], None]) -> None:
             raise UserError("a dataset.json that mmkit did not write", str(out / MANIFEST), "choose another folder")
         names += [MANIFEST, REJECTED, *(s["file"] for split in manifest["splits"].values() for s in split["shards"])]
     if (out / JOURNAL / "plan.json").exists():
-        names += [REJECTED, *read_json(out / JOURNAL / "plan.json")["shards"], JOURNAL]
+        shards = read_json(out / JOURNAL / "plan.json")["shards"]
+        _sweep(out, shards)
+        names += [REJECTED, *shards, JOURNAL]
     names = [name for name in dict.fromkeys(names) if (out / name).exists()]
     if not names:
         return

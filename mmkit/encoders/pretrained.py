@@ -17,7 +17,8 @@ from mmkit.encoders.layers import Encoded, masked_mean
 POOLS = ("native", "cls", "mean", "max", "last")
 
 # model_type -> the pooling of ours that it was trained for, where the shape of its output does not tell.
-# "native" is the checkpoint's own trained pooling: CLIP's normalised class token and end token, SigLIP's attention pool and last position.
+# "native" is the checkpoint's own trained pooling: CLIP's normalised class token and end token, SigLIP's attention pool and last
+# position.
 POOL = {
     "clip_vision_model": "native",
     "clip_text_model": "native",
@@ -178,7 +179,7 @@ def load(encoder: Pretrained, folder: str, architecture: str) -> None:
         found, info = type(encoder.body).from_pretrained(
             folder, config=config, dtype=torch.float32, local_files_only=True, output_loading_info=True
         )
-    except (OSError, RuntimeError, ValueError) as e:
+    except Exception as e:  # safetensors, pickle and the loader each raise their own for a damaged file
         raise ValueError(f"the weights cannot be read ({str(e).strip().splitlines()[0]})") from e
     found = _without_pooler(found)
     wanted = encoder.body.state_dict()

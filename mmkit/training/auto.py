@@ -116,7 +116,8 @@ def resolve_data(config: Config, data: Dataset, split: str = "train") -> dict[st
 def resolve_frozen(config: Config, frozen: list[str]) -> dict[str, str]:
     """Fill in what depends on which encoders learn in no stage; returns key -> reason.
 
-    Over a frozen encoder the projection is an MLP, for it is all that can adapt; its input is the same in every epoch, so augmentation is off.
+    Over a frozen encoder the projection is an MLP, for it is all that can adapt; its input is the same in every epoch, so
+    augmentation is off.
     """
     reasons: dict[str, str] = {}
     given = config.project.kind

@@ -5,8 +5,10 @@ The first row (step 0) holds facts of the run, `run/…`; the others what the lo
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -45,6 +47,11 @@ def diagnose(rows: Iterable[Row]) -> list[Finding]:
     return [finding for finding in found if finding is not None]
 
 
+def read_rows(path: Path) -> list[Row]:
+    """The whole rows of a metrics.jsonl."""
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines() if line.endswith("}")]
+
+
 def _warmup(facts: Row, train: list[Row]) -> Finding | None:
     warmup, steps = facts.get("run/warmup", 0), facts.get("run/steps", 0)
     if not steps or warmup < steps:
@@ -78,11 +85,8 @@ def _stuck(facts: Row, train: list[Row]) -> Finding | None:
         return None
     what = f"the loss is stuck at {median(late[-20:]):.2f}, ln(batch), which is what guessing gives: nothing is learnt"
     rate = max((row["train/lr"] for row in train if "train/lr" in row), default=0.0)
-    return Finding(
-        "stuck",
-        what,
-        f"try --lr {rate / 3:.1e} or {rate * 3:.1e}, and look at `mmkit train --dry-run`: do pictures and captions belong together?",
-    )
+    do = f"try --lr {rate / 3:.1e} or {rate * 3:.1e}, and see by `mmkit train --dry-run` that pictures and captions belong together"
+    return Finding("stuck", what, do)
 
 
 def _collapsed(facts: Row, train: list[Row]) -> Finding | None:
@@ -138,7 +142,7 @@ def _equal(facts: Row, train: list[Row]) -> Finding | None:
     share = _share("train/equal_captions", train, EQUAL)
     if share is None:
         return None
-    what = f"{share:.0%} of the captions in a batch stand there twice: they are left out of the denominators, and little is left to tell apart"
+    what = f"{share:.0%} of the captions in a batch stand there twice: they are no negatives, so little is left to tell apart"
     return Finding("equal", what, "a smaller --batch-size, or more varied captions")
 
 

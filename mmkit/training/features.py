@@ -1,7 +1,7 @@
 """Pooled features of frozen encoders: computed once, kept on disk, memory-mapped.
 
-A file belongs to what it was made of: the encoder's weights, the preprocessing or the tokenizer, and the rows. Change one and it is
-another file; the folder is safe to delete.
+An entry belongs to what it was made of: the encoder's weights, the preprocessing or the tokenizer, and the rows. Change one and
+it is another entry; the folder is safe to delete.
 """
 
 from __future__ import annotations

@@ -17,10 +17,11 @@ from mmkit.config import Config
 from mmkit.data.loader import Loader
 from mmkit.errors import UserError
 from mmkit.model import WEIGHTS, Model
+from mmkit.training.distributed import agreed, world
 from mmkit.training.run import checkpoints, load_optimizer, point_latest, read_state, save_checkpoint, save_weights, truncate_log
 from mmkit.training.schedule import learning_rate, make_optimizer, next_optimizer
 from mmkit.training.stages import apply_stage, stage_at
-from mmkit.training.step import agreed, gradients, world
+from mmkit.training.step import gradients
 
 LOG = "metrics.jsonl"
 Row = dict[str, Any]

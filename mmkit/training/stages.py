@@ -26,7 +26,7 @@ def stage_at(config: Config, step: int) -> Stage:
 def learns(stage: Stage, name: str) -> bool:
     """Whether a parameter learns in a stage.
 
-    A pattern is a shell pattern on the whole name; one that begins with `!` takes its matches out again, and the last that matches decides.
+    A pattern is a shell pattern on the whole name; one that begins with `!` takes its matches out again. The last match decides.
     """
     found = False
     for pattern in stage.train:
@@ -63,7 +63,9 @@ def check_stages(config: Config, names: Iterable[str]) -> None:
         for pattern in stage.train:
             if not any(fnmatchcase(name, pattern.removeprefix("!")) for name in names):
                 parts = sorted({".".join(name.split(".")[:2]) + ".*" for name in names})
-                raise UserError(f"stage {number}: the pattern {pattern!r} matches no parameter", hint=f"there are: {', '.join(parts)}")
+                raise UserError(
+                    f"stage {number}: the pattern {pattern!r} matches no parameter", hint=f"there are: {', '.join(parts)}"
+                )
         if not any(learns(stage, name) for name in names):
             raise UserError(f"stage {number}: nothing learns", hint='e.g. train = ["project.*"]')
         last = number == len(config.stage)

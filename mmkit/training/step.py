@@ -9,10 +9,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from mmkit.model import Model
+from mmkit.training.distributed import gather, own_rows, sum_gradients
 
 
 def gradients(model: Model, batch: dict[str, Any], parts: int, precision: str) -> dict[str, Tensor]:
@@ -43,7 +43,7 @@ def gradients(model: Model, batch: dict[str, Any], parts: int, precision: str) -
     parts_of_loss = {name: loss(leaves, keys) for name, loss in model.loss.items()}
     total = sum((model.loss[name].weight * value for name, value in parts_of_loss.items()), torch.zeros((), device=device))
     total.backward()
-    mine = {w: _own_rows(leaf.grad, local[w].size(0)) for w, leaf in leaves.items() if leaf.grad is not None}
+    mine = {w: own_rows(leaf.grad, local[w].size(0)) for w, leaf in leaves.items() if leaf.grad is not None}
     start = 0
     for piece, state, output in zip(pieces, states, outputs, strict=True):
         size = next(iter(output.values())).size(0)
@@ -54,7 +54,8 @@ def gradients(model: Model, batch: dict[str, Any], parts: int, precision: str) -
         learned = [w for w in mine if output[w].requires_grad]
         torch.autograd.backward([output[w] for w in learned], [mine[w][start : start + size] for w in learned])
         start += size
-    reduce_gradients(model)
+    # the losses' scalars have their whole gradient in every process already
+    sum_gradients([p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("loss.")])
     values = {"loss": total, **{f"loss/{name}": value for name, value in parts_of_loss.items()}}
     values |= {f"cosine/{w.removesuffix('.vector')}": mean_cosine(leaf) for w, leaf in leaves.items() if w.endswith(".vector")}
     return {name: value.detach() for name, value in values.items()}
@@ -78,51 +79,6 @@ def split(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:
         return [dict(zip(value, piece, strict=True)) for piece in zip(*(cut(v) for v in value.values()), strict=True)]
 
     return cut({modality: value for modality, value in batch.items() if modality != "keys" and isinstance(value, (Tensor, dict))})
-
-
-def world() -> tuple[int, int]:
-    """(rank, number of processes)."""
-    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
-
-
-def gather(x: Tensor) -> Tensor:
-    """Rows of all processes, in the order of ranks: (b, …) -> (world * b, …)."""
-    _, size = world()
-    if size == 1:
-        return x.clone()
-    out = [torch.empty_like(x) for _ in range(size)]
-    dist.all_gather(out, x.contiguous())
-    return torch.cat(out)
-
-
-def agreed(flag: bool) -> bool:
-    """True in every process as soon as it is true in one: they stop after the same step."""
-    if world()[1] == 1:
-        return flag
-    vote = torch.tensor(float(flag))
-    dist.all_reduce(vote)
-    return bool(vote)
-
-
-def _own_rows(x: Tensor, rows: int) -> Tensor:
-    rank, _ = world()
-    return x[rank * rows : (rank + 1) * rows]
-
-
-def reduce_gradients(model: Model) -> None:
-    """Sum the encoders' gradients over processes; the losses' scalars have theirs whole on each already."""
-    if world()[1] == 1:
-        return
-    shared = [p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("loss.")]
-    for p in shared:
-        if p.grad is None:
-            p.grad = torch.zeros_like(p)
-    flat = torch.cat([p.grad.flatten() for p in shared if p.grad is not None])
-    dist.all_reduce(flat)
-    start = 0
-    for p in shared:
-        p.grad = flat[start : start + p.numel()].view_as(p)
-        start += p.numel()
 
 
 def _autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -16,6 +16,7 @@ from mmkit.views.projection import Gap
 from mmkit.views.sheet import Strip, Tile
 
 KS = (1, 5, 10)
+SMALL_GAP = 0.3  # of CLIP itself it is about 0.8
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Report:
         splits: split -> rows; data_note says what the pictures are.
         samples: some training pictures with their captions.
         model: names and facts.
-        rows: of `metrics.jsonl`; batch_size is the training batch.
+        rows: of `metrics.jsonl`; batch_size is the training batch, curve_note a remark on the curve.
         record: the JSON object of `mmkit eval recall@k`.
         right, wrong, reverse: queries that found their picture at once, those that did not, and pictures that look for sentences.
         commands: shell lines with a remark to each; footer: a line at the end.
@@ -56,6 +57,7 @@ class Report:
     model: Sequence[tuple[str, str]] = ()
     rows: Sequence[dict[str, Any]] = ()
     batch_size: int | None = None
+    curve_note: str = ""
     record: dict[str, Any] | None = None
     right: Sequence[Strip] = ()
     wrong: Sequence[Strip] = ()
@@ -104,8 +106,8 @@ def _recall(report: Report) -> str:
     said = (
         f"The {record['split']} split has {images:,} pictures and {texts:,} sentences. A sentence is compared with all "
         "pictures, and a picture with all sentences; they are sorted by how well they fit. R@1 is the share of queries whose "
-        "right answer comes first; R@5 and R@10 allow it among the first five or ten. Median rank: half of the right answers come at "
-        "this place or before it. Chance is what sorting blindly reaches."
+        "right answer comes first; R@5 and R@10 allow it among the first five or ten. Median rank: half of the right answers "
+        "come at this place or before it. Chance is what sorting blindly reaches."
     )
     bars = page.chart(lambda theme: charts.recall_bars(record, theme), "Recall at 1, 5 and 10 in both directions, beside chance")
     return page.section(
@@ -145,7 +147,9 @@ def _curve(report: Report) -> str:
     draw = page.chart(
         lambda theme: charts.training_curve(report.rows, report.batch_size, theme), "Training loss and recall over the steps"
     )
-    return page.section("How it learned", page.pair(draw, page.paragraph(said) + page.paragraph(below)))
+    return page.section(
+        "How it learned", page.pair(draw, page.paragraph(said) + page.paragraph(f"{below} {report.curve_note}".strip()))
+    )
 
 
 def _map(report: Report) -> str:
@@ -157,13 +161,15 @@ def _map(report: Report) -> str:
         f"({m.method}); a thin line joins a picture to its sentence. Short lines mean that the two came to lie together."
     )
     facts = (
-        f"A picture and its sentence have a cosine of {gap.matching:.2f} on average, a picture and another sentence "
-        f"{gap.other:.2f}. The mean picture and the mean sentence are {gap.distance:.2f} apart: that is the modality gap "
+        f"A picture and its sentence have a cosine of {_cosine(gap.matching)} on average, a picture and another sentence "
+        f"{_cosine(gap.other)}. The mean picture and the mean sentence are {gap.distance:.2f} apart: that is the modality gap "
         "(0 would be none, 2 is the most there can be)."
     )
     gap_said = (
-        "That gap between the two kinds is usual for models trained this way: pictures and sentences keep to their own regions, "
-        "and only the order of the distances counts. It is why the two kinds need not overlap on the map."
+        "Here it is small: the two kinds share one region."
+        if gap.distance < SMALL_GAP
+        else "Pictures and sentences keep to regions of their own here, as is usual for models trained this way "
+        "(arXiv:2203.02053). Only the order of the distances counts, so the two kinds need not overlap on the map."
     )
     note = f"modality gap {gap.distance:.2f} (from the mean picture to the mean sentence)"
     draw = page.chart(
@@ -174,6 +180,10 @@ def _map(report: Report) -> str:
         "A map of what it learned",
         page.pair(draw, page.paragraph(said) + page.paragraph(facts) + page.paragraph(gap_said, faint=True)),
     )
+
+
+def _cosine(value: float) -> str:
+    return f"{round(value, 2) + 0.0:.2f}"  # no minus before a zero
 
 
 def _data(report: Report) -> str:

@@ -52,6 +52,15 @@ class Strip:
     note: str = ""
 
 
+def verdicts(right: Sequence[bool]) -> list[bool | None]:
+    """For answers, best first: True for right ones, False for wrong ones before the first right one, None below it.
+
+    What stands below the right answer is where it belongs, so it is neither.
+    """
+    first = next((i for i, is_right in enumerate(right) if is_right), len(right))
+    return [True if is_right else False if i < first else None for i, is_right in enumerate(right)]
+
+
 def contact_sheet(
     pictures: Sequence[Image.Image],
     labels: Sequence[str],

@@ -67,6 +67,11 @@ pre i { color: var(--faint); font-style: normal; }
 .query small { display: block; font-weight: 400; }
 .answers { display: grid; grid-template-columns: repeat(auto-fill, minmax(88px, 1fr)); gap: .7rem; }
 .answers.texts { grid-template-columns: repeat(auto-fill, minmax(150px, 1fr)); }
+@media (max-width: 699px) {
+  .answers { grid-template-columns: repeat(3, minmax(0, 1fr)); }
+  .answers.texts { grid-template-columns: minmax(0, 1fr); }
+  .answers.texts .words { min-height: 0; }
+}
 .tile { min-width: 0; font-size: .82rem; line-height: 1.35; }
 .tile .face {
   border-radius: 9px; border: 3px solid transparent; outline: 1px solid var(--edge); outline-offset: -2px;

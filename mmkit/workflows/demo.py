@@ -20,8 +20,15 @@ STATE, REPORT = "demo.json", "report.html"
 VERSION = 1
 STEPS = 850
 SCENES = 10_000
-# Measured on 2 cores: with a second image layer a step takes a third longer and recall at this length is no better.
-MODEL = ("encoder.image.layers=1", "encoder.text.layers=2", "train.batch_size=128", "train.lr=1.5e-3")
+# One image layer instead of two: a step takes a third less, and recall at this length is no worse. No random crop: it
+# moves the objects, and where they are is half of what the captions say.
+MODEL = (
+    "encoder.image.layers=1",
+    "encoder.text.layers=2",
+    "train.batch_size=128",
+    "train.lr=1.5e-3",
+    "data.image.augment=[]",
+)
 
 Progress = Callable[[str], Callable[[int, int], None]]
 
@@ -115,7 +122,7 @@ def _open(folder: Path, options: Options) -> State:
     """The state of a demo begun here with the same options, or a new one."""
     path = folder / STATE
     if not path.is_file():
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        if folder.exists() and (not folder.is_dir() or any(not _is_ours(p.name) for p in folder.iterdir())):
             raise UserError("the folder is not empty and holds no demo", str(folder), "name a new folder: mmkit demo ./another")
         folder.mkdir(parents=True, exist_ok=True)
         return State(path, options)
@@ -129,6 +136,11 @@ def _open(folder: Path, options: Options) -> State:
             f"the demo here was made with {made}, not {asked}", str(folder), "--force moves it aside, or name another folder"
         )
     return State(path, options, found["seconds"], found["record"])
+
+
+def _is_ours(name: str) -> bool:
+    """What a demo that was killed before its first line of state leaves behind."""
+    return name == ".lock" or name.startswith(f".{STATE}.")
 
 
 def _set_aside(folder: Path) -> Path:

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import platform
 import signal
-import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,10 +23,13 @@ from mmkit.errors import UserError
 from mmkit.files import lock
 from mmkit.metrics.ranking import retrieval
 from mmkit.model import CONFIG, TOKENIZER, WEIGHTS, Model, from_config, load_weights, pick_device
-from mmkit.training import auto, loop, stages
+from mmkit.training import auto, distributed, loop, stages
+from mmkit.training.distributed import world
+from mmkit.training.doctor import diagnose, read_rows
 from mmkit.training.features import Cache, Features, check_limit
+from mmkit.training.measure import Cost, measure
+from mmkit.training.report_to import REPORTERS
 from mmkit.training.run import checkpoints, find_run, new_run
-from mmkit.training.step import gradients, world
 
 VAL_LIMIT = 2000  # rows of val measured while training; `mmkit eval` measures all
 CAPTIONS_FOR_BPE = 1_000_000
@@ -38,8 +40,59 @@ class Talk:
     """Where a fit reports to; the command line fills it in."""
 
     say: Callable[[str], None] = lambda text: None
+    warn: Callable[[str], None] = lambda text: None
     begin: Callable[[int], None] = lambda steps: None
     report: Callable[[dict[str, Any]], None] = lambda row: None
+
+
+@dataclass
+class Plan:
+    """A run that is resolved and built, and has not begun."""
+
+    config: Config
+    data: Dataset
+    model: Model
+    loader: Loader
+    reasons: dict[str, str]
+    first_batch: dict[str, Any]
+    cost: Cost
+    seconds: float
+
+
+def plan(config: Config, device: str, talk: Talk) -> Plan:
+    """Resolve everything that is automatic, build the model and measure one step; writes nothing.
+
+    Raises:
+        UserError: what is wrong with configuration or data, or the batch does not fit in memory.
+    """
+    data = open_dataset(config.data.path)
+    reasons = pretrained.resolve(config)
+    reasons |= auto.resolve_data(config, data)
+    distributed.check_batch(config.train.batch_size or 1)
+    tokenizer = _tokenizer(config, data, reasons)
+    names = stages.parameter_names(config, tokenizer)
+    stages.check_stages(config, names)
+    reasons |= auto.resolve_frozen(config, stages.frozen(config, names))
+    torch.manual_seed(config.train.seed)
+    model = Model(config, tokenizer)
+    _first_weights(config, model, talk)
+    _place(model, config, device)
+    stages.apply_stage(model, config.stage[0] if config.stage else stages.EVERYTHING)
+    loader = _loader(config, data, model, talk)
+    batches = loader.batches()
+    batch = next(batches)
+    loop.close(batches)
+    cost = measure(model, loop.to_device(batch, model.device), config.train)
+    config.train.precision = cost.precision
+    if config.train.amp:
+        reasons["train.precision"] = f"{cost.precision} ({cost.reason})"
+    val_rows = min(VAL_LIMIT, data.splits.get("val", 0))
+    # a forward pass is about a third of a step; val is measured at each tenth of the run
+    overhead = 10 * val_rows / (config.train.batch_size or 1) * cost.seconds / 3
+    reasons |= auto.resolve_length(config, loader.rows, cost.seconds, model.device.type == "cpu", overhead)
+    assert isinstance(config.train.steps, int)
+    config.run = {"mmkit": __version__, "torch": torch.__version__, "python": platform.python_version(), "automatic": reasons}
+    return Plan(config, data, model, loader, reasons, batch, cost, cost.seconds * config.train.steps + overhead)
 
 
 def start(config: Config, runs: Path, name: str | None, force: bool, device: str, talk: Talk) -> Path:
@@ -49,34 +102,33 @@ def start(config: Config, runs: Path, name: str | None, force: bool, device: str
         The run folder.
 
     Raises:
-        UserError: what is wrong with configuration or data.
+        UserError: see `plan`.
         loop.Interrupted: stopped by a signal; resumable.
     """
-    data = open_dataset(config.data.path)
-    reasons = pretrained.resolve(config)
-    reasons |= auto.resolve_data(config, data)
-    tokenizer = _tokenizer(config, data, reasons)
-    names = stages.parameter_names(config, tokenizer)
-    stages.check_stages(config, names)
-    reasons |= auto.resolve_frozen(config, stages.frozen(config, names))
-    torch.manual_seed(config.train.seed)
-    model = Model(config, tokenizer)
-    _first_weights(config, model, talk)
-    model.to(pick_device(device))
-    stages.apply_stage(model, config.stage[0] if config.stage else stages.EVERYTHING)
-    loader = _loader(config, data, model, talk)
-    config.train.precision = config.train.precision or "fp32"
-    seconds = _seconds_per_step(config, model, loader)
-    val_rows = min(VAL_LIMIT, data.splits.get("val", 0))
-    # a forward pass is about a third of a step; val is measured at the start of the run's tenths
-    overhead = 10 * val_rows / (config.train.batch_size or 1) * seconds / 3
-    reasons |= auto.resolve_length(config, loader.rows, seconds, model.device.type == "cpu", overhead)
-    config.run = {"mmkit": __version__, "torch": torch.__version__, "python": platform.python_version(), "automatic": reasons}
-    folder = new_run(runs, name, f"{config.recipe}-{data.name}", force)
-    tokenizer.save(folder / TOKENIZER)
-    write_toml(folder / CONFIG, config)
-    _introduce(config, model, folder, reasons, seconds * (config.train.steps or 0) + overhead, talk)  # type: ignore[operator]
-    return _run(config, folder, model, loader, data, talk)
+    made = plan(config, device, talk)
+    # what was measured differs between processes: the first one's figures hold for all
+    config = distributed.from_first(made.config)
+    folder = None
+    if world()[0] == 0:
+        folder = new_run(runs, name, f"{config.recipe}-{made.data.name}", force)
+        made.model.tokenizer.save(folder / TOKENIZER)
+        write_toml(folder / CONFIG, config)
+        _introduce(made, folder, talk)
+    folder = distributed.from_first(folder)
+    assert folder is not None
+    return _run(config, folder, made.model, made.loader, made.data, talk)
+
+
+def dry_run(config: Config, device: str, talk: Talk) -> tuple[Plan, list[Any], list[str]]:
+    """The plan of a run, with the pictures and captions of its first batch as the model will see them; writes nothing."""
+    from PIL import Image
+
+    made = plan(config, device, talk)
+    _introduce(made, None, talk)
+    images = made.first_batch.get("image")
+    # the features of a frozen encoder stand for pictures that nothing is drawn about
+    pixels: Any = images if isinstance(images, torch.Tensor) else []
+    return made, [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in pixels], made.first_batch["caption"]
 
 
 def resume(which: str, runs: Path, device: str, talk: Talk) -> Path | None:
@@ -100,7 +152,7 @@ def resume(which: str, runs: Path, device: str, talk: Talk) -> Path | None:
         load_weights(model, found[-1] / WEIGHTS)
     else:
         _first_weights(config, model, talk)
-    model.to(pick_device(device))
+    _place(model, config, device)
     talk.say(f"resuming {folder} from {found[-1].name if found else 'its start'} of {config.train.steps} steps")
     return _run(config, folder, model, _loader(config, data, model, talk), data, talk)
 
@@ -108,16 +160,48 @@ def resume(which: str, runs: Path, device: str, talk: Talk) -> Path | None:
 def _run(config: Config, folder: Path, model: Model, loader: Loader, data: Dataset, talk: Talk) -> Path:
     assert isinstance(config.train.steps, int)
     talk.begin(config.train.steps)
-    with lock(folder), stop_on_signal() as stop:
-        hooks = loop.Hooks(evaluate=_evaluation(config, data, model, talk), report=talk.report, stop=stop)
-        state = loop.train(config, folder, model, loader, hooks)
-    if world()[0] == 0:
+    first = world()[0] == 0
+    reporters = [REPORTERS[name](folder) for name in config.train.report_to] if first else []
+    doctor = Doctor(folder / loop.LOG, talk.warn)
+
+    def report(row: dict[str, Any]) -> None:
+        talk.report(row)
+        for reporter in reporters:
+            reporter(row)
+        doctor.see(row)
+
+    with lock(folder) if first else nullcontext(), stop_on_signal() as stop:
+        evaluate = _evaluation(config, data, model, talk) if first else None
+        state = loop.train(config, folder, model, loader, loop.Hooks(evaluate=evaluate, report=report, stop=stop))
+    if first:
         best = state["best_step"]
         weights = f"step {best}, best on val: mean recall {state['best']:.4f}" if best else f"step {state['step']}, the last"
         config.run |= {"finished": state["step"], "weights": weights}
         write_toml(folder / CONFIG, config)
+        doctor.last_word()
         talk.say(f"{folder}/{WEIGHTS}: {weights}")
     return folder
+
+
+class Doctor:
+    """Tells each finding once, while training and at its end."""
+
+    EVERY = 20  # rows
+
+    def __init__(self, log: Path, warn: Callable[[str], None]) -> None:
+        self.log, self.warn, self.rows = log, warn, 0
+        self.told: set[str] = set()
+
+    def see(self, row: dict[str, Any]) -> None:
+        self.rows += 1
+        if self.rows % self.EVERY == 0:
+            self.last_word()
+
+    def last_word(self) -> None:
+        for finding in diagnose(read_rows(self.log)):
+            if finding.name not in self.told:
+                self.told.add(finding.name)
+                self.warn(str(finding))
 
 
 def _first_weights(config: Config, model: Model, talk: Talk) -> None:
@@ -131,7 +215,7 @@ def _first_weights(config: Config, model: Model, talk: Talk) -> None:
 
 
 def _tokenizer(config: Config, data: Dataset, reasons: dict[str, str]) -> Tokenizer:
-    """The pretrained text encoder's or --init's; else train the BPE on the training captions and fix the context to their length."""
+    """The pretrained text encoder's or --init's; else a BPE trained on the captions, its context fixed to their length."""
     given = pretrained.init_tokenizer(config.train.init, config) if config.train.init else pretrained.text_tokenizer(config)
     if given is not None:
         return given
@@ -185,20 +269,6 @@ def _loader(config: Config, data: Dataset, model: Model, talk: Talk) -> Loader:
     )
 
 
-def _seconds_per_step(config: Config, model: Model, loader: Loader) -> float:
-    """Time the first batch's forward and backward: the fastest of three, for the first includes warming up."""
-    batches = loader.batches()
-    batch = loop.to_device(next(batches), model.device)
-    loop.close(batches)
-    elapsed = []
-    for _ in range(3):
-        start = time.perf_counter()
-        gradients(model, batch, config.train.accumulate, config.train.precision or "fp32")
-        model.zero_grad(set_to_none=True)
-        elapsed.append(time.perf_counter() - start)
-    return min(elapsed)
-
-
 def _evaluation(config: Config, data: Dataset, model: Model, talk: Talk) -> Callable[[Model], dict[str, float]] | None:
     """Recall on the val split, with its pictures decoded once; None without a val split."""
     if not data.splits.get("val"):
@@ -216,7 +286,9 @@ def _evaluation(config: Config, data: Dataset, model: Model, talk: Talk) -> Call
     def vectors(model: Model, modality: str, encode: Callable[[int], torch.Tensor], count: int, size: int) -> np.ndarray:
         if modality in features:
             with torch.inference_mode():
-                parts = [model.vector(modality, {modality: {"pooled": p.to(model.device)}}) for p in features[modality].slices(size)]
+                parts = [
+                    model.vector(modality, {modality: {"pooled": p.to(model.device)}}) for p in features[modality].slices(size)
+                ]
         else:
             parts = [encode(i) for i in range(0, count, size)]
         return np.concatenate([part.cpu().numpy() for part in parts])
@@ -229,14 +301,28 @@ def _evaluation(config: Config, data: Dataset, model: Model, talk: Talk) -> Call
     return evaluate
 
 
-def _introduce(config: Config, model: Model, folder: Path, reasons: dict[str, str], seconds: float, talk: Talk) -> None:
+def _place(model: Model, config: Config, device: str) -> None:
+    model.to(pick_device(device))
+    if config.train.grad_checkpoint:
+        model.checkpoint_activations()
+
+
+def _introduce(made: Plan, folder: Path | None, talk: Talk) -> None:
+    """What will happen and why, before the first step."""
+    config, model = made.config, made.model
     encoders = " + ".join(f"{m} {t['kind']}" for m, t in config.encoder.items())
-    talk.say(f"run       {folder}")
-    talk.say(f"model     {config.recipe}, {encoders}, {model.parameter_count:,} parameters")
-    talk.say(f"device    {model.device}, {config.train.precision}")
-    for key, reason in reasons.items():
+    learn = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if folder:
+        talk.say(f"run       {folder}")
+    talk.say(f"model     {config.recipe}, {encoders}, {model.parameter_count:,} parameters, {learn:,} learn")
+    parts = f" in {config.train.accumulate} parts" if config.train.accumulate > 1 else ""
+    ranks = f" on {world()[1]} processes" if world()[1] > 1 else ""
+    talk.say(f"batch     {config.train.batch_size} pairs{parts}{ranks}")
+    talk.say(f"device    {model.device}, {made.cost.precision}: {made.cost.reason}")
+    for key, reason in made.reasons.items():
         talk.say(f"automatic {key} = {reason}")
-    talk.say(f"estimate  {config.train.steps} steps, about {_minutes(seconds)}")
+    talk.say(f"memory    about {max(0.1, made.cost.bytes / 1e9):.1f} GB for weights, optimizer and activations")
+    talk.say(f"estimate  {config.train.steps} steps, about {_minutes(made.seconds)}")
 
 
 def _minutes(seconds: float) -> str:

@@ -22,7 +22,7 @@ from mmkit.vectors import Embeddings, read_embeddings
 from mmkit.views import pictures
 from mmkit.views.projection import flat, modality_gap
 from mmkit.views.report import Report, SpaceMap
-from mmkit.views.sheet import Strip, Tile
+from mmkit.views.sheet import Strip, Tile, verdicts
 
 ANSWERS = 6
 RIGHT, WRONG, REVERSE, SAMPLES = 4, 4, 3, 8
@@ -64,6 +64,10 @@ def tell(folder: Path, trained: Path, record: dict[str, Any], vectors: Path, sec
         model=_facts(config, record),
         rows=log_rows(trained),
         batch_size=config.train.batch_size,
+        curve_note=(
+            f"It stays below the figure on the {images} test scenes: several val scenes show the same combination or share "
+            "a caption, and only one of them counts as right."
+        ),
         record=record,
         right=right,
         wrong=wrong,
@@ -109,7 +113,7 @@ def _strip(
 ) -> Strip:
     """A sentence and its best pictures. What stands below the right one is neither right nor wrong."""
     own = found.ids[query]
-    marks = _marks([found.ids[row] == own for row in rows])
+    marks = verdicts([found.ids[row] == own for row in rows])
     tiles = [Tile("", shown[found.ids[row]], float(s), mark) for row, s, mark in zip(rows, scores, marks, strict=True)]
     if place == 1:
         return Strip(Tile(found.text[query]), tiles)
@@ -122,15 +126,9 @@ def _strip(
 def _reverse(found: Embeddings, row: int, texts: np.ndarray, shown: dict[str, Image.Image]) -> Strip:
     scores = found.vectors[texts] @ found.vectors[row]
     best = np.argsort(-scores, kind="stable")[: ANSWERS // 2]
-    marks = _marks([found.ids[texts[i]] == found.ids[row] for i in best])
+    marks = verdicts([found.ids[texts[i]] == found.ids[row] for i in best])
     tiles = [Tile(found.text[texts[i]], None, float(scores[i]), mark) for i, mark in zip(best, marks, strict=True)]
     return Strip(Tile("", shown[found.ids[row]]), tiles)
-
-
-def _marks(right: list[bool]) -> list[bool | None]:
-    """True for right answers, False for wrong ones before the first right one, None below it."""
-    first = right.index(True) if any(right) else len(right)
-    return [True if is_right else False if i < first else None for i, is_right in enumerate(right)]
 
 
 def _spread(items: np.ndarray, count: int) -> np.ndarray:

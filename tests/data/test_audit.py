@@ -34,7 +34,12 @@ def found(tmp_path: Path) -> dict[str, Any]:
 def test_counts_and_balance(found: dict[str, Any]) -> None:
     assert found["rows"] == {"train": 10, "test": 2}
     assert found["captions"] == {"train": 10, "test": 2}
-    assert found["labels"] == {"classes": 2, "largest": {"cats": 8, "dogs": 4}, "smallest": {"cats": 8, "dogs": 4}, "imbalance": 2.0}
+    assert found["labels"] == {
+        "classes": 2,
+        "largest": {"cats": 8, "dogs": 4},
+        "smallest": {"cats": 8, "dogs": 4},
+        "imbalance": 2.0,
+    }
     assert found["caption_words"] == {"min": 4, "p50": 4, "p99": 4, "max": 4}
 
 

@@ -66,7 +66,10 @@ def test_a_palette_with_transparency_is_composed_too() -> None:
     assert [load_rgb(data).getpixel((x, 0)) for x in (0, 1)] == [(128, 128, 128), (0, 0, 255)]
 
 
-@pytest.mark.parametrize(("mode", "form", "stored"), [("L", "PNG", "PNG"), ("L", "JPEG", "JPEG"), ("CMYK", "JPEG", "JPEG"), ("P", "GIF", "PNG"), ("1", "TIFF", "PNG")])
+@pytest.mark.parametrize(
+    ("mode", "form", "stored"),
+    [("L", "PNG", "PNG"), ("L", "JPEG", "JPEG"), ("CMYK", "JPEG", "JPEG"), ("P", "GIF", "PNG"), ("1", "TIFF", "PNG")],
+)
 def test_any_mode_becomes_rgb_and_lossless_stays_lossless(mode: str, form: str, stored: str) -> None:
     data = encoded(picture(1).convert(mode), form)
     result = Image.open(io.BytesIO(treat(data).data))

@@ -42,7 +42,12 @@ def test_leaves_are_parquet_paths() -> None:
 def test_only_columns_that_a_row_fills_exist(tmp_path: Path) -> None:
     image = Picture.file(jpeg(tmp_path / "a.jpg", 1))
     assert columns_of([Row("a", image, ["x"], "")]) == ["id", "image", "captions"]
-    assert columns_of([Row("a", image, ["x"], ""), Row("b", image, ["x"], "", label="cat")]) == ["id", "image", "captions", "label"]
+    assert columns_of([Row("a", image, ["x"], ""), Row("b", image, ["x"], "", label="cat")]) == [
+        "id",
+        "image",
+        "captions",
+        "label",
+    ]
 
 
 def test_a_folder_is_no_picture(tmp_path: Path) -> None:

@@ -25,7 +25,9 @@ def test_folders_and_zips_give_the_same(tmp_path: Path) -> None:
     packed = samples(raw.zipped(root, tmp_path / "zips"), tmp_path)
     assert Counter(row.split for row in plain) == {"train": 12, "val": 4}
     assert plain[0].captions == [raw.caption(1), raw.caption(1) + " again"]
-    assert [(r.id, r.captions, r.split, r.image.read()) for r in plain] == [(r.id, r.captions, r.split, r.image.read()) for r in packed]
+    assert [(r.id, r.captions, r.split, r.image.read()) for r in plain] == [
+        (r.id, r.captions, r.split, r.image.read()) for r in packed
+    ]
     assert packed[0].image.path is None  # inside a zip: cannot be linked
 
 
@@ -50,7 +52,13 @@ def test_karpathy_joins_restval_and_matches_by_id(tmp_path: Path) -> None:
     root = raw.coco(tmp_path / "coco")
     splits = ["train", "restval", "val", "test"]
     images = [
-        {"cocoid": i, "filename": f"COCO_val2014_{i:012d}.jpg", "filepath": "val2014", "split": splits[i % 4], "sentences": [{"raw": raw.caption(i)}]}
+        {
+            "cocoid": i,
+            "filename": f"COCO_val2014_{i:012d}.jpg",
+            "filepath": "val2014",
+            "split": splits[i % 4],
+            "sentences": [{"raw": raw.caption(i)}],
+        }
         for i in range(1, 14)
     ]
     path = tmp_path / "dataset_coco.json"

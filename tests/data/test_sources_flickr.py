@@ -31,7 +31,11 @@ def write_form(root: Path, form: str, count: int) -> None:
         lines[2] = lines[2].replace("| 1| ", "| 1   ")  # Kaggle's file lacks a bar in one line
     else:
         images = [
-            {"filename": n, "split": ("train", "val", "test")[i % 3], "sentences": [{"raw": t} for name, _, t in texts if name == n]}
+            {
+                "filename": n,
+                "split": ("train", "val", "test")[i % 3],
+                "sentences": [{"raw": t} for name, _, t in texts if name == n],
+            }
             for i, n in enumerate(names)
         ]
         lines = [json.dumps({"images": images})]

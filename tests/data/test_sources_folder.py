@@ -26,7 +26,9 @@ def test_class_folders_give_label_and_caption(tmp_path: Path) -> None:
 def test_splits_on_top(tmp_path: Path) -> None:
     for split in ("train", "validation", "test"):
         raw.folder(tmp_path / split, 2)
-    assert [(r.split, r.label) for r in samples(tmp_path)] == [(s, c) for s in ("test", "train", "val") for c in ("big_dogs", "cats")]
+    assert [(r.split, r.label) for r in samples(tmp_path)] == [
+        (s, c) for s in ("test", "train", "val") for c in ("big_dogs", "cats")
+    ]
 
 
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:

@@ -48,7 +48,8 @@ def is_true(caption: str, row: Row) -> bool:
     if match := SINGLE.fullmatch(caption):
         size, colour, shape, where = match.groups()
         return any(
-            (t["colour"], t["shape"], place(t)) == (colour, shape, where) and (not size or t["size"] == size.strip()) for t in things(row)
+            (t["colour"], t["shape"], place(t)) == (colour, shape, where) and (not size or t["size"] == size.strip())
+            for t in things(row)
         )
     match = PAIR.fullmatch(caption)
     assert match, caption
@@ -57,7 +58,10 @@ def is_true(caption: str, row: Row) -> bool:
     holds |= {"above": lambda a, b: a["y"] < b["y"], "below": lambda a, b: a["y"] > b["y"]}
     found = things(row)
     return any(
-        (a["colour"], a["shape"]) == first and (b["colour"], b["shape"]) == second and holds[how](a, b) for a in found for b in found if a is not b
+        (a["colour"], a["shape"]) == first and (b["colour"], b["shape"]) == second and holds[how](a, b)
+        for a in found
+        for b in found
+        if a is not b
     )
 
 

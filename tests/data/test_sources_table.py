@@ -48,7 +48,10 @@ EXPECTED = [("0.jpg", ["a cat, asleep"]), ("1.jpg", ["two dogs"])]
         ("t.csv", "image\tcaption\n0.jpg\ta cat, asleep\n1.jpg\ttwo dogs\n".encode("utf-16")),
         ("t.csv", "image\tcaption\n0.jpg\ta cat, asleep\n1.jpg\ttwo dogs\n".encode("utf-16-le")),
         ("t.jsonl", '{"file_name": "0.jpg", "text": "a cat, asleep"}\n\n{"file_name": "1.jpg", "text": ["two dogs"]}\n'),
-        ("t.json", json.dumps([{"img": "0.jpg", "captions": ["a cat, asleep"]}, {"img": "1.jpg", "captions": [{"raw": "two dogs"}]}])),
+        (
+            "t.json",
+            json.dumps([{"img": "0.jpg", "captions": ["a cat, asleep"]}, {"img": "1.jpg", "captions": [{"raw": "two dogs"}]}]),
+        ),
     ],
 )
 def test_form_header_and_columns_are_detected(root: Path, name: str, content: str | bytes) -> None:
@@ -62,7 +65,10 @@ def test_what_was_detected_is_said(root: Path) -> None:
 
 def test_id_split_and_label_columns(root: Path) -> None:
     source = found(root, "t.csv", "id,image,caption,label,split\n7,0.jpg,a b,cat,validation\n8,1.jpg,c d,,train\n")
-    assert [(r.id, r.label, r.split) for r in source.rows if isinstance(r, Row)] == [("7", "cat", "validation"), ("8", None, "train")]
+    assert [(r.id, r.label, r.split) for r in source.rows if isinstance(r, Row)] == [
+        ("7", "cat", "validation"),
+        ("8", None, "train"),
+    ]
 
 
 def test_a_list_in_a_cell_and_a_key_of_an_object(root: Path) -> None:

@@ -22,14 +22,18 @@ from mmkit.files import stable_hash
 from tests import raw
 
 
-def make(kind: str, out: Path, source: Path | None, settings: dict[str, Any] | None = None, force: bool = False, **choices: Any) -> dict[str, Any]:
+def make(
+    kind: str, out: Path, source: Path | None, settings: dict[str, Any] | None = None, force: bool = False, **choices: Any
+) -> dict[str, Any]:
     said: list[str] = []
     options = Options(out, source, say=said.append)
     return prepare(kind, options, Choices(**({"workers": 2} | choices)), settings or {}, force) | {"said": said}
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()}
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.rglob("*")) if p.is_file()
+    }
 
 
 def test_rows_are_in_the_order_of_the_hash_and_whole(tmp_path: Path) -> None:
@@ -52,7 +56,9 @@ def test_shards_and_row_groups_are_limited(tmp_path: Path, monkeypatch: pytest.M
     shards = manifest["splits"]["train"]["shards"]
     assert [s["file"] for s in shards] == [f"train-{i:05d}-of-00003.parquet" for i in range(3)]
     assert [s["rows"] for s in shards] == [10, 10, 4]
-    assert [s["sha256"] for s in shards] == [hashlib.sha256((tmp_path / "data" / s["file"]).read_bytes()).hexdigest() for s in shards]
+    assert [s["sha256"] for s in shards] == [
+        hashlib.sha256((tmp_path / "data" / s["file"]).read_bytes()).hexdigest() for s in shards
+    ]
     footer = pq.read_metadata(tmp_path / "data" / shards[0]["file"])
     assert [footer.row_group(i).num_rows for i in range(footer.num_row_groups)] == [4, 4, 2]
 

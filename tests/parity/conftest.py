@@ -34,7 +34,11 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("clip")
     tokenizer = clip_tokenizer()
     text = TINY | {"vocab_size": len(tokenizer), "max_position_embeddings": 77, "projection_dim": 16}
-    text |= {"eos_token_id": tokenizer.eos_token_id, "bos_token_id": tokenizer.bos_token_id, "pad_token_id": tokenizer.pad_token_id}
+    text |= {
+        "eos_token_id": tokenizer.eos_token_id,
+        "bos_token_id": tokenizer.bos_token_id,
+        "pad_token_id": tokenizer.pad_token_id,
+    }
     vision = TINY | {"image_size": 32, "patch_size": 8, "projection_dim": 16}
     save(CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)), folder)
     tokenizer.save_pretrained(folder)
@@ -71,10 +75,14 @@ def siglip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
     folder = tmp_path_factory.mktemp("siglip")
     words = sorted({w for c in CAPTIONS for w in c.split()})
-    backend = Tokenizer(models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2, **{w: i + 3 for i, w in enumerate(words)}}, unk_token="<unk>"))
+    backend = Tokenizer(
+        models.WordLevel({"<pad>": 0, "</s>": 1, "<unk>": 2, **{w: i + 3 for i, w in enumerate(words)}}, unk_token="<unk>")
+    )
     backend.normalizer, backend.pre_tokenizer = normalizers.Lowercase(), pre_tokenizers.Whitespace()
     backend.post_processor = processors.TemplateProcessing(single="$A </s>", special_tokens=[("</s>", 1)])
-    fast = PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="</s>", eos_token="</s>", unk_token="<unk>", model_max_length=16)
+    fast = PreTrainedTokenizerFast(
+        tokenizer_object=backend, pad_token="</s>", eos_token="</s>", unk_token="<unk>", model_max_length=16
+    )
     fast.save_pretrained(folder)
     text = TINY | {"vocab_size": len(words) + 3, "max_position_embeddings": 16, "projection_size": 32, "pad_token_id": 1}
     model = SiglipModel(SiglipConfig(text_config=text, vision_config=TINY | {"image_size": 32, "patch_size": 8}))
@@ -89,7 +97,9 @@ def picture() -> Callable[[int, int], Image.Image]:
 
     def make(width: int, height: int) -> Image.Image:
         rng = np.random.default_rng(width * 10007 + height)
-        coarse = Image.fromarray(rng.integers(0, 256, (9, 11, 3), dtype=np.uint8)).resize((width, height), Image.Resampling.BICUBIC)
+        coarse = Image.fromarray(rng.integers(0, 256, (9, 11, 3), dtype=np.uint8)).resize(
+            (width, height), Image.Resampling.BICUBIC
+        )
         noise = rng.integers(-20, 20, (height, width, 3))
         return Image.fromarray(np.clip(np.asarray(coarse).astype(int) + noise, 0, 255).astype(np.uint8))
 

@@ -1,4 +1,4 @@
-"""A MobileNetV2 whose batch norm is folded into its convolutions maps exactly to a checkpoint of transformers, and to our adapter."""
+"""A MobileNetV2 with its batch norm folded into the convolutions maps exactly to a transformers checkpoint, and to our adapter."""
 
 from __future__ import annotations
 
@@ -16,9 +16,15 @@ PARTS = ("expand_1x1", "conv_3x3", "reduce_1x1")
 
 def names() -> dict[str, str]:
     """Folded name (torchvision's, without .weight) -> the convolution's name in transformers."""
-    found = {"features.0.0": "conv_stem.first_conv", "features.1.conv.0.0": "conv_stem.conv_3x3", "features.1.conv.1": "conv_stem.reduce_1x1"}
+    found = {
+        "features.0.0": "conv_stem.first_conv",
+        "features.1.conv.0.0": "conv_stem.conv_3x3",
+        "features.1.conv.1": "conv_stem.reduce_1x1",
+    }
     for i in range(len(STRIDES)):
-        found |= {f"features.{i + 2}.conv.{conv}": f"layer.{i}.{part}" for conv, part in zip(("0.0", "1.0", "2"), PARTS, strict=True)}
+        found |= {
+            f"features.{i + 2}.conv.{conv}": f"layer.{i}.{part}" for conv, part in zip(("0.0", "1.0", "2"), PARTS, strict=True)
+        }
     return found | {"features.18.0": "conv_1x1"}
 
 

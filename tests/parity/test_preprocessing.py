@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,7 @@ import torch
 from PIL import Image
 
 from mmkit.config import ImageData
-from mmkit.data.checkpoint import Checkpoint, image_settings
+from mmkit.data.checkpoint import CLIP_MEAN, CLIP_STD, Checkpoint, image_settings
 from mmkit.data.pixels import Pixels
 
 SIZES = [(100, 250), (250, 100), (224, 224), (33, 31), (640, 427), (427, 640), (255, 257), (1024, 683), (61, 300), (256, 256)]
@@ -21,7 +22,10 @@ PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
     "siglip": ("SiglipImageProcessorPil", {"size": {"height": 96, "width": 96}}),
     "vit": ("ViTImageProcessorPil", {"size": {"height": 64, "width": 64}}),
     "deit": ("DeiTImageProcessorPil", {}),
-    "dinov2": ("BitImageProcessorPil", {"size": {"shortest_edge": 256}, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]}),
+    "dinov2": (
+        "BitImageProcessorPil",
+        {"size": {"shortest_edge": 256}, "image_mean": [0.485, 0.456, 0.406], "image_std": [0.229, 0.224, 0.225]},
+    ),
     "convnext and resnet": ("ConvNextImageProcessorPil", {"size": {"shortest_edge": 224}, "crop_pct": 0.875}),
     "convnext, 384": ("ConvNextImageProcessorPil", {"size": {"shortest_edge": 384}}),
     "mobilenet": ("MobileNetV2ImageProcessorPil", {}),
@@ -52,9 +56,8 @@ def test_an_old_preprocessor_file(tmp_path: Path, picture: Callable[[int, int], 
     """Published checkpoints of 2021 to 2023 say feature_extractor_type, and sizes as bare numbers."""
     from transformers import CLIPImageProcessorPil
 
-    (tmp_path / "preprocessor_config.json").write_text(
-        '{"crop_size": 224, "do_center_crop": true, "do_normalize": true, "do_resize": true, "feature_extractor_type": "CLIPFeatureExtractor",'
-        '"image_mean": [0.48145466, 0.4578275, 0.40821073], "image_std": [0.26862954, 0.26130258, 0.27577711], "resample": 3, "size": 224}'
-    )
+    old = {"feature_extractor_type": "CLIPFeatureExtractor", "do_center_crop": True, "do_normalize": True, "do_resize": True}
+    old |= {"image_mean": CLIP_MEAN, "image_std": CLIP_STD, "resample": 3, "size": 224, "crop_size": 224}
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(old))
     pixels, image = ours(tmp_path), picture(300, 200)
     assert torch.equal(pixels.normalise(pixels(image)[None]), CLIPImageProcessorPil()(image, return_tensors="pt")["pixel_values"])

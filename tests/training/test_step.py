@@ -22,9 +22,9 @@ def tiny_model(loss: str = "infonce", dropout: float = 0.0) -> Model:
             "image": {"kind": "vit", "dim": 16, "layers": 1, "heads": 2, "dropout": dropout},
             "text": {"kind": "transformer", "dim": 16, "layers": 1, "heads": 2, "dropout": dropout},
         },
-        "project": {"dim": 8},
+        "project": {"dim": 8, "kind": "linear"},
         "loss": {"itc": {"kind": loss, "between": ["image", "text"]}},
-        "data": {"image": {"size": 16}},
+        "data": {"image": {"size": 16, "resize": "crop", "resample": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3}},
     }
     config = resolve("clip", None, [tables])
     return Model(config, Tokenizer(train_tokenizer(["a red circle", "a blue square"], 300), 12)).train()

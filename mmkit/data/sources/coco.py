@@ -57,7 +57,9 @@ def _fetch_missing(options: Options) -> None:
     wanted = [] if options.karpathy or _captions(out) else ["annotations_trainval2017.zip"]
     if not _photos(out):
         wanted += ["val2017.zip", "train2017.zip"]
-    begun = [f"{name}.zip" for name in ("val2017", "train2017") if partial(out / f"{name}.zip").exists() and not (out / name).is_dir()]
+    begun = [
+        f"{name}.zip" for name in ("val2017", "train2017") if partial(out / f"{name}.zip").exists() and not (out / name).is_dir()
+    ]
     wanted = [name for name in ARCHIVES if name in wanted or name in begun]
     if not wanted:
         return

@@ -1,0 +1,92 @@
+"""Several processes under torchrun: who is who, and the collectives that a step needs. One process is the plain case."""
+
+from __future__ import annotations
+
+import os
+from typing import TypeVar
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+
+from mmkit.errors import UserError
+
+T = TypeVar("T")
+
+
+def join() -> None:
+    """Join the process group that torchrun made; nothing to do in a single process."""
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
+        cuda = torch.cuda.is_available()
+        if cuda:
+            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        dist.init_process_group("nccl" if cuda else "gloo")
+
+
+def leave() -> None:
+    """Leave the process group."""
+    if dist.is_initialized():
+        dist.destroy_process_group()
+
+
+def world() -> tuple[int, int]:
+    """(rank, number of processes)."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def check_batch(batch_size: int) -> None:
+    """Every process takes an equal share of a batch.
+
+    Raises:
+        UserError: the batch does not divide.
+    """
+    size = world()[1]
+    if batch_size % size:
+        raise UserError(
+            f"a batch of {batch_size} does not divide by {size} processes", hint=f"--batch-size {batch_size // size * size}"
+        )
+
+
+def from_first(value: T) -> T:
+    """The value of process 0, in every process."""
+    if world()[1] == 1:
+        return value
+    box = [value]
+    dist.broadcast_object_list(box, src=0)
+    return box[0]
+
+
+def agreed(flag: bool) -> bool:
+    """True in every process as soon as it is true in one: they stop after the same step."""
+    if world()[1] == 1:
+        return flag
+    vote = torch.tensor(float(flag), device="cuda" if dist.get_backend() == "nccl" else "cpu")
+    dist.all_reduce(vote)
+    return bool(vote)
+
+
+def gather(x: Tensor) -> Tensor:
+    """Rows of all processes, in the order of ranks: (b, …) -> (world * b, …)."""
+    size = world()[1]
+    if size == 1:
+        return x.clone()
+    out = [torch.empty_like(x) for _ in range(size)]
+    dist.all_gather(out, x.contiguous())
+    return torch.cat(out)
+
+
+def own_rows(x: Tensor, rows: int) -> Tensor:
+    """This process's rows of a gathered tensor."""
+    rank = world()[0]
+    return x[rank * rows : (rank + 1) * rows]
+
+
+def sum_gradients(parameters: list[nn.Parameter]) -> None:
+    """Replace each gradient by its sum over the processes, in one call."""
+    if world()[1] == 1 or not parameters:
+        return
+    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+    flat = torch.cat([g.flatten() for g in grads])
+    dist.all_reduce(flat)
+    for p, part in zip(parameters, flat.split([g.numel() for g in grads]), strict=True):
+        p.grad = part.view_as(p)

@@ -1,0 +1,55 @@
+"""Where the rows of metrics.jsonl go besides: experiment trackers, each an optional package."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from mmkit.errors import UserError, missing_extra, nearest
+
+Report = Callable[[dict[str, Any]], None]
+
+
+def tensorboard(folder: Path) -> Report:
+    """Scalars in `<run>/tensorboard`, for `tensorboard --logdir runs`."""
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError:
+        raise missing_extra("tensorboard", "tensorboard") from None
+    writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def report(row: dict[str, Any]) -> None:
+        for key, value in _scalars(row).items():
+            writer.add_scalar(key, value, row["step"])
+        writer.flush()
+
+    return report
+
+
+def wandb(folder: Path) -> Report:
+    """A Weights & Biases run named like the run folder; its own environment variables say where it goes."""
+    try:
+        import wandb as client
+    except ImportError:
+        raise missing_extra("wandb", "wandb") from None
+    run = client.init(project="mmkit", name=folder.name, dir=str(folder), resume="allow", id=folder.name)
+    return lambda row: run.log(_scalars(row), step=row["step"])
+
+
+REPORTERS: dict[str, Callable[[Path], Report]] = {"tensorboard": tensorboard, "wandb": wandb}
+
+
+def check_reporters(names: list[str]) -> None:
+    """Check the names of `train.report_to`.
+
+    Raises:
+        UserError: an unknown name; the nearest is named.
+    """
+    for name in names:
+        if name not in REPORTERS:
+            raise UserError(f"cannot report to {name!r}", "train.report_to", nearest(name, REPORTERS))
+
+
+def _scalars(row: dict[str, Any]) -> dict[str, float]:
+    return {k: v for k, v in row.items() if isinstance(v, (int, float)) and k not in ("step",) and not k.startswith("run/")}

@@ -1,0 +1,75 @@
+"""`--init`: training goes on from a run, a CLIP or a SigLIP checkpoint."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from mmkit.config import build, read_toml
+from mmkit.model import load_model
+from tests.parity.conftest import clip_folder, siglip_folder  # noqa: F401  fixtures
+
+BRIEF = ["--steps", 2, "--batch-size", 8]
+
+
+@pytest.fixture
+def place(run: Path, tmp_path: Path) -> Path:
+    (tmp_path / "data").symlink_to(run / "data")
+    return tmp_path
+
+
+def test_a_clip_checkpoint(place: Path, invoke: Callable[..., Any], clip_folder: Path) -> None:  # noqa: F811
+    outcome = invoke("train", "--init", clip_folder, *BRIEF, "--patience", 3, cwd=place)
+    assert outcome.code == 0, outcome.stderr
+    folder = place / outcome.stdout.strip()
+    config = build(read_toml(folder / "config.toml"))
+    assert config.train.lr == 1e-5
+    assert config.train.patience == 3
+    assert (config.project.dim, config.project.kind) == (16, "linear")
+    before, after = load_model(str(clip_folder), "cpu"), load_model(str(folder), "cpu")
+    texts = ["a red circle", "a"]
+    assert torch.equal(before.tokenizer(texts)["ids"], after.tokenizer(texts)["ids"])
+    # two steps at 1e-5: close to where it began, but not the same
+    moved = (before.encode_texts(texts) - after.encode_texts(texts)).abs().max()
+    assert 0 < moved < 0.05
+
+
+def test_a_siglip_checkpoint_stays_fully_padded(place: Path, invoke: Callable[..., Any], siglip_folder: Path) -> None:  # noqa: F811
+    outcome = invoke("train", "--init", siglip_folder, *BRIEF, "--lr", 0.0, "--set", "train.weight_decay=0.0", cwd=place)
+    assert outcome.code == 0, outcome.stderr
+    before, after = load_model(str(siglip_folder), "cpu"), load_model(str(place / outcome.stdout.strip()), "cpu")
+    assert after.tokenizer(["a"])["ids"].shape == (1, 16)
+    assert torch.equal(before.encode_texts(["a red circle"]), after.encode_texts(["a red circle"]))
+    assert before.loss["itc"].logit_bias == after.loss["itc"].logit_bias
+
+
+def test_a_run(place: Path, run: Path, invoke: Callable[..., Any]) -> None:
+    outcome = invoke("train", "--init", run / "runs" / "latest", *BRIEF, "--lr", 0.0, "--lock-image", cwd=place)
+    assert outcome.code == 0, outcome.stderr
+    before, after = load_model(str(run / "runs" / "latest"), "cpu"), load_model(str(place / outcome.stdout.strip()), "cpu")
+    assert all(torch.equal(v, after.state_dict()[k]) for k, v in before.state_dict().items() if not k.startswith("loss."))
+
+
+def test_another_loss_keeps_its_own_scalars(place: Path, invoke: Callable[..., Any], clip_folder: Path) -> None:  # noqa: F811
+    loss = ["--set", 'loss.itc={kind="sigmoid", between=["image", "text"]}']
+    outcome = invoke("train", "--init", clip_folder, *BRIEF, *loss, cwd=place)
+    assert outcome.code == 0, outcome.stderr
+    assert "loss.itc.logit_bias" in outcome.stderr
+
+
+def test_a_model_that_does_not_fit(place: Path, invoke: Callable[..., Any], clip_folder: Path) -> None:  # noqa: F811
+    outcome = invoke("train", "--init", clip_folder, *BRIEF, "--set", "project.dim=8", cwd=place)
+    assert outcome.code == 1
+    assert "--init does not fit" in outcome.stderr
+
+
+def test_a_checkpoint_is_a_model_of_every_command(place: Path, invoke: Callable[..., Any], clip_folder: Path) -> None:  # noqa: F811
+    outcome = invoke("eval", "recall@1", "--model", clip_folder, "--json", cwd=place)
+    assert outcome.code == 0, outcome.stderr
+    outcome = invoke("retrieve", "a red circle", "--model", clip_folder, "--in", "data", "--top", 2, "--json", cwd=place)
+    assert outcome.code == 0, outcome.stderr
+    assert len(outcome.lines) == 2
