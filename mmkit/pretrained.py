@@ -71,10 +71,10 @@ def _text(config: Config, checkpoint: Checkpoint) -> dict[str, str]:
     limit = context(checkpoint, CONTEXT)
     if spec.context is not None and spec.context > limit:
         raise UserError(f"data.text.context = {spec.context} is more than the checkpoint's {limit}", checkpoint.name)
-    if spec.context is not None:
-        return {}
-    spec.context = limit
-    return {"data.text.context": f"{limit} (of the checkpoint)"}
+    decided = {} if spec.context else {"data.text.context": f"{limit} (of the checkpoint)"}
+    spec.context = spec.context or limit
+    text_tokenizer(config)
+    return decided | {"data.text.vocab_size": f"{spec.vocab_size} (of the checkpoint)"}
 
 
 def text_tokenizer(config: Config) -> Tokenizer | None:

@@ -9,14 +9,13 @@ from mmkit.cli.options import Debug, Json
 from mmkit.config import recipe, recipes
 from mmkit.errors import UsageError
 
-EPILOG = """Examples:
-
-  mmkit recipes                      # what there is
-
+EPILOG = """\b
+Examples:
+  mmkit recipes
   mmkit recipes show clip > mine.toml && mmkit train --recipe mine.toml
 """
 
-app = typer.Typer(epilog=EPILOG, invoke_without_command=True, no_args_is_help=False)
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 def _about(name: str) -> str:
@@ -25,7 +24,7 @@ def _about(name: str) -> str:
     return first.removeprefix("#").strip()
 
 
-@app.callback()
+@app.callback(epilog=EPILOG, invoke_without_command=True)
 def list_recipes(ctx: typer.Context, json: Json = False, debug: Debug = False) -> None:
     """List the recipes; `show NAME` prints one as TOML."""
     if ctx.invoked_subcommand:

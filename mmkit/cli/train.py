@@ -13,91 +13,75 @@ from mmkit.cli.options import Debug, Device, Force, Json, Quiet
 from mmkit.config import Config, parse_set, resolve
 from mmkit.errors import Exit, UsageError
 
-app = typer.Typer()
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-EPILOG = """Examples:
-
-  mmkit train                                   # CLIP on ./data, everything automatic
-
-  mmkit train ./data --steps 500 --batch-size 64 --set train.warmup=10%
-
-  mmkit train --resume latest                   # go on where it stopped
+EPILOG = """\b
+Examples:
+  mmkit train
+  mmkit train ./coco --amp --steps "10 epochs" --set train.warmup=10%
+  mmkit train --image-encoder facebook/dinov2-small --lock-image --text-encoder ./minilm --lock-text
+  mmkit train --resume latest
 """
-MODEL, LENGTH, RUN = "Model", "Length and speed", "Run"
 SHEET = 48  # pictures of the first batch that --dry-run draws
 
 
 @app.command(epilog=EPILOG)
 def train(
     data: Annotated[str | None, typer.Argument(help="A dataset folder. Default: ./data.", show_default=False)] = None,
-    recipe: Annotated[str, typer.Option(help="A recipe (mmkit recipes) or a TOML file.", rich_help_panel=MODEL)] = "clip",
-    config: Annotated[Path | None, typer.Option(help="TOML over the recipe.", show_default=False, rich_help_panel=MODEL)] = None,
+    recipe: Annotated[str, typer.Option(help="A recipe (mmkit recipes) or a TOML file.")] = "clip",
+    config: Annotated[Path | None, typer.Option(help="TOML over the recipe.", show_default=False)] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="One key; may repeat. VALUE is TOML.", rich_help_panel=MODEL),
+        typer.Option("--set", metavar="KEY=VALUE", help="One key; may repeat. VALUE is TOML."),
     ] = None,
-    size: Annotated[str | None, typer.Option(help="tiny, small, base or large.", rich_help_panel=MODEL)] = None,
-    steps: Annotated[str | None, typer.Option(help='A duration: 500, "2 epochs", "15 min".', rich_help_panel=LENGTH)] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.", rich_help_panel=LENGTH)] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(min=2, help="Pairs a step, over all processes.", rich_help_panel=LENGTH)
-    ] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.", rich_help_panel=LENGTH)] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use at most this many training rows.", rich_help_panel=LENGTH)] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode.", rich_help_panel=LENGTH)] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything drawn.", rich_help_panel=LENGTH)] = None,
+    size: Annotated[str | None, typer.Option(help="tiny, small, base or large.")] = None,
+    steps: Annotated[str | None, typer.Option(help='A duration: 500, "2 epochs", "15 min".')] = None,
+    epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.")] = None,
+    batch_size: Annotated[int | None, typer.Option(min=2, help="Pairs a step, over all processes.")] = None,
+    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Use at most this many training rows.")] = None,
+    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of everything drawn.")] = None,
     image_encoder: Annotated[
         str | None,
-        typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id.", rich_help_panel=MODEL),
+        typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id."),
     ] = None,
     text_encoder: Annotated[
         str | None,
-        typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id.", rich_help_panel=MODEL),
+        typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id."),
     ] = None,
-    lock_image: Annotated[
-        bool, typer.Option("--lock-image", help="The image encoder does not learn.", rich_help_panel=MODEL)
-    ] = False,
-    lock_text: Annotated[
-        bool, typer.Option("--lock-text", help="The text encoder does not learn.", rich_help_panel=MODEL)
-    ] = False,
+    lock_image: Annotated[bool, typer.Option("--lock-image", help="The image encoder does not learn.")] = False,
+    lock_text: Annotated[bool, typer.Option("--lock-text", help="The text encoder does not learn.")] = False,
     init: Annotated[
         str | None,
-        typer.Option(
-            metavar="RUN|CHECKPOINT", help="Start from a run, or from a CLIP or SigLIP checkpoint.", rich_help_panel=MODEL
-        ),
+        typer.Option(metavar="RUN|CHECKPOINT", help="Start from a run, or from a CLIP or SigLIP checkpoint."),
     ] = None,
-    patience: Annotated[
-        int | None, typer.Option(min=1, help="Stop after this many evaluations without a better one.", rich_help_panel=LENGTH)
-    ] = None,
+    patience: Annotated[int | None, typer.Option(min=1, help="Stop after this many evaluations without a better one.")] = None,
     cache_limit: Annotated[
-        float | None, typer.Option(min=0, metavar="GB", help="Disk for the features of frozen encoders.", rich_help_panel=LENGTH)
+        float | None, typer.Option(min=0, metavar="GB", help="Disk for the features of frozen encoders.")
     ] = None,
     amp: Annotated[
         bool | None,
-        typer.Option("--amp/--no-amp", help="Half precision, where this device is faster with it.", rich_help_panel=LENGTH),
+        typer.Option("--amp/--no-amp", help="Half precision, where this device is faster with it."),
     ] = None,
     accumulate: Annotated[
         int | None,
-        typer.Option(min=1, help="Compute a batch in this many parts: less memory, the same result.", rich_help_panel=LENGTH),
+        typer.Option(min=1, help="Compute a batch in this many parts: less memory, the same result."),
     ] = None,
     grad_checkpoint: Annotated[
-        bool, typer.Option("--grad-checkpoint", help="Recompute activations: less memory, slower.", rich_help_panel=LENGTH)
+        bool, typer.Option("--grad-checkpoint", help="Recompute activations: less memory, slower.")
     ] = False,
-    name: Annotated[str | None, typer.Option(help="The run is runs/NAME.", rich_help_panel=RUN)] = None,
-    resume: Annotated[str | None, typer.Option(metavar="RUN|latest|auto", help="Go on with a run.", rich_help_panel=RUN)] = None,
+    name: Annotated[str | None, typer.Option(help="The run is runs/NAME.")] = None,
+    resume: Annotated[str | None, typer.Option(metavar="RUN|latest|auto", help="Go on with a run.")] = None,
     report_to: Annotated[
         str | None,
-        typer.Option(metavar="tensorboard,wandb", help="Experiment trackers besides metrics.jsonl.", rich_help_panel=RUN),
+        typer.Option(metavar="tensorboard,wandb", help="Experiment trackers besides metrics.jsonl."),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option(
-            "--dry-run", help="Print the resolved configuration and draw the first batch; train nothing.", rich_help_panel=RUN
-        ),
+        typer.Option("--dry-run", help="Print the resolved configuration and draw the first batch; train nothing."),
     ] = False,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The picture that --dry-run draws.", rich_help_panel=RUN)] = Path(
-        "dry-run.png"
-    ),
+    out: Annotated[Path, typer.Option("--out", "-o", help="The picture that --dry-run draws.")] = Path("dry-run.png"),
     device: Device = "auto",
     force: Force = False,
     json: Json = False,

@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmkit.data.shards import Dataset
 from mmkit.files import write_text
 
 MARK = "Written by mmkit prep"
@@ -36,11 +37,15 @@ def write_card(out: Path, manifest: dict[str, Any], say: Callable[[str], None]) 
 
 
 def _front_matter(manifest: dict[str, Any]) -> str:
+    digest = Dataset("", manifest, None).hash
     lines = [
         f"pretty_name: {json.dumps(manifest['name'], ensure_ascii=False)}",
         f"license: {HUB_LICENSES.get(manifest['license'], 'other')}",
         "configs:",
         "- config_name: default",
+        # `datasets` caches by folder name and this text alone: without a digest of the content it serves the rows of
+        # another folder of the same name, or those from before a --force
+        f"  description: content {digest}",
         "  data_files:",
     ]
     for name, split in manifest["splits"].items():

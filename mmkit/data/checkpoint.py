@@ -5,6 +5,8 @@ The folder is given, or fetched from the Hugging Face Hub by id, of which only t
 
 from __future__ import annotations
 
+import re
+import string
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -201,7 +203,29 @@ def tokenizer(checkpoint: Checkpoint, length: int, trim: bool) -> Tokenizer:
 
     path = checkpoint.folder / "tokenizer.json"
     backend = Backend.from_file(str(path)) if path.exists() else _converted(checkpoint)
+    _canonical(checkpoint, backend)
     return Tokenizer(backend, length, _padding(checkpoint, backend), trim)
+
+
+def _canonical(checkpoint: Checkpoint, backend: Any) -> None:
+    """Add what SigLIP's tokenizers do to a text in Python, before their tokenizer.json sees it, where that does not do it itself.
+
+    SigLIP was trained on lower case without punctuation (big_vision's canonicalize), SigLIP 2 on lower case.
+    """
+    from tokenizers import Regex, normalizers
+
+    path = checkpoint.folder / "tokenizer_config.json"
+    kind = str(read_json(path).get("tokenizer_class", "")) if path.exists() else ""
+    if not str(checkpoint.config["model_type"]).startswith("siglip") or not kind.startswith(("Siglip", "Gemma")):
+        return
+    steps = []
+    if backend.encode("A").ids != backend.encode("a").ids:
+        steps.append(normalizers.Lowercase())
+    if kind in ("SiglipTokenizer", "SiglipTokenizerFast") and backend.encode("a,").ids != backend.encode("a").ids:
+        steps += [normalizers.Replace(Regex(f"[{re.escape(string.punctuation)}]"), ""), normalizers.Replace(Regex(r"\s+"), " ")]
+        steps.append(normalizers.Strip())
+    if steps:
+        backend.normalizer = normalizers.Sequence(steps + ([backend.normalizer] if backend.normalizer else []))
 
 
 def _converted(checkpoint: Checkpoint) -> Any:

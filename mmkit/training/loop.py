@@ -35,7 +35,7 @@ class Interrupted(Exception):
 class Hooks:
     """What the loop is given, so that it imports no other verb."""
 
-    evaluate: Callable[[Model], Row] | None = None  # val metrics; None without a val split
+    evaluate: Callable[[Model], Row] | None = None  # val metrics, or FloatingPointError; None without a val split
     report: Callable[[Row], None] = lambda row: None  # one row of metrics.jsonl, as it is written
     stop: Callable[[], bool] = lambda: False  # asked after every step
 
@@ -101,7 +101,10 @@ def train(config: Config, folder: Path, model: Model, loader: Loader, hooks: Hoo
             if logging:
                 _log(folder, hooks, _row(done, batch, values, model, lr, norms) | clock.rates(every.batch_size or 0))
             if main and hooks.evaluate and (done % _int(every.eval_every) == 0 or done == steps):
-                _evaluate(folder, model, hooks, state)
+                try:
+                    _evaluate(folder, model, hooks, state)
+                except FloatingPointError:
+                    raise _not_finite(folder, done, batch) from None
             if main and (done % _int(every.checkpoint_every) == 0 or done == steps or stopping):
                 _save(folder, model, optimizer, state, has_val=hooks.evaluate is not None)
             if stopping and done < steps:

@@ -20,8 +20,8 @@ STATE, REPORT = "demo.json", "report.html"
 VERSION = 1
 STEPS = 850
 SCENES = 10_000
-# One image layer instead of two: a step takes a third less, and recall at this length is no worse. No random crop: it
-# moves the objects, and where they are is half of what the captions say.
+# One image layer keeps a step cheap. No random crop: it moves the objects, and where they are is half of what the captions
+# say (850 steps, seed 0: R@1 0.97 both ways without it, 0.83 and 0.84 with it).
 MODEL = (
     "encoder.image.layers=1",
     "encoder.text.layers=2",
@@ -110,7 +110,7 @@ def run(folder: Path, options: Options, force: bool, device: str, voice: Voice) 
 
 
 def _announce(folder: Path, options: Options, say: Callable[[str], None]) -> None:
-    # 0.1 s a step and 30 s for the rest, measured on 2 cores
+    # roughly 0.1 s a step and 30 s for the rest; training prints a measured estimate before its first step
     minutes = (options.steps * 0.1 + 30) / 60
     say(f"demo in {folder}, about {max(1, round(minutes))} min on 2 cores:")
     say(f"  data         {SCENES:,} generated scenes with captions")

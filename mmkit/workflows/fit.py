@@ -296,6 +296,8 @@ def _evaluation(config: Config, data: Dataset, model: Model, talk: Talk) -> Call
     def evaluate(model: Model) -> dict[str, float]:
         image_vectors = vectors(model, "image", lambda i: model.encode_images(torch.stack(images[i : i + 64])), len(images), 64)
         text_vectors = vectors(model, "text", lambda i: model.encode_texts(texts[i : i + 256]), len(texts), 256)
+        if not (np.isfinite(image_vectors).all() and np.isfinite(text_vectors).all()):
+            raise FloatingPointError("the vectors are not finite")
         return retrieval(image_vectors, image_ids, text_vectors, text_ids)[0]
 
     return evaluate

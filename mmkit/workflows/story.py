@@ -198,4 +198,4 @@ def _commands(folder: Path, found: Embeddings) -> list[tuple[str, str]]:
 
 
 def _clock(seconds: float) -> str:
-    return f"{seconds:.0f} s" if seconds < 100 else f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+    return f"{seconds:.{int(seconds < 10)}f} s" if seconds < 100 else f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"

@@ -264,6 +264,19 @@ def test_load_dataset_gives_the_prepared_rows(tmp_path: Path, readme: str | None
     assert not readme or (out / "README.md").read_text() == readme
 
 
+def test_load_dataset_does_not_take_another_folder_of_the_same_name_from_its_cache(tmp_path: Path) -> None:
+    datasets = pytest.importorskip("datasets")
+    root = raw.coco(tmp_path / "coco", train=6, val=2)
+    sizes = []
+    for place, resize in (("a", None), ("b", 15)):
+        make("coco", tmp_path / place / "data", root, resize=resize)
+        loaded = datasets.load_dataset(str(tmp_path / place / "data"), cache_dir=str(tmp_path / "cache"))
+        sizes.append(loaded["train"][0]["image"].size)
+    make("coco", tmp_path / "a" / "data", root, force=True, resize=12)
+    loaded = datasets.load_dataset(str(tmp_path / "a" / "data"), cache_dir=str(tmp_path / "cache"))
+    assert [*sizes, loaded["train"][0]["image"].size] == [(40, 30), (20, 15), (16, 12)]
+
+
 def test_in_order_keeps_the_order_and_holds_little() -> None:
     taken: list[int] = []
 

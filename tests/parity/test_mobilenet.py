@@ -1,4 +1,4 @@
-"""A MobileNetV2 with its batch norm folded into the convolutions maps exactly to a transformers checkpoint, and to our adapter."""
+"""A MobileNetV2 with its batch norm folded into the convolutions maps exactly to a transformers checkpoint and our adapter."""
 
 from __future__ import annotations
 

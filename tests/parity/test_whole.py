@@ -104,3 +104,32 @@ def test_siglip(siglip_folder: Path, picture: Callable[..., Image.Image]) -> Non
         close(ours[stage], value, stage)
     image = model.encode_images(torch.stack([model.pixels(images[0])]))[0]
     close(model.probabilities(image, model.encode_texts(CAPTIONS)), theirs["logits per text"].T.sigmoid()[0], "probabilities")
+
+
+@pytest.mark.parametrize(
+    ("kind", "same", "other"),
+    [
+        ("SiglipTokenizer", "A red, circle!", "blue"),
+        ("GemmaTokenizer", "A Red circle", "a red, circle"),
+        ("T5Tokenizer", "a red circle", "A red circle"),
+    ],
+)
+def test_siglips_tokenizers_write_small(siglip_folder: Path, tmp_path: Path, kind: str, same: str, other: str) -> None:
+    """What SigLIP's tokenizer classes do in Python is done before tokenizer.json, which published checkpoints have without it."""
+    import json
+    import shutil
+
+    from tokenizers import Tokenizer
+
+    from mmkit.data.checkpoint import open_checkpoint, tokenizer
+
+    shutil.copytree(siglip_folder, tmp_path / "copy")
+    config = json.loads((siglip_folder / "tokenizer_config.json").read_text()) | {"tokenizer_class": kind}
+    (tmp_path / "copy" / "tokenizer_config.json").write_text(json.dumps(config))
+    backend = Tokenizer.from_file(str(siglip_folder / "tokenizer.json"))
+    raw = json.loads(backend.to_str()) | {"normalizer": None}
+    (tmp_path / "copy" / "tokenizer.json").write_text(json.dumps(raw))
+    found = tokenizer(open_checkpoint(str(tmp_path / "copy")), 16, trim=False)
+    plain, one, two = (found([text])["ids"] for text in ("a red circle", same, other))
+    assert torch.equal(plain, one)
+    assert not torch.equal(plain, two)
