@@ -36,7 +36,7 @@ class ImageData:
     mean: list[float] | None = doc("per channel, of pixels in 0..1")
     std: list[float] | None = doc("per channel, of pixels in 0..1")
     augment: list[str] | None = doc('any of "crop", "colour", "flip"; [] for none')
-    crop_scale: list[float] = doc("smallest and largest share of the area a random crop keeps", [0.8, 1.0])
+    crop_scale: list[float] = doc("smallest and largest share of the area a random crop keeps", [0.9, 1.0])
 
 
 @dataclass

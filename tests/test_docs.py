@@ -28,7 +28,10 @@ def command(path):
 
 @pytest.mark.parametrize("page", PAGES, ids=" ".join)
 def test_help_loads_nothing_heavy_and_ends_with_invocations(page):
-    code = f"import sys; sys.argv = ['mmkit', *{[*page, '--help']!r}]\nfrom mmkit.cli.app import main\nmain()\nprint('LOADED', *sys.modules)"
+    code = (
+        f"import sys; sys.argv = ['mmkit', *{[*page, '--help']!r}]\nfrom mmkit.cli.app import main\nmain()\n"
+        "print('LOADED', *sys.modules)"
+    )
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=os.environ | {"COLUMNS": "100"}, timeout=60
     )

@@ -85,7 +85,7 @@ def _stuck(facts: Row, train: list[Row]) -> Finding | None:
         return None
     what = f"the loss is stuck at {median(late[-20:]):.2f}, ln(batch), which is what guessing gives: nothing is learnt"
     rate = max((row["train/lr"] for row in train if "train/lr" in row), default=0.0)
-    do = f"try --lr {rate / 3:.1e} or {rate * 3:.1e}, and see by `mmkit train --dry-run` that pictures and captions belong together"
+    do = f"try --lr {rate / 3:.1e} or {rate * 3:.1e}, and see by --dry-run that pictures and captions belong together"
     return Finding("stuck", what, do)
 
 

@@ -72,7 +72,7 @@ def plan(config: Config, device: str, talk: Talk) -> Plan:
     tokenizer = _tokenizer(config, data, reasons)
     names = stages.parameter_names(config, tokenizer)
     stages.check_stages(config, names)
-    reasons |= auto.resolve_frozen(config, stages.frozen(config, names))
+    reasons |= auto.resolve_frozen(config, stages.frozen(config, names), data)
     torch.manual_seed(config.train.seed)
     model = Model(config, tokenizer)
     _first_weights(config, model, talk)

@@ -2,11 +2,11 @@
 
 import pytest
 import torch
-from tests.training.test_step import tiny_batch, tiny_model
 
 from mmkit.config import Train
 from mmkit.errors import UserError
 from mmkit.training import measure
+from tests.training.test_step import tiny_batch, tiny_model
 
 
 def test_activations_grow_with_the_batch_and_weights_do_not_count():
@@ -54,9 +54,8 @@ def test_amp_takes_what_is_faster_and_says_why(monkeypatch):
 
 
 def test_bf16_computes_nearly_the_same_gradient():
-    from tests.training.test_step import flat_gradient
-
     from mmkit.training.step import gradients
+    from tests.training.test_step import flat_gradient
 
     model = tiny_model()
     batch = tiny_batch(model)
