@@ -218,7 +218,7 @@ def _canonical(checkpoint: Checkpoint, backend: Any) -> None:
     kind = str(read_json(path).get("tokenizer_class", "")) if path.exists() else ""
     if not str(checkpoint.config["model_type"]).startswith("siglip") or not kind.startswith(("Siglip", "Gemma")):
         return
-    steps = []
+    steps: list[Any] = []
     if backend.encode("A").ids != backend.encode("a").ids:
         steps.append(normalizers.Lowercase())
     if kind in ("SiglipTokenizer", "SiglipTokenizerFast") and backend.encode("a,").ids != backend.encode("a").ids:
