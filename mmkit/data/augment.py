@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageEnhance
 
 from mmkit.data.pixels import Pixels, shrink
+from mmkit.files import stable_hash
 
 if TYPE_CHECKING:
     from mmkit.config import ImageData
@@ -27,7 +28,8 @@ DIRECTIONS = re.compile(
 
 def draws(seed: int, epoch: int, sample: str) -> random.Random:
     """The random numbers of one sample in one epoch: the same in every process and after every resumption."""
-    return random.Random(f"{seed} {epoch} {sample}")
+    # an integer seeds three times as fast as a string, and this is done for every sample
+    return random.Random(stable_hash(f"{seed} {epoch} {sample}"))
 
 
 def choose_caption(captions: list[str], rng: random.Random) -> str:
@@ -54,6 +56,11 @@ class Augment:
 
     def __init__(self, spec: ImageData, pixels: Pixels) -> None:
         self.kinds, self.pixels, self.scale = set(spec.augment or ()), pixels, spec.crop_scale
+
+    @property
+    def still(self) -> bool:
+        """Nothing is drawn: a prepared picture is the training square."""
+        return not self.kinds
 
     def prepare(self, image: Image.Image) -> Image.Image:
         """The part without chance, done once per picture: down to a margin of 1/7 around the crop, for speed."""

@@ -86,7 +86,7 @@ class Loader:
                             return
                         share = len(places) // self.world
                         mine = places[self.rank * share : (self.rank + 1) * share]
-                        _put(ready, self._collate(list(pool.map(self._sample, mine)), number), stop)
+                        _put(ready, self._collate(self._samples(pool, mine), number), stop)
             except BaseException as e:  # handed to the consumer, which raises it
                 _put(ready, e, stop)
 
@@ -102,6 +102,12 @@ class Loader:
             stop.set()
             thread.join(timeout=10)
 
+    def _samples(self, pool: ThreadPoolExecutor, places: list[Place]) -> list[tuple[Any, ...]]:
+        # a task a thread, not a sample: handing over small pictures one by one costs more than decoding them
+        size = -(-len(places) // self.workers)
+        slices = [places[i : i + size] for i in range(0, len(places), size)]
+        return [sample for part in pool.map(lambda part: [self._sample(p) for p in part], slices) for sample in part]
+
     def _sample(self, place: Place) -> tuple[torch.Tensor, str, str, int, torch.Tensor | None]:
         prepared, sample, captions, image_key = self._prepared(place)
         rng = draws(self.seed, place.epoch, sample)
@@ -110,11 +116,11 @@ class Loader:
         if prepared is None:
             image = self.features["image"].pooled(place)
         else:
-            image = to_tensor(self.augment(prepared, caption, rng))
+            image = prepared if isinstance(prepared, torch.Tensor) else to_tensor(self.augment(prepared, caption, rng))
         text = self.features["text"].pooled(place, captions.index(chosen)) if "text" in self.features else None
         return image, sample, caption, image_key, text
 
-    def _prepared(self, place: Place) -> tuple[Image.Image | None, str, list[str], int]:
+    def _prepared(self, place: Place) -> tuple[Image.Image | torch.Tensor | None, str, list[str], int]:
         if "image" in self.features:
             row = self._captions.row(place.group, place.row)
             return None, row["id"], row[self.text], self.features["image"].key(place)
@@ -122,8 +128,9 @@ class Loader:
         held = self._decoded.get(key)
         if held is None:
             row = self._cache.row(place.group, place.row)
-            held = (self.augment.prepare(picture(row, self.image)), row["id"], row[self.text], image_key(row[self.image]))
-            size = 3 * held[0].width * held[0].height
+            image = self.augment.prepare(picture(row, self.image))
+            size = 3 * image.width * image.height
+            held = (to_tensor(image) if self.augment.still else image, row["id"], row[self.text], image_key(row[self.image]))
             if self._decoded_bytes + size <= DECODED_LIMIT:
                 self._decoded_bytes += size
                 self._decoded[key] = held

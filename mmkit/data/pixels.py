@@ -29,11 +29,7 @@ class Pixels:
             raise UserError(f"unknown data.image.resample {spec.resample!r}", hint=nearest(spec.resample, RESAMPLE))
         self.size, self.spec = spec.crop_size or spec.size, spec
         self.short_side, self.resample = spec.size, RESAMPLE[spec.resample]
-        # uint8 -> float through a table of the 256 values, in the order of operations of transformers' numpy path
-        levels = np.arange(256).astype(np.float64) * (1 / 255)
-        mean, std = (np.array(v, dtype=np.float32) for v in (spec.mean, spec.std))
-        table = (levels.astype(np.float32)[None, :] - mean[:, None]) / std[:, None]
-        self.table = torch.from_numpy(table.astype(np.float32))  # (3, 256)
+        self.mean, self.std = (torch.tensor(v)[:, None, None] for v in (spec.mean, spec.std))  # (3, 1, 1)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """An RGB picture to uint8 (3, S, S)."""
@@ -51,8 +47,9 @@ class Pixels:
 
     def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
         """uint8 (B, 3, S, S) to float32: (pixels / 255 - mean) / std."""
-        table = self.table.to(pixels.device)
-        return torch.stack([table[c][pixels[:, c].long()] for c in range(3)], 1)
+        mean, std = self.mean.to(pixels.device), self.std.to(pixels.device)
+        # a division, as transformers' rescale by 1/255 in double precision rounds the same way for all 256 values
+        return pixels.float().div_(255).sub_(mean).div_(std)
 
 
 def shrink(image: Image.Image, short_side: int, resample: Image.Resampling) -> Image.Image:

@@ -17,6 +17,7 @@ Row = dict[str, Any]
 STUCK = 0.03  # share of the chance-level loss within which a loss counts as not having moved
 COLLAPSED = 0.98  # mean cosine between different samples
 CLAMPED = 0.99  # share of the largest logit_scale
+EARLY = 100  # steps before which an untrained model says nothing about the run
 TRUNCATED, EQUAL, UNKNOWN, WAITING = 0.05, 0.1, 0.01, 0.5
 
 
@@ -80,7 +81,7 @@ def _frozen(facts: Row, train: list[Row]) -> Finding | None:
 
 def _stuck(facts: Row, train: list[Row]) -> Finding | None:
     chance, warmup = facts.get("run/loss_at_chance"), facts.get("run/warmup", 0)
-    late = [row["train/loss"] for row in train if row["step"] > max(warmup, facts.get("run/steps", 0) // 4)]
+    late = [row["train/loss"] for row in train if row["step"] > max(EARLY, warmup, facts.get("run/steps", 0) // 4)]
     if not chance or len(late) < 5 or abs(median(late[-20:]) / chance - 1) > STUCK:
         return None
     what = f"the loss is stuck at {median(late[-20:]):.2f}, ln(batch), which is what guessing gives: nothing is learnt"
@@ -90,7 +91,7 @@ def _stuck(facts: Row, train: list[Row]) -> Finding | None:
 
 
 def _collapsed(facts: Row, train: list[Row]) -> Finding | None:
-    late = train[-5:]
+    late = [row for row in train[-5:] if row["step"] > max(EARLY, facts.get("run/warmup", 0))]
     for modality in ("image", "text"):
         values = [row[key] for row in late if (key := f"train/cosine/{modality}") in row]
         if len(values) >= 3 and median(values) > COLLAPSED:

@@ -35,7 +35,7 @@ def make_optimizer(model: nn.Module, config: Train) -> torch.optim.AdamW:
             groups.setdefault((0.0 if plain else config.weight_decay, factor), []).append(p)
     assert config.lr is not None
     made = [{"params": p, "weight_decay": decay, "factor": factor} for (decay, factor), p in groups.items()]
-    return torch.optim.AdamW(made, lr=config.lr, betas=(config.betas[0], config.betas[1]), eps=1e-8)
+    return torch.optim.AdamW(made, lr=config.lr, betas=(config.betas[0], config.betas[1]), eps=1e-8, fused=True)
 
 
 def next_optimizer(old: torch.optim.AdamW, model: nn.Module, config: Train) -> torch.optim.AdamW:

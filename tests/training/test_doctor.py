@@ -69,6 +69,10 @@ def test_a_locked_encoder_is_no_mistake():
     assert diagnose(rows({"run/locked": ["text"]}, train__grad_norm__text=0.0)) == []
 
 
+def test_a_run_that_has_just_begun_is_not_judged():
+    assert diagnose(rows(train__cosine__image=0.999, train__loss=math.log(64))[:9]) == []
+
+
 def test_one_slow_first_batch_is_no_slow_loader():
     run = rows()
     run[1]["train/loader_share"] = 1.0
