@@ -118,9 +118,9 @@ def load_optimizer(checkpoint: Path, model: Model, optimizer: torch.optim.Optimi
     tensors = load_file(checkpoint / "optimizer.safetensors")
     for name, p in model.named_parameters():
         if f"{name}:step" in tensors and p.requires_grad:
-            optimizer.state[p] = {
-                k: tensors[f"{name}:{k}"].to(p.device if k != "step" else "cpu") for k in ("step", "exp_avg", "exp_avg_sq")
-            }
+            # the fused AdamW walks memory, so the moments must lie in it like the parameter does (channels_last weights)
+            moments = {k: torch.empty_like(p).copy_(tensors[f"{name}:{k}"]) for k in ("exp_avg", "exp_avg_sq")}
+            optimizer.state[p] = {"step": tensors[f"{name}:step"].to(p.device), **moments}
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
