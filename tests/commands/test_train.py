@@ -1,6 +1,9 @@
 """`mmkit train` as a user types it."""
 
 import json
+import os
+import subprocess
+import sys
 import tomllib
 
 import pytest
@@ -111,3 +114,74 @@ def test_bad_input_is_one_line(invoke, folder, args, code, message):
 def test_errors_are_json_with_json(invoke, folder):
     outcome = invoke("train", "nowhere", "--json", cwd=folder)
     assert json.loads(outcome.stderr)["error"] == "no such dataset folder"
+
+
+def test_without_val_the_last_weights_are_the_model(invoke, run, tmp_path):
+    table = tmp_path / "rows.jsonl"
+    from mmkit.data.shards import open_dataset
+
+    lines = []
+    for row in open_dataset(run / "data").rows("train", ["id", "image", "captions"]):
+        (tmp_path / f"{row['id']}.png").write_bytes(row["image"]["bytes"])
+        lines.append(json.dumps({"image": f"{row['id']}.png", "captions": row["captions"]}))
+    table.write_text("\n".join(lines))
+    made = invoke("prep", "table", "data", "--source", table, "--splits", "train:0.8,test:0.2", "--quiet", cwd=tmp_path)
+    assert made.code == 0, made.stderr
+    outcome = invoke("train", "--steps", 4, "--name", "m", cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    assert config(tmp_path / "runs/m")["run"]["weights"] == "step 4, the last"
+    last = tmp_path / "runs/m/checkpoints/step-00000004/model.safetensors"
+    assert (tmp_path / "runs/m/model.safetensors").read_bytes() == last.read_bytes()
+    assert invoke("eval", "recall@k", cwd=tmp_path).lines[0]["split"] == "test"
+
+
+def test_a_dataset_without_captions_is_said(invoke, colours, tmp_path):
+    manifest = colours / "dataset.json"
+    value = json.loads(manifest.read_text())
+    value["columns"] = {"image": "image", "label": "label"}
+    manifest.write_text(json.dumps(value))
+    outcome = invoke("train", cwd=tmp_path)
+    assert outcome.code == 1
+    assert "error: the dataset has no text column" in outcome.stderr
+    assert "hint: it has: image, label" in outcome.stderr
+
+
+@pytest.mark.parametrize("tracker", ["tensorboard", "wandb"])
+def test_a_tracker_that_is_not_installed_names_its_extra(invoke, folder, monkeypatch, tracker):
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    monkeypatch.setitem(sys.modules, "wandb", None)
+    outcome = invoke("train", "--steps", 2, "--report-to", tracker, cwd=folder)
+    assert outcome.code == 1
+    assert f"hint: pip install 'mmkit[{tracker}]'" in outcome.stderr
+
+
+def test_an_unknown_tracker_names_the_nearest(invoke, folder):
+    assert "did you mean tensorboard?" in invoke("train", "--report-to", "tensorbord", cwd=folder).stderr
+
+
+def test_two_processes_train_as_one(mmkit, run, tmp_path):
+    """torchrun splits the batch; the losses are those of one process.
+
+    At a low rate: Adam's first step is the gradient's sign, which rounding decides where the gradient is nearly zero.
+    """
+    (tmp_path / "data").symlink_to(run / "data")
+    args = ["train", "--steps", "4", "--quiet", "--lr", "1e-5", "--set", "train.log_every=1"]
+    assert mmkit([*args, "--name", "one"], tmp_path).returncode == 0
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517", "-m", "mmkit"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    both = subprocess.run([*command, *args, "--name", "two"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240)
+    assert both.returncode == 0, both.stderr
+    assert both.stdout == "runs/two\n"
+    one, two = ([r["train/loss"] for r in rows(tmp_path / "runs" / n) if "train/loss" in r] for n in ("one", "two"))
+    assert two == pytest.approx(one, abs=1e-4)
+    assert two[0] == pytest.approx(one[0], abs=1e-6)
+
+
+def test_dry_run_shows_and_trains_nothing(invoke, folder):
+    outcome = invoke("train", "--steps", 7, "--dry-run", "-o", "sheet.png", cwd=folder)
+    assert outcome.code == 0, outcome.stderr
+    assert tomllib.loads(outcome.stdout)["train"]["steps"] == 7
+    assert "estimate  7 steps" in outcome.stderr
+    assert "memory    about" in outcome.stderr
+    assert (folder / "sheet.png").stat().st_size > 10_000
+    assert not (folder / "runs").exists()
