@@ -89,4 +89,5 @@ def sum_gradients(parameters: list[nn.Parameter]) -> None:
     flat = torch.cat([g.flatten() for g in grads])
     dist.all_reduce(flat)
     for p, part in zip(parameters, flat.split([g.numel() for g in grads]), strict=True):
-        p.grad = part.view_as(p)
+        # fused AdamW walks raw memory: the gradient must lie as its parameter does (channels last, for a convolution)
+        p.grad = torch.empty_like(p).copy_(part.view(p.shape))

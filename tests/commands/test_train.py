@@ -160,7 +160,7 @@ def test_an_unknown_tracker_names_the_nearest(invoke, folder):
 
 
 def test_two_processes_train_as_one(mmkit, run, tmp_path):
-    """torchrun splits the batch; the losses are those of one process.
+    """torchrun splits the batch; the losses are those of one process, each after the updates before it.
 
     At a low rate: Adam's first step is the gradient's sign, which rounding decides where the gradient is nearly zero.
     """
@@ -173,8 +173,7 @@ def test_two_processes_train_as_one(mmkit, run, tmp_path):
     assert both.returncode == 0, both.stderr
     assert both.stdout == "runs/two\n"
     one, two = ([r["train/loss"] for r in rows(tmp_path / "runs" / n) if "train/loss" in r] for n in ("one", "two"))
-    assert two == pytest.approx(one, abs=1e-4)
-    assert two[0] == pytest.approx(one[0], abs=1e-6)
+    assert two == pytest.approx(one, abs=1e-5)
 
 
 def test_dry_run_shows_and_trains_nothing(invoke, folder):
