@@ -7,6 +7,7 @@ import threading
 import unicodedata
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import torch
 
 from mmkit.data.augment import Augment, choose_caption, draws, drop_words
 from mmkit.data.images import load_rgb
-from mmkit.data.order import Order, Place
+from mmkit.data.order import WINDOW_BYTES, Order, Place
 from mmkit.data.pixels import to_tensor
 from mmkit.data.shards import Dataset, Group, GroupCache
 from mmkit.errors import UserError
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from mmkit.data.tokenizer import Tokenizer
 
-DECODED_LIMIT = 512 << 20  # bytes of decoded pictures kept in memory; a larger dataset is decoded anew each epoch
+DECODED_LIMIT = 128 << 20  # bytes of decoded pictures kept in memory; a larger dataset is decoded anew each epoch
 AHEAD = 3  # batches prepared before they are asked for
 
 
@@ -64,7 +65,8 @@ class Loader:
         self.rank, self.world, self.features = rank, world, features or {}
         groups = first_rows(data.groups(split), limit)
         self.order = Order(groups, seed, batch_size, self._caption_keys)
-        self._cache = GroupCache(data, ["id", self.image, self.text])
+        # a batch may span two windows; with less, a picture would cost a row group
+        self._cache = GroupCache(data, ["id", self.image, self.text], 2 * WINDOW_BYTES)
         self._captions = GroupCache(data, ["id", self.text], 64 << 20)
         self._decoded: dict[tuple[str, int, int], tuple[Any, str, list[str], int]] = {}
         self._decoded_bytes = 0
@@ -192,7 +194,7 @@ def first_rows(groups: list[Group], limit: int | None) -> list[Group]:
         rows = min(group.rows, limit)
         if rows <= 0:
             break
-        kept.append(Group(group.split, group.file, group.index, rows))
+        kept.append(replace(group, rows=rows))
         limit -= rows
     return kept
 

@@ -15,6 +15,7 @@ from mmkit.data.shards import Group
 
 WINDOW_GROUPS = 8
 WINDOW_BATCHES = 10
+WINDOW_BYTES = 128 << 20  # a window never holds much more, whatever the batch
 LOOK_BACK = 64
 
 
@@ -70,7 +71,8 @@ class Order:
         window: list[Group] = []
         for group in groups:
             window.append(group)
-            if len(window) >= WINDOW_GROUPS and sum(g.rows for g in window) >= WINDOW_BATCHES * self.batch_size:
+            full = len(window) >= WINDOW_GROUPS and sum(g.rows for g in window) >= WINDOW_BATCHES * self.batch_size
+            if full or sum(g.bytes for g in window) >= WINDOW_BYTES:
                 yield window
                 window = []
         if window:

@@ -29,6 +29,7 @@ class Group:
     file: str
     index: int
     rows: int
+    bytes: int = 0  # uncompressed
 
 
 @dataclass
@@ -92,7 +93,9 @@ class Dataset:
         for name in names:
             for shard in self.manifest["splits"][name]["shards"]:
                 footer = self._footer(shard["file"])
-                groups += [Group(name, shard["file"], i, footer.row_group(i).num_rows) for i in range(footer.num_row_groups)]
+                for i in range(footer.num_row_groups):
+                    found = footer.row_group(i)
+                    groups.append(Group(name, shard["file"], i, found.num_rows, found.total_byte_size))
         return groups
 
     def read(self, group: Group, columns: list[str] | None = None) -> pa.Table:
@@ -168,7 +171,7 @@ def open_dataset(path: str | Path) -> Dataset:
 class GroupCache:
     """The last few row groups read, shared by the threads that decode; its size is a count of bytes."""
 
-    def __init__(self, data: Dataset, columns: list[str], limit: int = 256 << 20) -> None:
+    def __init__(self, data: Dataset, columns: list[str], limit: int) -> None:
         self.data, self.columns, self.limit = data, columns, limit
         self._held: OrderedDict[tuple[str, int], pa.Table] = OrderedDict()
         self._lock = Lock()

@@ -1,8 +1,9 @@
 """The order of samples: complete, seeded, resumable, and with different captions in a batch."""
 
 import itertools
+from dataclasses import replace
 
-from mmkit.data.order import Order, Place, spread
+from mmkit.data.order import WINDOW_BYTES, Order, Place, spread
 from mmkit.data.shards import Group
 
 GROUPS = [Group("train", f"{i // 5}.parquet", i % 5, 20 + i) for i in range(40)]
@@ -40,6 +41,14 @@ def test_row_groups_are_read_in_windows():
     places = [p for b in take(Order(GROUPS, 0, 4), ROWS // 4) for p in b]
     for start in range(0, len(places) - 300, 100):
         assert len({p.group for p in places[start : start + 100]}) <= 2 * 8
+
+
+def test_a_window_of_large_pictures_is_bounded_by_bytes_not_by_the_batch():
+    groups = [replace(g, bytes=32 << 20) for g in GROUPS]
+    places = [p for b in take(Order(groups, 0, 256), ROWS // 256) for p in b]
+    last_use = {p.group: i for i, p in enumerate(places)}
+    first_use = {p.group: i for i, p in reversed(list(enumerate(places)))}
+    assert max(sum(first_use[g] <= i <= last_use[g] for g in last_use) for i in range(len(places))) * (32 << 20) <= WINDOW_BYTES
 
 
 def test_batches_hold_different_keys_where_possible():
