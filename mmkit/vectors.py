@@ -221,8 +221,8 @@ def _read_npy(path: Path) -> Embeddings:
 class EmbeddingsWriter:
     """Write an embeddings file batch by batch; it appears under its name only when it is complete.
 
-    The vectors wait in a nameless file on the same disk, because one record batch at the end is what lets a reader map
-    all vectors as one matrix; ids and texts wait in memory.
+    Vectors, and ids and texts, wait in two nameless files on the same disk, because one record batch at the end is what
+    lets a reader map all vectors as one matrix. Kept as small arrays they would cut up the memory that batches reuse.
 
     Args:
         path: `.arrow`, `.parquet` or `.npy`.
@@ -244,7 +244,6 @@ class EmbeddingsWriter:
                 f"one of: {' '.join(SUFFIXES)}",
             )
         self.meta = dict(meta or {})
-        self._columns: dict[str, list[pa.Array]] = {name: [] for name in STRINGS}
         self._rows = 0
 
     def __enter__(self) -> EmbeddingsWriter:
@@ -252,6 +251,8 @@ class EmbeddingsWriter:
         # opened first: a folder that cannot be written fails before any work is done
         self._target = self._stack.enter_context(writing(self.path))
         self._raw = self._stack.enter_context(tempfile.TemporaryFile(dir=self.path.parent))
+        self._names = self._stack.enter_context(tempfile.TemporaryFile(dir=self.path.parent))
+        self._strings = pa.ipc.new_stream(self._names, pa.schema([(name, pa.string()) for name in STRINGS]))
         return self
 
     def write(
@@ -267,9 +268,9 @@ class EmbeddingsWriter:
         n = len(ids)
         if vectors.shape != (n, self.dim):
             raise ValueError(f"vectors of shape {vectors.shape} for {n} ids and dim {self.dim}")
-        for name, values in zip(STRINGS, (ids, [modality] * n, split, text, label), strict=True):
-            self._columns[name].append(pa.array(values if values is not None else [None] * n, pa.string()))
+        columns = (ids, [modality] * n, split, text, label)
         try:
+            self._strings.write(pa.record_batch([pa.array(c or [None] * n, pa.string()) for c in columns], STRINGS))
             self._raw.write(np.ascontiguousarray(vectors, self.dtype).data)
         except OSError as e:
             raise disk_error(e, self.path) from e
@@ -284,33 +285,35 @@ class EmbeddingsWriter:
             self._finish()
 
     def _finish(self) -> None:
+        self._strings.close()
+        self._names.seek(0)
+        strings = pa.ipc.open_stream(self._names).read_all().combine_chunks()
         self._raw.flush()
         shape = (self._rows, self.dim)
         vectors = np.memmap(self._raw, self.dtype, "r", shape=shape) if self._rows else np.zeros(shape, self.dtype)
-        columns = {name: pa.concat_arrays(parts) if parts else pa.array([], pa.string()) for name, parts in self._columns.items()}
-        seen = columns["modality"].unique().to_pylist()
+        seen = strings["modality"].unique().to_pylist()
         meta = {"version": EMBEDDINGS_VERSION, **self.meta, "dim": self.dim, "modality": seen}
         if self.path.suffix == ".npy":
             with open(self._target, "wb") as f:
                 np.save(f, vectors)
-            write_json(self.path.with_suffix(".json"), {"mmkit": meta} | {name: c.to_pylist() for name, c in columns.items()})
+            write_json(self.path.with_suffix(".json"), {"mmkit": meta} | strings.to_pydict())
         else:
-            self._write_table(columns, vectors, meta)
+            self._write_table(strings, vectors, meta)
 
-    def _write_table(self, columns: dict[str, pa.Array], vectors: np.ndarray, meta: dict[str, Any]) -> None:
+    def _write_table(self, strings: pa.Table, vectors: np.ndarray, meta: dict[str, Any]) -> None:
         # over the mapped file: no second copy in memory
         values = pa.Array.from_buffers(pa.from_numpy_dtype(self.dtype), vectors.size, [None, pa.py_buffer(vectors)])
         array = pa.FixedSizeListArray.from_arrays(values, self.dim)
         fields = [pa.field(name, pa.string()) for name in STRINGS] + [pa.field("vector", array.type)]
         schema = pa.schema(fields, {_KEY: json.dumps(meta).encode()})
-        batch = pa.record_batch([*columns.values(), array], schema=schema)
+        table = pa.table([*strings.columns, array], schema=schema)
         if self.path.suffix == ".parquet":
             import pyarrow.parquet as pq
 
-            pq.write_table(pa.Table.from_batches([batch]), self._target, row_group_size=10_000)
+            pq.write_table(table, self._target, row_group_size=10_000)
             return
         with pa.OSFile(str(self._target), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
-            out.write_batch(batch)
+            out.write_table(table)  # one chunk, one record batch
 
 
 def joined(label: str | Iterable[str] | None) -> str | None:
