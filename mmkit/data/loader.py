@@ -15,7 +15,7 @@ import torch
 
 from mmkit.data.augment import Augment, choose_caption, draws, drop_words
 from mmkit.data.images import load_rgb
-from mmkit.data.order import WINDOW_BYTES, Order, Place
+from mmkit.data.order import Order, Place
 from mmkit.data.pixels import to_tensor
 from mmkit.data.shards import Dataset, Group, GroupCache
 from mmkit.errors import UserError
@@ -66,7 +66,7 @@ class Loader:
         groups = first_rows(data.groups(split), limit)
         self.order = Order(groups, seed, batch_size, self._caption_keys)
         # a batch may span two windows; with less, a picture would cost a row group
-        self._cache = GroupCache(data, ["id", self.image, self.text], 2 * WINDOW_BYTES)
+        self._cache = GroupCache(data, ["id", self.image, self.text], 2 * self.order.window_bytes)
         self._captions = GroupCache(data, ["id", self.text], 64 << 20)
         self._decoded: dict[tuple[str, int, int], tuple[Any, str, list[str], int]] = {}
         self._decoded_bytes = 0

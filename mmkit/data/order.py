@@ -53,6 +53,11 @@ class Order:
                 yield batch
                 batch = []
 
+    @property
+    def window_bytes(self) -> int:
+        """Uncompressed bytes of the largest window: what a reader must hold."""
+        return max(sum(g.bytes for g in window) for window in self._windows(0))
+
     def _stream(self, first: int) -> Iterator[Place]:
         epoch, skip = divmod(first, self.rows)
         while True:
