@@ -95,6 +95,7 @@ class Stage:
     train: list[str] = doc("patterns of parameter names that learn, e.g. project.*; !PATTERN takes its matches out", ["*"])
     until: int | str | None = doc("end of the stage, a duration; None: the end of the run")
     lr: float | None = doc("peak learning rate in this stage; None: train.lr")
+    augment: list[str] | None = doc("in this stage; None: data.image.augment")
 
 
 @dataclass

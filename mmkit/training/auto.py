@@ -11,6 +11,7 @@ from mmkit.config import Config, duration
 from mmkit.data.augment import DIRECTIONS, check_augmentations
 from mmkit.data.shards import Dataset
 from mmkit.errors import UserError
+from mmkit.training.stages import frozen, stages_of
 
 # --size -> image side, patch, width, heads, image layers, text layers, shared width, batch, learning rate, vocabulary.
 # `base` is ViT-B/16 and CLIP's text encoder (arXiv:2103.00020, table 20) but for batches that one machine can hold.
@@ -86,7 +87,8 @@ def resolve_data(config: Config, data: Dataset, split: str = "train") -> dict[st
     # CLIP's own (arXiv:2103.00020), where no checkpoint has said otherwise
     image.resize, image.resample = image.resize or "crop", image.resample or "bicubic"
     image.mean, image.std = image.mean or CLIP_MEAN, image.std or CLIP_STD
-    check_augmentations(image.augment or [])
+    for augment in (image.augment, *(stage.augment for stage in config.stage)):
+        check_augmentations(augment or [])
     fill(config.project, "dim", "project.dim", dial["shared"], f"size {config.size}")
     fill(text, "vocab_size", "data.text.vocab_size", dial["vocab"], f"size {config.size}")
     _encoder_sizes(config, dial)
@@ -114,25 +116,26 @@ def resolve_data(config: Config, data: Dataset, split: str = "train") -> dict[st
     return reasons
 
 
-def resolve_frozen(config: Config, frozen: list[str], data: Dataset) -> dict[str, str]:
-    """Fill in what depends on which encoders learn in no stage; returns key -> reason.
+def resolve_frozen(config: Config, names: list[str], data: Dataset) -> dict[str, str]:
+    """Fill in what depends on which encoders learn when; returns key -> reason.
 
     Over a frozen encoder the projection is an MLP, for it is all that can adapt; its input is the same in every epoch, so
     augmentation is off. A crop moves things and cuts some off, so it is off too where captions say where things are
     (shapes, 850 steps: R@1 0.97 both ways without it, 0.83 and 0.84 with it).
     """
     reasons: dict[str, str] = {}
+    still = frozen(config, stages_of(config), names)
     given = config.project.kind
     if not isinstance(given, str):
-        kinds = {m: (given or {}).get(m) or ("mlp" if m in frozen else "linear") for m in config.encoder}
+        kinds = {m: (given or {}).get(m) or ("mlp" if m in still else "linear") for m in config.encoder}
         same = len(set(kinds.values())) == 1
         config.project.kind = next(iter(kinds.values())) if same else kinds
-        why = f"frozen for the whole run: {', '.join(frozen)}" if frozen else "the encoders learn"
+        why = f"frozen for the whole run: {', '.join(still)}" if still else "the encoders learn"
         reasons["project.kind"] = f"{config.project.kind} ({why})"
     if config.data.image.augment is None:
         placed = speak_of_places(data)
         chosen: list[str]
-        if "image" in frozen:
+        if "image" in still:
             chosen, why = [], "the image encoder is frozen: its features are computed once"
         elif placed > PLACED:
             chosen, why = [], f"{placed:.0%} of the captions speak of directions, which a crop can make false"
@@ -140,6 +143,10 @@ def resolve_frozen(config: Config, frozen: list[str], data: Dataset) -> dict[str
             chosen, why = ["crop"], "flips and colour are off: captions may speak of them"
         config.data.image.augment = chosen
         reasons["data.image.augment"] = f"{chosen} ({why})"
+        for number, stage in enumerate(config.stage, 1):
+            if chosen and stage.augment is None and "image" in frozen(config, [stage], names):
+                stage.augment = []
+                reasons[f"stage {number}: augment"] = "[] (the image encoder is frozen in it: its features are computed once)"
     return reasons
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import torch
 
-from mmkit.config import Config
+from mmkit.config import Config, Stage
 from mmkit.data.loader import Loader
 from mmkit.errors import UserError
 from mmkit.model import WEIGHTS, Model
@@ -40,8 +40,11 @@ class Hooks:
     stop: Callable[[], bool] = lambda: False  # asked after every step
 
 
-def train(config: Config, folder: Path, model: Model, loader: Loader, hooks: Hooks) -> Row:
+def train(config: Config, folder: Path, model: Model, loaders: Callable[[Stage], Loader], hooks: Hooks) -> Row:
     """Train `model` to `train.steps`, from the newest checkpoint in `folder` if there is one.
+
+    Args:
+        loaders: the loader of a stage, asked for at its beginning: it may run what is frozen now with the weights of now.
 
     Returns:
         The final state: step, best (mean recall on val, or None), best_step.
@@ -62,7 +65,7 @@ def train(config: Config, folder: Path, model: Model, loader: Loader, hooks: Hoo
         truncate_log(folder / LOG, state["step"] or -1)
         if state["step"] == 0:
             _log(folder, hooks, _facts(config, model))
-    batches = loader.batches(state["step"])
+    batches = loaders(stage).batches(state["step"])
     model.train()
     clock = _Clock()
     try:
@@ -72,6 +75,8 @@ def train(config: Config, folder: Path, model: Model, loader: Loader, hooks: Hoo
                 stage = stage_at(config, step)
                 apply_stage(model, stage)
                 optimizer = next_optimizer(optimizer, model, config.train)
+                close(batches)
+                batches = loaders(stage).batches(step)
             lr = learning_rate(step, steps, _int(every.warmup), stage.lr or every.lr or 0.0)
             for group in optimizer.param_groups:
                 group["lr"] = lr * group["factor"]

@@ -15,12 +15,17 @@ from mmkit.model import Model
 EVERYTHING = Stage()
 
 
+def stages_of(config: Config) -> list[Stage]:
+    """The stages of a run; without any, everything learns to the end."""
+    return config.stage or [EVERYTHING]
+
+
 def stage_at(config: Config, step: int) -> Stage:
     """The stage of a step (counted from 0); after the last stage's end, the last stage goes on."""
-    for stage in config.stage:
+    for stage in stages_of(config):
         if stage.until is None or (isinstance(stage.until, int) and step < stage.until):
             return stage
-    return config.stage[-1] if config.stage else EVERYTHING
+    return stages_of(config)[-1]
 
 
 def learns(stage: Stage, name: str) -> bool:
@@ -73,10 +78,14 @@ def check_stages(config: Config, names: Iterable[str]) -> None:
             raise UserError(f"stage {number} has no end, so stage {number + 1} would never begin", hint='e.g. until = "10%"')
 
 
-def frozen(config: Config, names: Iterable[str]) -> list[str]:
-    """The modalities whose encoder learns in no stage."""
-    names = list(names)
-    stages = config.stage or [EVERYTHING]
+def largest(config: Config, model: Model) -> Stage:
+    """The stage in which most parameters learn: the one to measure memory and time in."""
+    return max(stages_of(config), key=lambda stage: sum(p.numel() for n, p in model.named_parameters() if learns(stage, n)))
+
+
+def frozen(config: Config, stages: Iterable[Stage], names: Iterable[str]) -> list[str]:
+    """The modalities whose encoder learns in none of `stages`."""
+    names, stages = list(names), list(stages)
     return [
         modality
         for modality in config.encoder

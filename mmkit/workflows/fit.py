@@ -10,28 +10,24 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from mmkit import __version__, pretrained
-from mmkit.config import Config, build, read_toml, write_toml
-from mmkit.data.augment import Augment
-from mmkit.data.loader import Loader, first_rows, picture
+from mmkit.config import Config, Stage, build, read_toml, write_toml
+from mmkit.data.loader import Loader
 from mmkit.data.shards import Dataset, open_dataset
 from mmkit.data.tokenizer import Tokenizer, train_tokenizer
 from mmkit.errors import UserError
 from mmkit.files import lock
-from mmkit.metrics.ranking import retrieval
 from mmkit.model import CONFIG, TOKENIZER, WEIGHTS, Model, from_config, load_weights, pick_device
 from mmkit.training import auto, distributed, loop, stages
 from mmkit.training.distributed import world
 from mmkit.training.doctor import diagnose, read_rows
-from mmkit.training.features import Cache, Features, check_limit
 from mmkit.training.measure import Cost, measure
 from mmkit.training.report_to import REPORTERS
 from mmkit.training.run import checkpoints, find_run, new_run
+from mmkit.workflows import feed
 
-VAL_LIMIT = 2000  # rows of val measured while training; `mmkit eval` measures all
 CAPTIONS_FOR_BPE = 1_000_000
 
 
@@ -72,13 +68,13 @@ def plan(config: Config, device: str, talk: Talk) -> Plan:
     tokenizer = _tokenizer(config, data, reasons)
     names = stages.parameter_names(config, tokenizer)
     stages.check_stages(config, names)
-    reasons |= auto.resolve_frozen(config, stages.frozen(config, names), data)
+    reasons |= auto.resolve_frozen(config, names, data)
     torch.manual_seed(config.train.seed)
     model = Model(config, tokenizer)
     _first_weights(config, model, talk)
     _place(model, config, device)
-    stages.apply_stage(model, config.stage[0] if config.stage else stages.EVERYTHING)
-    loader = _loader(config, data, model, talk)
+    stages.apply_stage(model, stages.largest(config, model))
+    loader = feed.loader(config, data, model, stages.stages_of(config), talk.say)
     batches = loader.batches()
     batch = next(batches)
     loop.close(batches)
@@ -86,7 +82,7 @@ def plan(config: Config, device: str, talk: Talk) -> Plan:
     config.train.precision = cost.precision
     if config.train.amp:
         reasons["train.precision"] = f"{cost.precision} ({cost.reason})"
-    val_rows = min(VAL_LIMIT, data.splits.get("val", 0))
+    val_rows = min(feed.VAL_LIMIT, data.splits.get("val", 0))
     # a forward pass is about a third of a step; val is measured at each tenth of the run
     overhead = 10 * val_rows / (config.train.batch_size or 1) * cost.seconds / 3
     reasons |= auto.resolve_length(config, loader.rows, cost.seconds, model.device.type == "cpu", overhead)
@@ -116,7 +112,7 @@ def start(config: Config, runs: Path, name: str | None, force: bool, device: str
         _introduce(made, folder, talk)
     folder = distributed.from_first(folder)
     assert folder is not None
-    return _run(config, folder, made.model, made.loader, made.data, talk)
+    return _run(config, folder, made.model, made.data, talk, made.loader)
 
 
 def dry_run(config: Config, device: str, talk: Talk) -> tuple[Plan, list[Any], list[str]]:
@@ -154,10 +150,15 @@ def resume(which: str, runs: Path, device: str, talk: Talk) -> Path | None:
         _first_weights(config, model, talk)
     _place(model, config, device)
     talk.say(f"resuming {folder} from {found[-1].name if found else 'its start'} of {config.train.steps} steps")
-    return _run(config, folder, model, _loader(config, data, model, talk), data, talk)
+    return _run(config, folder, model, data, talk)
 
 
-def _run(config: Config, folder: Path, model: Model, loader: Loader, data: Dataset, talk: Talk) -> Path:
+def _run(config: Config, folder: Path, model: Model, data: Dataset, talk: Talk, loader: Loader | None = None) -> Path:
+    """Train to the end.
+
+    Args:
+        loader: of all stages; where there is one stage it is that one's.
+    """
     assert isinstance(config.train.steps, int)
     talk.begin(config.train.steps)
     first = world()[0] == 0
@@ -170,9 +171,12 @@ def _run(config: Config, folder: Path, model: Model, loader: Loader, data: Datas
             reporter(row)
         doctor.see(row)
 
+    def loaders(stage: Stage) -> Loader:
+        return loader if loader and len(config.stage) <= 1 else feed.loader(config, data, model, [stage], talk.say)
+
     with lock(folder) if first else nullcontext(), stop_on_signal() as stop:
-        evaluate = _evaluation(config, data, model, talk) if first else None
-        state = loop.train(config, folder, model, loader, loop.Hooks(evaluate=evaluate, report=report, stop=stop))
+        evaluate = feed.evaluation(config, data, model, talk.say) if first else None
+        state = loop.train(config, folder, model, loaders, loop.Hooks(evaluate=evaluate, report=report, stop=stop))
     if first:
         best = state["best_step"]
         weights = f"step {best}, best on val: mean recall {state['best']:.4f}" if best else f"step {state['step']}, the last"
@@ -237,70 +241,6 @@ def _tokenizer(config: Config, data: Dataset, reasons: dict[str, str]) -> Tokeni
         tokenizer = Tokenizer(tokenizer.backend, text.context)
     text.vocab_size = tokenizer.vocab_size
     return tokenizer
-
-
-def _features(config: Config, data: Dataset, model: Model, split: str, limit: int | None, talk: Talk) -> dict[str, Features]:
-    """The cached features of the encoders that learn in no stage, where nothing is drawn about their input."""
-    cache = Cache(check_limit(config.train.cache_limit), config.data.workers or 1, talk.say)
-    if not cache.limit:
-        return {}
-    drawn = {"image": bool(config.data.image.augment), "text": config.data.text.word_dropout > 0}
-    still = [m for m in stages.frozen(config, [name for name, _ in model.named_parameters()]) if not drawn.get(m)]
-    groups = first_rows(data.groups(split), limit)
-    found = {m: cache.features(model, m, data, split, groups) for m in still}
-    return {m: features for m, features in found.items() if features is not None}
-
-
-def _loader(config: Config, data: Dataset, model: Model, talk: Talk) -> Loader:
-    rank, size = world()
-    return Loader(
-        data,
-        "train",
-        Augment(config.data.image, model.pixels),
-        model.tokenizer,
-        config.train.batch_size or 1,
-        config.train.seed,
-        config.data.workers or 1,
-        config.data.text.word_dropout,
-        config.data.limit,
-        rank,
-        size,
-        _features(config, data, model, "train", config.data.limit, talk),
-    )
-
-
-def _evaluation(config: Config, data: Dataset, model: Model, talk: Talk) -> Callable[[Model], dict[str, float]] | None:
-    """Recall on the val split, with its pictures decoded once; None without a val split."""
-    if not data.splits.get("val"):
-        return None
-    column, image = data.column("text"), data.column("image")
-    features = _features(config, data, model, "val", VAL_LIMIT, talk)
-    images, image_ids, texts, text_ids = [], [], [], []
-    for row in data.rows("val", ["id", column] + ([] if "image" in features else [image]), VAL_LIMIT):
-        if "image" not in features:
-            images.append(model.pixels(picture(row, image)))
-        image_ids.append(row["id"])
-        texts += row[column]
-        text_ids += [row["id"]] * len(row[column])
-
-    def vectors(model: Model, modality: str, encode: Callable[[int], torch.Tensor], count: int, size: int) -> np.ndarray:
-        if modality in features:
-            with torch.inference_mode():
-                parts = [
-                    model.vector(modality, {modality: {"pooled": p.to(model.device)}}) for p in features[modality].slices(size)
-                ]
-        else:
-            parts = [encode(i) for i in range(0, count, size)]
-        return np.concatenate([part.cpu().numpy() for part in parts])
-
-    def evaluate(model: Model) -> dict[str, float]:
-        image_vectors = vectors(model, "image", lambda i: model.encode_images(torch.stack(images[i : i + 64])), len(images), 64)
-        text_vectors = vectors(model, "text", lambda i: model.encode_texts(texts[i : i + 256]), len(texts), 256)
-        if not (np.isfinite(image_vectors).all() and np.isfinite(text_vectors).all()):
-            raise FloatingPointError("the vectors are not finite")
-        return retrieval(image_vectors, image_ids, text_vectors, text_ids)[0]
-
-    return evaluate
 
 
 def _place(model: Model, config: Config, device: str) -> None:

@@ -105,6 +105,19 @@ def test_one_frozen_encoder_and_the_checkpoints_gone(place: Path, invoke: Callab
     assert invoke("train", "--resume", "runs/one", cwd=place).code == 0
 
 
+def test_an_encoder_frozen_for_one_stage_runs_once_in_it(place: Path, invoke: Callable[..., Any]) -> None:
+    """Heads first, then everything, then the image encoder stands still again, with the weights it has by then."""
+    stages = ["--set", 'stage=[{train=["project.*", "loss.*"], until=1}, {until=2}, {train=["*", "!encoder.image.*"]}]']
+    cached, told = train(invoke, place, *stages, "--set", 'data.image.augment=["colour"]', "--name", "drawn")
+    assert "image features" not in told  # asked for by the user
+    cached, told = train(invoke, place, *stages, "--set", "data.image.augment=[]", "--name", "cached")
+    assert (told.count("image features of train"), told.count("text features of train")) == (2, 1)
+    assert told.count("there already") == 1  # the captions' of the run before
+    plain, told = train(invoke, place, *stages, "--set", "data.image.augment=[]", "--cache-limit", 0, "--name", "plain")
+    assert "features of train" not in told
+    assert all(torch.allclose(cached[k], plain[k], atol=1e-5) for k in cached)
+
+
 def test_another_transform_is_another_entry(place: Path, invoke: Callable[..., Any]) -> None:
     train(invoke, place, "--lock-image", "--name", "a")
     before = set((place / "cache" / "features").iterdir())

@@ -11,12 +11,15 @@ import pytest
 import torch
 
 from mmkit.config import Config, Project, Stage, Train
+from mmkit.data.shards import open_dataset
 from mmkit.data.tokenizer import Tokenizer, train_tokenizer
 from mmkit.errors import UserError
 from mmkit.model import Model
+from mmkit.training.auto import resolve_frozen
 from mmkit.training.schedule import make_optimizer, next_optimizer
-from mmkit.training.stages import apply_stage, check_stages, frozen, learns, lock, parameter_names, stage_at
+from mmkit.training.stages import apply_stage, check_stages, frozen, largest, learns, lock, parameter_names, stage_at, stages_of
 from mmkit.training.step import gradients
+from tests.conftest import coloured_row, write_dataset
 
 
 @pytest.fixture
@@ -109,12 +112,27 @@ def test_lock(model: Model) -> None:
     names = [name for name, _ in model.named_parameters()]
     config = tiny()
     lock(config, ["image"])
-    assert frozen(config, names) == ["image"]
+    assert frozen(config, stages_of(config), names) == ["image"]
     config = tiny(Stage(["project.*"], until=5), Stage())
-    assert frozen(config, names) == []
+    assert frozen(config, stages_of(config), names) == []
+    assert frozen(config, config.stage[:1], names) == ["image", "text"]
+    assert largest(config, model) is config.stage[1]
     lock(config, ["image", "text"])
-    assert frozen(config, names) == ["image", "text"]
+    assert frozen(config, stages_of(config), names) == ["image", "text"]
     check_stages(config, names)
+
+
+def test_augmentation_is_off_in_a_stage_in_which_the_image_encoder_is_frozen(model: Model, tmp_path: Path) -> None:
+    data = open_dataset(write_dataset(tmp_path / "data", {"train": [coloured_row("a", "red", ["a red square"])]}))
+    names = [name for name, _ in model.named_parameters()]
+    config = tiny(Stage(["project.*"], until=5), Stage())
+    reasons = resolve_frozen(config, names, data)
+    assert (config.data.image.augment, config.stage[0].augment, config.stage[1].augment) == (["crop"], [], None)
+    assert reasons["stage 1: augment"].startswith("[] (the image encoder is frozen in it")
+    config = tiny(Stage(["project.*"], until=5), Stage())
+    config.data.image.augment = ["crop"]
+    resolve_frozen(config, names, data)
+    assert config.stage[0].augment is None
 
 
 @pytest.mark.parametrize("killed_at", [5, 6, 7])
