@@ -53,74 +53,94 @@ def train(config: Config, folder: Path, model: Model, loaders: Callable[[Stage],
         UserError: the loss is not finite; step, sample ids and the last good checkpoint are named.
         Interrupted: `hooks.stop` said so; a checkpoint of the last step is on disk.
     """
-    steps, every = _int(config.train.steps), config.train
-    state = _restore(folder, model)
-    stage = stage_at(config, state["step"])
-    apply_stage(model, stage)
-    optimizer = make_optimizer(model, config.train)
-    if state["step"]:
-        load_optimizer(checkpoints(folder)[-1], model, optimizer)
-    main = world()[0] == 0
-    if main:
-        truncate_log(folder / LOG, state["step"] or -1)
-        if state["step"] == 0:
-            _log(folder, hooks, _facts(config, model))
-    batches = loaders(stage).batches(state["step"])
-    model.train()
-    clock = _Clock()
+    run = _Run(config, folder, model, loaders, hooks)
     try:
-        for step in range(state["step"], steps):
-            # stage, learning rate, and the one source of chance in the model: all are functions of the step
-            if stage_at(config, step) is not stage:
-                stage = stage_at(config, step)
-                apply_stage(model, stage)
-                optimizer = next_optimizer(optimizer, model, config.train)
-                close(batches)
-                batches = loaders(stage).batches(step)
-            lr = learning_rate(step, steps, _int(every.warmup), stage.lr or every.lr or 0.0)
-            for group in optimizer.param_groups:
-                group["lr"] = lr * group["factor"]
-            torch.manual_seed(_seed(config.train.seed, step))
-
-            # forward and backward
-            with clock("load"):
-                batch = to_device(next(batches), model.device)
-            with clock("model"):
-                values = gradients(model, batch, every.accumulate, every.precision or "fp32")
-            if not math.isfinite(values["loss"].item()):
-                raise _not_finite(folder, step + 1, batch)
-
-            # clip, step, clamp
-            logging = main and ((step + 1) % _int(every.log_every) == 0 or step + 1 in (1, steps))
-            norms = _norms(model) if logging else {}
-            norms["train/grad_norm"] = float(torch.nn.utils.clip_grad_norm_(model.parameters(), every.clip or math.inf))
-            optimizer.step()
-            optimizer.zero_grad(set_to_none=True)
-            for objective in model.loss.values():
-                objective.clamp()
-
-            # log, evaluate, save
-            done = step + 1
-            state["step"] = done
-            stopping = agreed(hooks.stop())
-            if logging:
-                _log(folder, hooks, _row(done, batch, values, model, lr, norms) | clock.rates(every.batch_size or 0))
-            if main and hooks.evaluate and (done % _int(every.eval_every) == 0 or done == steps):
-                try:
-                    _evaluate(folder, model, hooks, state)
-                except FloatingPointError:
-                    raise _not_finite(folder, done, batch) from None
-            if main and (done % _int(every.checkpoint_every) == 0 or done == steps or stopping):
-                _save(folder, model, optimizer, state, has_val=hooks.evaluate is not None)
-            if stopping and done < steps:
-                raise Interrupted(str(folder))
-            if every.patience and state["since_best"] >= every.patience:
-                _save(folder, model, optimizer, state, has_val=True)
-                break
+        while not run.over:
+            run.after(run.step())
     finally:
-        close(batches)
+        close(run.batches)
         model.eval()
-    return state
+    return run.state
+
+
+class _Run:
+    """A run between two steps; each of its steps is a function of its number and the weights alone."""
+
+    def __init__(self, config: Config, folder: Path, model: Model, loaders: Callable[[Stage], Loader], hooks: Hooks) -> None:
+        self.config, self.folder, self.model, self.loaders, self.hooks = config, folder, model, loaders, hooks
+        self.keys, self.steps, self.main = config.train, _int(config.train.steps), world()[0] == 0
+        self.state = _restore(folder, model)
+        step = self.state["step"]
+        self.stage = stage_at(config, step)
+        apply_stage(model, self.stage)
+        self.optimizer = make_optimizer(model, config.train)
+        if step:
+            load_optimizer(checkpoints(folder)[-1], model, self.optimizer)
+        if self.main:
+            truncate_log(folder / LOG, step or -1)
+            if step == 0:
+                _log(folder, hooks, _facts(config, model))
+        self.batches = loaders(self.stage).batches(step)
+        model.train()
+        self.clock = _Clock()
+        self.over = step >= self.steps or self._without_patience()
+
+    def step(self) -> Row:
+        """The next optimisation step; returns its batch."""
+        step, keys, model = self.state["step"], self.keys, self.model
+        if stage_at(self.config, step) is not self.stage:
+            self._next_stage(step)
+        lr = learning_rate(step, self.steps, _int(keys.warmup), self.stage.lr or keys.lr or 0.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = lr * group["factor"]
+        torch.manual_seed(_seed(keys.seed, step))  # the one source of chance in the model
+
+        with self.clock("load"):
+            batch = to_device(next(self.batches), model.device)
+        with self.clock("model"):
+            values = gradients(model, batch, keys.accumulate, keys.precision or "fp32")
+        if not math.isfinite(values["loss"].item()):
+            raise _not_finite(self.folder, step + 1, batch)
+
+        logging = self.main and ((step + 1) % _int(keys.log_every) == 0 or step + 1 in (1, self.steps))
+        norms = _norms(model) if logging else {}
+        norms["train/grad_norm"] = float(torch.nn.utils.clip_grad_norm_(model.parameters(), keys.clip or math.inf))
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        for objective in model.loss.values():
+            objective.clamp()
+        self.state["step"] = step + 1
+        if logging:
+            row = _row(step + 1, batch, values, model, lr, norms) | self.clock.rates(keys.batch_size or 0)
+            _log(self.folder, self.hooks, row)
+        return batch
+
+    def after(self, batch: Row) -> None:
+        """Evaluate, save and stop where it is due after a step."""
+        done = self.state["step"]
+        stopping = agreed(self.hooks.stop())
+        self.over = done == self.steps
+        if done % _int(self.keys.eval_every) == 0 or self.over:
+            if self.main and self.hooks.evaluate:
+                try:
+                    _evaluate(self.folder, self.model, self.hooks, self.state)
+                except FloatingPointError:
+                    raise _not_finite(self.folder, done, batch) from None
+            self.over = agreed(self.over or self._without_patience())
+        if self.main and (done % _int(self.keys.checkpoint_every) == 0 or self.over or stopping):
+            _save(self.folder, self.model, self.optimizer, self.state, has_val=self.hooks.evaluate is not None)
+        if stopping and not self.over:
+            raise Interrupted(str(self.folder))
+
+    def _next_stage(self, step: int) -> None:
+        self.stage = stage_at(self.config, step)
+        apply_stage(self.model, self.stage)
+        self.optimizer = next_optimizer(self.optimizer, self.model, self.keys)
+        close(self.batches)
+        self.batches = self.loaders(self.stage).batches(step)
+
+    def _without_patience(self) -> bool:
+        return bool(self.keys.patience) and self.state["since_best"] >= self.keys.patience
 
 
 def _restore(folder: Path, model: Model) -> Row:

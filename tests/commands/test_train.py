@@ -159,21 +159,31 @@ def test_an_unknown_tracker_names_the_nearest(invoke, folder):
     assert "did you mean tensorboard?" in invoke("train", "--report-to", "tensorbord", cwd=folder).stderr
 
 
-def test_two_processes_train_as_one(mmkit, run, tmp_path):
+def torchrun(folder, *args):
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "mmkit"]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.run([*command, *args], cwd=folder, env=env, capture_output=True, text=True, timeout=240)
+
+
+def test_two_processes_train_as_one(mmkit, folder):
     """torchrun splits the batch; the losses are those of one process, each after the updates before it.
 
     At a low rate: Adam's first step is the gradient's sign, which rounding decides where the gradient is nearly zero.
     """
-    (tmp_path / "data").symlink_to(run / "data")
     args = ["train", "--steps", "4", "--quiet", "--lr", "1e-5", "--set", "train.log_every=1"]
-    assert mmkit([*args, "--name", "one"], tmp_path).returncode == 0
-    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29517", "-m", "mmkit"]
-    env = os.environ | {"OMP_NUM_THREADS": "1"}
-    both = subprocess.run([*command, *args, "--name", "two"], cwd=tmp_path, env=env, capture_output=True, text=True, timeout=240)
+    assert mmkit([*args, "--name", "one"], folder).returncode == 0
+    both = torchrun(folder, *args, "--name", "two")
     assert both.returncode == 0, both.stderr
     assert both.stdout == "runs/two\n"
-    one, two = ([r["train/loss"] for r in rows(tmp_path / "runs" / n) if "train/loss" in r] for n in ("one", "two"))
+    one, two = ([r["train/loss"] for r in rows(folder / "runs" / n) if "train/loss" in r] for n in ("one", "two"))
     assert two == pytest.approx(one, abs=1e-5)
+
+
+def test_two_processes_lose_patience_together(folder):
+    still = ["--lr", "1e-12", "--set", "train.eval_every=1", "--patience", "2"]
+    both = torchrun(folder, "train", "--steps", "50", "--quiet", *still)
+    assert both.returncode == 0, both.stderr
+    assert config(folder / "runs/latest")["run"]["finished"] == 3
 
 
 def test_dry_run_shows_and_trains_nothing(invoke, folder):
