@@ -76,7 +76,8 @@ def parse_metric(word: str) -> tuple[str, tuple[int, ...]]:
     name, _, ks = word.partition("@")
     known = next((metric for metric in METRICS if metric.partition("@")[0] == name.lower()), None)
     if known is None:
-        raise UsageError(f"unknown metric {word!r}", hint=nearest(word, METRICS))
+        folder = Path(word).exists()
+        raise UsageError(f"unknown metric {word!r}", hint=f"a dataset is --data {word}" if folder else nearest(word, METRICS))
     if ks in ("", "k"):
         return known, KS
     try:

@@ -38,6 +38,7 @@ def folder(colours, colour_model):
 
 FAULTS = [
     (["eval", "recal@k"], 2, "unknown metric 'recal@k'", "did you mean recall@k?"),
+    (["eval", "recall@k", "./data"], 2, "unknown metric './data'", "a dataset is --data ./data"),
     (["eval", "recall@0"], 2, "cannot read 'recall@0'", "recall@1,5,10"),
     (["eval", "recall@five"], 2, "cannot read 'recall@five'", "recall@1,5,10"),
     (["eval"], 2, "Missing argument", "mmkit eval --help"),
