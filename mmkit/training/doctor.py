@@ -62,21 +62,23 @@ def _warmup(facts: Row, train: list[Row]) -> Finding | None:
 
 
 def _frozen(facts: Row, train: list[Row]) -> Finding | None:
-    """An encoder that nobody locked, and that gets no gradient all the same."""
-    locked = facts.get("run/locked", [])
+    """An encoder that stands still and should not: random weights that learn in no stage, or a gradient that never comes."""
+    random = sorted(set(facts.get("run/frozen", [])) & set(facts.get("run/random", [])))
+    if random:
+        return Finding(
+            "frozen",
+            f"the {' and '.join(random)} encoder learns in no stage, and its weights are random: nothing was loaded into it",
+            "leave --lock and [[stage]] out, or give a checkpoint: --image-encoder, --text-encoder or --init",
+        )
     still = [
         key.rpartition("/")[2]
         for key in sorted({k for row in train for k in row if k.startswith("train/grad_norm/")})
         if len(values := [row[key] for row in train if key in row]) >= 3 and max(values) == 0.0
     ]
-    mistaken = [name for name in still if name not in locked]
-    if not mistaken:
+    if not still:
         return None
-    return Finding(
-        "frozen",
-        f"the {' and '.join(mistaken)} encoder does not learn: its gradient is 0 at every step",
-        "check [[stage]] and its patterns",
-    )
+    what = f"the {' and '.join(still)} encoder does not learn: its gradient is 0 at every step"
+    return Finding("frozen", what, "check [[stage]] and its patterns")
 
 
 def _stuck(facts: Row, train: list[Row]) -> Finding | None:

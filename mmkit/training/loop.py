@@ -20,7 +20,7 @@ from mmkit.model import WEIGHTS, Model
 from mmkit.training.distributed import agreed, world
 from mmkit.training.run import checkpoints, load_optimizer, point_latest, read_state, save_checkpoint, save_weights, truncate_log
 from mmkit.training.schedule import learning_rate, make_optimizer, next_optimizer
-from mmkit.training.stages import apply_stage, stage_at
+from mmkit.training.stages import apply_stage, frozen, stage_at, stages_of
 from mmkit.training.step import gradients
 
 LOG = "metrics.jsonl"
@@ -187,6 +187,8 @@ def _facts(config: Config, model: Model) -> Row:
         "run/batch_size": batch,
         "run/context": model.tokenizer.context,
         "run/loss_at_chance": sum(loss.weight * loss.at_chance(batch) for loss in losses),
+        "run/frozen": frozen(config, stages_of(config), [name for name, _ in model.named_parameters()]),
+        "run/random": [] if config.train.init else [m for m, t in config.encoder.items() if t["kind"] != "pretrained"],
         "run/max_scale": max(loss.max_scale for loss in losses),
     }
 

@@ -198,7 +198,7 @@ class Doctor:
 
     def see(self, row: dict[str, Any]) -> None:
         self.rows += 1
-        if self.rows % self.EVERY == 0:
+        if self.rows % self.EVERY == 0 or self.rows == 1:
             self.last_word()
 
     def last_word(self) -> None:

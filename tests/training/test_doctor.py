@@ -65,8 +65,10 @@ def test_each_finding(name, facts, changes, says):
     assert found[0].do
 
 
-def test_a_locked_encoder_is_no_mistake():
-    assert diagnose(rows({"run/locked": ["text"]}, train__grad_norm__text=0.0)) == []
+def test_a_locked_encoder_is_a_mistake_only_where_its_weights_are_random():
+    assert diagnose(rows({"run/frozen": ["text"], "run/random": ["image"]})) == []
+    (finding,) = diagnose(rows({"run/frozen": ["text"], "run/random": ["text"]}))
+    assert "the text encoder learns in no stage, and its weights are random" in finding.what
 
 
 def test_a_run_that_has_just_begun_is_not_judged():
