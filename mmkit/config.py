@@ -7,6 +7,8 @@ A field that is None is automatic: `mmkit.training.auto` decides it from data, m
 from __future__ import annotations
 
 import dataclasses
+import math
+import re
 import tomllib
 import types
 import typing
@@ -17,75 +19,88 @@ from typing import Any
 
 from mmkit.errors import UserError, nearest
 
+DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z%]*)")
+DURATIONS = '500, "2 epochs", "100000 samples", "15 min", "10%"'
 SIZES = ("tiny", "small", "base", "large")
 
 
-def doc(text: str, default: Any = None) -> Any:
-    """A dataclass field with its documentation line; mutable defaults are copied."""
+def doc(
+    text: str,
+    default: Any = None,
+    least: float | None = None,
+    above: float | None = None,
+    most: float | None = None,
+    one_of: tuple[str, ...] = (),
+    length: int | None = None,
+) -> Any:
+    """A dataclass field with its documentation line and the values it takes; mutable defaults are copied."""
+    metadata = {"doc": text, "least": least, "above": above, "most": most, "one_of": one_of, "length": length}
     if isinstance(default, (list, dict)):
-        return field(default_factory=lambda: type(default)(default), metadata={"doc": text})
-    return field(default=default, metadata={"doc": text})
+        return field(default_factory=lambda: type(default)(default), metadata=metadata)
+    return field(default=default, metadata=metadata)
 
 
 @dataclass
 class ImageData:
-    size: int | None = doc("side of the square the encoder sees, pixels")
-    resize: str | None = doc('"crop" (short side, then the centre) or "square" (squeezed)')
-    resample: str | None = doc("nearest, bilinear, bicubic or lanczos")
-    crop_size: int | None = doc("side of the centre crop where it differs from size (a checkpoint's)")
-    mean: list[float] | None = doc("per channel, of pixels in 0..1")
-    std: list[float] | None = doc("per channel, of pixels in 0..1")
+    size: int | None = doc("side of the square the encoder sees, pixels", least=8)
+    resize: str | None = doc('"crop" (short side, then the centre) or "square" (squeezed)', one_of=("crop", "square"))
+    resample: str | None = doc("nearest, bilinear, bicubic or lanczos", one_of=("nearest", "bilinear", "bicubic", "lanczos"))
+    crop_size: int | None = doc("side of the centre crop where it differs from size (a checkpoint's)", least=8)
+    mean: list[float] | None = doc("per channel, of pixels in 0..1", length=3)
+    std: list[float] | None = doc("per channel, of pixels in 0..1", length=3, above=0)
     augment: list[str] | None = doc('any of "crop", "colour", "flip"; [] for none')
-    crop_scale: list[float] = doc("smallest and largest share of the area a random crop keeps", [0.9, 1.0])
+    crop_scale: list[float] = doc(
+        "smallest and largest share of the area a random crop keeps", [0.9, 1.0], above=0, most=1, length=2
+    )
 
 
 @dataclass
 class TextData:
-    context: int | None = doc("longest caption in tokens, start and end token included; longer ones are cut")
-    vocab_size: int | None = doc("tokens that the BPE is trained to")
+    context: int | None = doc("longest caption in tokens, start and end token included; longer ones are cut", least=2)
+    vocab_size: int | None = doc("tokens that the BPE is trained to", least=1)
     lowercase: bool = doc("ignore case", True)
-    word_dropout: float = doc("share of words left out of a caption in training", 0.0)
+    word_dropout: float = doc("share of words left out of a caption in training", 0.0, least=0, most=1)
 
 
 @dataclass
 class Data:
     path: str = doc("dataset folder or URL", "./data")
     hash: str | None = doc("content hash of the dataset (written by train)")
-    workers: int | None = doc("threads that decode")
-    limit: int | None = doc("use at most this many training rows")
+    workers: int | None = doc("threads that decode", least=1)
+    limit: int | None = doc("use at most this many training rows", least=1)
     image: ImageData = field(default_factory=ImageData, metadata={"doc": "pictures"})
     text: TextData = field(default_factory=TextData, metadata={"doc": "captions"})
 
 
 @dataclass
 class Project:
-    dim: int | None = doc("width of the shared space")
+    dim: int | None = doc("width of the shared space", least=1)
     kind: str | dict[str, str] | None = doc(
         '"linear" (one Linear without bias), "mlp" (LayerNorm, Linear, GELU, Dropout, Linear) or "none"; or a table by modality'
     )
-    dropout: float = doc("of the mlp", 0.3)
+    dropout: float = doc("of the mlp", 0.3, least=0, most=1)
 
 
 @dataclass
 class Train:
-    steps: int | str | None = doc("length of the run, a duration")
-    epochs: float | None = doc("length of the run in passes over the training rows")
-    batch_size: int | None = doc("pairs a step, over all processes and accumulated parts")
-    lr: float | None = doc("peak learning rate")
-    warmup: int | str = doc("linear warm-up, a duration", "5%")
-    weight_decay: float = doc("AdamW's, on matrices only (not on gains, biases, logit_scale)", 0.1)
-    betas: list[float] = doc("AdamW's", [0.9, 0.98])
-    clip: float = doc("largest gradient norm; 0 for none", 1.0)
+    steps: int | str | None = doc("length of the run, a duration", least=1)
+    epochs: float | None = doc("length of the run in passes over the training rows", above=0)
+    batch_size: int | None = doc("pairs a step, over all processes and accumulated parts", least=2)
+    lr: float | None = doc("peak learning rate", least=0)
+    warmup: int | str = doc("linear warm-up, a duration", "5%", least=0)
+    weight_decay: float = doc("AdamW's, on matrices only (not on gains, biases, logit_scale)", 0.1, least=0)
+    betas: list[float] = doc("AdamW's", [0.9, 0.98], least=0, most=0.99999, length=2)
+    clip: float = doc("largest gradient norm; 0 for none", 1.0, least=0)
     init: str | None = doc("run or CLIP or SigLIP checkpoint whose weights the run starts from")
-    cache_limit: float = doc("GB of features of frozen encoders kept on disk; 0 for none", 20.0)
+    cache_limit: float = doc("GB of features of frozen encoders kept on disk; 0 for none", 20.0, least=0)
     seed: int = doc("of everything drawn", 0)
-    checkpoint_every: int | str = doc("a duration", "5%")
-    eval_every: int | str = doc("a duration: how often val is measured", "10%")
-    log_every: int | str = doc("a duration: how often a line goes to metrics.jsonl", 10)
-    patience: int | None = doc("stop after this many evaluations without a better one")
+    checkpoint_every: int | str = doc("a duration", "5%", least=1)
+    eval_every: int | str = doc("a duration: how often val is measured", "10%", least=1)
+    log_every: int | str = doc("a duration: how often a line goes to metrics.jsonl", 10, least=1)
+    patience: int | None = doc("stop after this many evaluations without a better one", least=1)
     amp: bool = doc("train in half precision where this device is faster with it", False)
-    precision: str | None = doc("fp32 or bf16 (written by train: what --amp measured)")
-    accumulate: int = doc("parts a batch is computed in, one after the other; exact", 1)
+    precision: str | None = doc("fp32 or bf16 (written by train: what --amp measured)", one_of=("fp32", "bf16"))
+    accumulate: int = doc("parts a batch is computed in, one after the other; exact", 1, least=1)
     report_to: list[str] = doc("experiment trackers: tensorboard, wandb", [])
     grad_checkpoint: bool = doc("recompute activations in the backward pass: less memory, slower", False)
 
@@ -93,8 +108,8 @@ class Train:
 @dataclass
 class Stage:
     train: list[str] = doc("patterns of parameter names that learn, e.g. project.*; !PATTERN takes its matches out", ["*"])
-    until: int | str | None = doc("end of the stage, a duration; None: the end of the run")
-    lr: float | None = doc("peak learning rate in this stage; None: train.lr")
+    until: int | str | None = doc("end of the stage, a duration; None: the end of the run", least=1)
+    lr: float | None = doc("peak learning rate in this stage; None: train.lr", least=0)
     augment: list[str] | None = doc("in this stage; None: data.image.augment")
 
 
@@ -127,7 +142,28 @@ def _build(cls: Any, value: dict[str, Any], path: str, source: str) -> Any:
         if key not in names:
             raise UserError(f"unknown key {path}{key}", source, nearest(key, names))
     made = {key: _convert(hints[key], item, f"{path}{key}", source) for key, item in value.items()}
+    for f in dataclasses.fields(cls):
+        if f.name in made:
+            _check(made[f.name], f.metadata, f"{path}{f.name}", source)
     return cls(**made)
+
+
+def _check(value: Any, allowed: Any, path: str, source: str) -> None:
+    """What a field's `doc` says of its values; a duration in words is checked where it is read."""
+    if allowed.get("length") and value is not None and len(value) != allowed["length"]:
+        raise UserError(f"{path} = {value!r} does not have {allowed['length']} values", source)
+    for item in value if isinstance(value, list) else [value]:
+        if isinstance(item, str) and allowed.get("one_of") and item not in allowed["one_of"]:
+            raise UserError(f"{path} = {item!r} is none of {', '.join(allowed['one_of'])}", source)
+        if isinstance(item, (int, float)) and not isinstance(item, bool):
+            # written so that a nan fails too
+            for name, word, holds in (
+                ("least", "at least", lambda limit, item=item: item >= limit),
+                ("above", "above", lambda limit, item=item: limit < item < math.inf),
+                ("most", "at most", lambda limit, item=item: item <= limit),
+            ):
+                if allowed.get(name) is not None and not holds(allowed[name]):
+                    raise UserError(f"{path} = {item} is not {word} {allowed[name]:g}", source)
 
 
 def _convert(kind: Any, value: Any, path: str, source: str) -> Any:
@@ -183,6 +219,18 @@ def merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
         if one in upper and other not in upper:
             merged.pop(other, None)
     return merged
+
+
+def differing(level: dict[str, Any], tables: dict[str, Any], path: str = "") -> list[str]:
+    """The keys of a level whose value is not the one in resolved `tables`; a duration in words is steps there."""
+    found = []
+    for key, value in level.items():
+        there = tables.get(key)
+        if isinstance(value, dict):
+            found += differing(value, there if isinstance(there, dict) else {}, f"{path}{key}.")
+        elif value != there and not (isinstance(value, str) and isinstance(there, int)):
+            found.append(f"{path}{key}")
+    return found
 
 
 def parse_set(text: str) -> dict[str, Any]:
@@ -295,23 +343,17 @@ def duration(
     """
     if isinstance(value, int):
         return value
-    number, _, unit = value.strip().replace("%", " %").partition(" ")
-    try:
-        n = float(number)
-    except ValueError:
-        raise UserError(
-            f"{key} = {value!r} is not a duration", hint='e.g. 500, "2 epochs", "100000 samples", "15 min", "10%"'
-        ) from None
+    found = DURATION.fullmatch(value.strip())
+    if not found:
+        raise UserError(f"{key} = {value!r} is not a duration", hint=f"e.g. {DURATIONS}")
     factors = {
-        "": 1.0,
-        "steps": 1.0,
-        "epochs": rows / batch_size,
-        "samples": 1 / batch_size,
+        "step": 1.0,
+        "epoch": rows / batch_size,
+        "sample": 1 / batch_size,
         "%": total / 100,
         "min": 60 / seconds_per_step if seconds_per_step else 0.0,
     }
-    unit = unit.strip()
-    unit = unit if unit in factors else unit + "s" if unit + "s" in factors else unit
+    unit = found[2].removesuffix("s") or "step"
     if unit not in factors:
-        raise UserError(f"{key} = {value!r} has an unknown unit", hint=nearest(unit, factors))
-    return max(1, round(n * factors[unit]))
+        raise UserError(f"{key} = {value!r} has an unknown unit", hint=f"e.g. {DURATIONS}")
+    return max(1, round(float(found[1]) * factors[unit]))

@@ -91,6 +91,8 @@ def train(
     """Train a model on a dataset folder. Prints the run folder on stdout, nothing else."""
     if name and ("/" in name or name.startswith(".") or name == "latest"):
         raise UsageError(f"--name {name!r} is no folder name", hint="letters, digits, - and _")
+    if steps is not None and epochs is not None:
+        raise UsageError("--steps and --epochs both say how long the run is", hint="leave one out")
     shortcuts: dict[str, Any] = {
         "data.path": data,
         "data.limit": limit,
@@ -119,6 +121,7 @@ def train(
     return _train(
         resolved,
         lambda base: resolve(recipe, config, levels, base),
+        levels,
         locked,
         resume,
         name,
@@ -131,6 +134,7 @@ def train(
 def _train(
     resolved: Config,
     over: Callable[[dict[str, Any]], Config],
+    typed: list[dict[str, Any]],
     locked: list[str],
     resume: str | None,
     name: str | None,
@@ -142,15 +146,14 @@ def _train(
 
     Args:
         over: the configuration over what a checkpoint given by --init decides.
+        typed: the levels of --set and its shortcuts.
         sheet: where to draw the first batch instead of training.
     """
     from mmkit.cli.live import LiveView
     from mmkit.training import distributed
     from mmkit.training.loop import Interrupted
-    from mmkit.training.report_to import check_reporters
     from mmkit.workflows import fit
 
-    check_reporters(resolved.train.report_to)
     if resolved.train.init and not resume:
         from mmkit.pretrained import init_tables
 
@@ -159,7 +162,7 @@ def _train(
         from mmkit.training.stages import lock
 
         lock(resolved, locked)
-    distributed.join()
+    distributed.join(device)
     first = distributed.world()[0] == 0
     console.quiet = console.quiet or not first
     runs = Path("runs")
@@ -168,7 +171,7 @@ def _train(
             talk = fit.Talk(say=view.say, warn=view.warn, begin=view.begin, report=view.row)
             if sheet is not None:
                 return _dry_run(resolved, device, talk, sheet)
-            folder = fit.resume(resume, runs, device, talk) if resume else None
+            folder = fit.resume(resume, runs, device, talk, typed) if resume else None
             if folder is None:
                 folder = fit.start(resolved, runs, name, force, device, talk)
     except Interrupted as e:
@@ -191,9 +194,9 @@ def _dry_run(config: Config, device: str, talk: Any, out: Path) -> int:
     from mmkit.workflows import fit
 
     made, pictures, captions = fit.dry_run(config, device, talk)
-    if pictures:
-        save_sheet(contact_sheet(pictures[:SHEET], captions[:SHEET]), out)
-        console.say(f"first     batch, as the model sees it: {out}")
+    shown = min(SHEET, len(pictures))
+    save_sheet(contact_sheet(pictures[:shown], captions[:shown]), out)
+    console.say(f"first     {shown} of {len(pictures)} pairs of a batch, as the model sees them: {out}")
     console.product(tomli_w.dumps(to_dict(made.config)).rstrip())
     return Exit.DONE
 

@@ -38,8 +38,18 @@ def build(modality: str, table: dict[str, Any], given: dict[str, Any]) -> Any:
             )
     try:
         return cls(**{keys[k]: v for k, v in options.items()}, **{k: v for k, v in given.items() if k in keys})
-    except ValueError as e:
-        raise UserError(str(e), f"encoder.{modality}") from e
+    except (ValueError, TypeError, ArithmeticError) as e:
+        raise UserError(f"these values make no {table['kind']} encoder ({e})", f"encoder.{modality}: {options}") from e
+
+
+def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
+    """Check an encoder's key that is one of several words.
+
+    Raises:
+        ValueError: it is none of them.
+    """
+    if value not in known:
+        raise ValueError(f"{name} is {' or '.join(known)}, not {value!r}")
 
 
 def check_kind(modality: str, kind: str) -> None:

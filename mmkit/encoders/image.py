@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from mmkit.encoders import check_choice
 from mmkit.encoders.layers import Encoded, Stack
 
 
@@ -66,6 +67,8 @@ class ViT(nn.Module):
         super().__init__()
         if size % patch:
             raise ValueError(f"image size {size} is not a multiple of the patch {patch}")
+        check_choice("stem", stem, ("conv", "linear"))
+        check_choice("pool", pool, ("cls", "mean"))
         self.dim, self.pool = dim, pool
         self.stem = Stem(dim, patch) if stem == "conv" else nn.Conv2d(3, dim, patch, patch, bias=False)
         tokens = (size // patch) ** 2 + (pool == "cls")

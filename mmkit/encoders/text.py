@@ -8,6 +8,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from mmkit.encoders import check_choice
 from mmkit.encoders.layers import Encoded, Stack, masked_mean
 
 
@@ -34,6 +35,7 @@ class TextTransformer(nn.Module):
         dropout: float = 0.0,
     ) -> None:
         super().__init__()
+        check_choice("pool", pool, ("eos", "mean", "cls"))
         self.dim, self.causal, self.pool = dim, causal, pool
         self.tokens = nn.Embedding(vocab_size, dim)
         self.positions = nn.Parameter(torch.randn(context, dim) * 0.01)

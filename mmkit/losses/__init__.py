@@ -43,4 +43,7 @@ def build(name: str, table: dict[str, Any]) -> Any:
         raise UserError(
             f"loss.{name} does not say which modalities it is between", hint=f"""--set 'loss.{name}.between=["image", "text"]'"""
         )
-    return cls(**options)
+    try:
+        return cls(**options)
+    except (ValueError, TypeError, ArithmeticError) as e:
+        raise UserError(f"these values make no {kind} loss ({e})", f"loss.{name}: {options}") from e

@@ -10,7 +10,7 @@ from mmkit import encoders, losses
 from mmkit.config import Config, duration
 from mmkit.data.augment import DIRECTIONS, check_augmentations
 from mmkit.data.shards import Dataset
-from mmkit.errors import UserError
+from mmkit.errors import UserError, nearest
 from mmkit.training.stages import frozen, stages_of
 
 # --size -> image side, patch, width, heads, image layers, text layers, shared width, batch, learning rate, vocabulary.
@@ -69,6 +69,11 @@ def resolve_data(config: Config, data: Dataset, split: str = "train") -> dict[st
         data.column(modality)
     for name, table in config.loss.items():
         losses.check_kind(name, table.get("kind", ""))
+        if len(set(table.get("between", ["image", "text"]))) != 2:
+            raise UserError(f"{table['between']} are not two modalities", f"loss.{name}.between")
+        for modality in table.get("between", []):
+            if modality not in config.encoder:
+                raise UserError(f"there is no {modality} encoder", f"loss.{name}.between", nearest(modality, config.encoder))
     rows = data.splits.get(split, 0)
     if not rows:
         raise UserError("the dataset has no training rows", data.path)

@@ -14,12 +14,22 @@ from mmkit.errors import UserError
 T = TypeVar("T")
 
 
-def join() -> None:
-    """Join the process group that torchrun made; nothing to do in a single process."""
+def join(device: str) -> None:
+    """Join the process group that torchrun made; nothing to do in a single process.
+
+    Args:
+        device: as typed; with `auto` or `cuda` each process takes a GPU of its own.
+
+    Raises:
+        UserError: there are more processes than GPUs.
+    """
     if int(os.environ.get("WORLD_SIZE", "1")) > 1 and not dist.is_initialized():
-        cuda = torch.cuda.is_available()
+        cuda = torch.cuda.is_available() and device in ("auto", "cuda")
         if cuda:
-            torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+            rank, there = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+            if rank >= there:
+                raise UserError(f"there are more processes than GPUs, {there}", hint=f"torchrun --nproc-per-node {there}")
+            torch.cuda.set_device(rank)
         dist.init_process_group("nccl" if cuda else "gloo")
 
 

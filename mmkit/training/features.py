@@ -115,7 +115,8 @@ class Cache:
         return Features(folder, groups)
 
     def _make_room(self, root: Path, size: int) -> None:
-        entries = sorted((p for p in root.glob("*") if p.is_dir()), key=lambda p: p.stat().st_mtime)
+        whole = [p for p in root.glob("*") if p.is_dir() and not p.name.startswith(".")]
+        entries = sorted(whole, key=lambda p: p.stat().st_mtime)
         sizes = {p: sum(f.stat().st_size for f in p.iterdir()) for p in entries}
         held = sum(sizes.values())
         for entry in entries:

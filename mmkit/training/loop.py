@@ -18,6 +18,7 @@ from mmkit.data.loader import Loader
 from mmkit.errors import UserError
 from mmkit.model import WEIGHTS, Model
 from mmkit.training.distributed import agreed, world
+from mmkit.training.measure import does_not_fit
 from mmkit.training.run import checkpoints, load_optimizer, point_latest, read_state, save_checkpoint, save_weights, truncate_log
 from mmkit.training.schedule import learning_rate, make_optimizer, next_optimizer
 from mmkit.training.stages import apply_stage, frozen, stage_at, stages_of
@@ -98,7 +99,11 @@ class _Run:
         with self.clock("load"):
             batch = to_device(next(self.batches), model.device)
         with self.clock("model"):
-            values = gradients(model, batch, keys.accumulate, keys.precision or "fp32")
+            try:
+                values = gradients(model, batch, keys.accumulate, keys.precision or "fp32")
+            except torch.OutOfMemoryError:
+                # what was measured first fitted; this batch is larger, or another program took memory
+                raise does_not_fit(batch, keys, len(batch["id"]) // (2 * keys.accumulate)) from None
         if not math.isfinite(values["loss"].item()):
             raise _not_finite(self.folder, step + 1, batch)
 

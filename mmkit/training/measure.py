@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from dataclasses import dataclass
 from typing import Any
@@ -49,7 +50,26 @@ def measure(model: Model, batch: dict[str, Any], train: Train) -> Cost:
         precision, reason = faster_precision(model, batch, train)
     else:
         precision, reason = "fp32", "--amp measures whether half precision is faster"
-    return Cost(_seconds(model, batch, train, precision), need, precision, reason)
+    try:
+        return Cost(_seconds(model, batch, train, precision), need, precision, reason)
+    except torch.OutOfMemoryError:
+        raise does_not_fit(batch, train, _fitting(model, batch, train, precision)) from None
+
+
+def _fitting(model: Model, batch: dict[str, Any], train: Train, precision: str) -> int:
+    """Samples that fit at once, found by halving; 0 where not even one does."""
+    part = -(-batch["text"]["mask"].size(0) // train.accumulate)
+    if world()[1] > 1:  # a step is a collective, and other processes may not have failed
+        return part // 2
+    while part := part // 2:
+        model.zero_grad(set_to_none=True)
+        few = split(batch, max(1, batch["text"]["mask"].size(0) // part))[0]
+        try:
+            gradients(model, few | {"keys": {}}, 1, precision)
+            return part
+        except torch.OutOfMemoryError:
+            continue
+    return 0
 
 
 def faster_precision(model: Model, batch: dict[str, Any], train: Train) -> tuple[str, str]:
@@ -126,7 +146,11 @@ def free_memory(device: torch.device) -> int:
             available = next(line for line in f if line.startswith("MemAvailable"))
         return int(available.split()[1]) * 1024
     except (OSError, StopIteration):
+        pass
+    try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    except (AttributeError, ValueError):  # Windows: unknown, so nothing is refused
+        return sys.maxsize
 
 
 def out_of_memory(need: int, free: int, rows: int, part: int, fitting: int) -> UserError:
@@ -136,7 +160,21 @@ def out_of_memory(need: int, free: int, rows: int, part: int, fitting: int) -> U
         rows: of this process's batch; part: rows computed at once; fitting: rows that fit at once.
     """
     what = f"out of memory: {part} samples at once need about {need / 1e9:.1f} GB, {free / 1e9:.1f} GB are free"
+    return UserError(what, hint=_smaller(rows, fitting))
+
+
+def does_not_fit(batch: dict[str, Any], train: Train, fitting: int) -> UserError:
+    """The error for a batch that the device refused.
+
+    Args:
+        fitting: samples that fit at once.
+    """
+    rows = batch["text"]["mask"].size(0)
+    what = f"out of memory: {-(-rows // train.accumulate)} samples at once do not fit on the device"
+    return UserError(what, hint=_smaller(rows, fitting))
+
+
+def _smaller(rows: int, fitting: int) -> str:
     if fitting < 1:
-        return UserError(what, hint="a smaller --size or data.image.size: not even one sample fits")
-    ranks = world()[1]
-    return UserError(what, hint=f"--accumulate {-(-rows // fitting)} (the same result, slower) or --batch-size {fitting * ranks}")
+        return "a smaller --size or data.image.size: not even one sample fits"
+    return f"--accumulate {-(-rows // fitting)} (the same result, slower) or --batch-size {fitting * world()[1]}"

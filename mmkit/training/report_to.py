@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,10 +14,8 @@ Report = Callable[[dict[str, Any]], None]
 
 def tensorboard(folder: Path) -> Report:
     """Scalars in `<run>/tensorboard`, for `tensorboard --logdir runs`."""
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise missing_extra("tensorboard", "tensorboard") from None
+    from torch.utils.tensorboard import SummaryWriter
+
     writer = SummaryWriter(str(folder / "tensorboard"))
 
     def report(row: dict[str, Any]) -> None:
@@ -29,26 +28,29 @@ def tensorboard(folder: Path) -> Report:
 
 def wandb(folder: Path) -> Report:
     """A Weights & Biases run named like the run folder; its own environment variables say where it goes."""
-    try:
-        import wandb as client
-    except ImportError:
-        raise missing_extra("wandb", "wandb") from None
+    import wandb as client
+
     run = client.init(project="mmkit", name=folder.name, dir=str(folder), resume="allow", id=folder.name)
     return lambda row: run.log(_scalars(row), step=row["step"])
 
 
 REPORTERS: dict[str, Callable[[Path], Report]] = {"tensorboard": tensorboard, "wandb": wandb}
+PACKAGES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
 
 
 def check_reporters(names: list[str]) -> None:
-    """Check the names of `train.report_to`.
+    """Check the names of `train.report_to`, and that their packages are there, before a run folder is made.
 
     Raises:
-        UserError: an unknown name; the nearest is named.
+        UserError: an unknown name (the nearest is named), or a package that is not installed (its extra is named).
     """
     for name in names:
         if name not in REPORTERS:
             raise UserError(f"cannot report to {name!r}", "train.report_to", nearest(name, REPORTERS))
+        try:
+            importlib.import_module(PACKAGES[name])
+        except ImportError:
+            raise missing_extra(name, name) from None
 
 
 def _scalars(row: dict[str, Any]) -> dict[str, float]:

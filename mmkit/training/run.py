@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
+import re
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
+from mmkit.config import read_toml
 from mmkit.errors import UserError
 from mmkit.files import move_aside, write_text, writing
 from mmkit.model import CONFIG, WEIGHTS, Model
@@ -33,7 +37,7 @@ def new_run(runs: Path, name: str | None, stem: str, force: bool = False) -> Pat
                 raise UserError(
                     "the run exists", str(folder), f"choose another --name, --resume {folder}, or --force moves it aside"
                 )
-            move_aside(folder)
+            _set_aside(folder)
         folder.mkdir(parents=True)
         return folder
     n = 1
@@ -44,6 +48,19 @@ def new_run(runs: Path, name: str | None, stem: str, force: bool = False) -> Pat
             return folder
         except FileExistsError:
             n += 1
+
+
+def _set_aside(folder: Path) -> None:
+    latest = folder.parent / "latest"
+    was_latest = latest.exists() and _pointed(latest) == folder.resolve()
+    aside = move_aside(folder)
+    if was_latest:  # until the new run has weights, it still names some that load
+        point_latest(aside)
+
+
+def _pointed(latest: Path) -> Path:
+    """The run that `latest` names, a symlink or a text file."""
+    return (latest.with_name(latest.read_text().strip()) if latest.is_file() else latest).resolve()
 
 
 def point_latest(folder: Path) -> None:
@@ -59,21 +76,23 @@ def point_latest(folder: Path) -> None:
 
 
 def find_run(name: str, runs: Path) -> Path | None:
-    """The run that `--resume NAME` means: a folder, `latest`, or for `auto` the latest if there is one (else None).
+    """The run that `--resume NAME` means: a folder; for `latest` and `auto` the newest that is not finished, else `latest`.
+
+    A run that was interrupted before its first checkpoint is not what `runs/latest` names yet. None where `auto` finds nothing.
 
     Raises:
         UserError: there is nothing to resume.
     """
-    path = runs / "latest" if name in ("latest", "auto") else Path(name)
-    if path.is_file() and path.name == "latest":
-        path = path.with_name(path.read_text().strip())
-    if (path / CONFIG).exists():
-        return path.resolve() if path.is_symlink() else path
+    path = Path(name)
     if name in ("latest", "auto"):
-        # a run that was interrupted before its first checkpoint is not `latest` yet
-        started = sorted(runs.glob(f"*/{CONFIG}"), key=lambda p: p.stat().st_mtime)
-        if started:
-            return started[-1].parent
+        path = runs / "latest"
+        begun = sorted((p for p in runs.glob(f"*/{CONFIG}") if p.parent.name != "latest"), key=lambda p: p.stat().st_mtime)
+        if begun and "finished" not in read_toml(begun[-1]).get("run", {}):
+            return begun[-1].parent
+    if path.name == "latest" and path.exists():
+        path = path.parent / _pointed(path).name
+    if (path / CONFIG).exists():
+        return path
     if name == "auto":
         return None
     raise UserError("nothing to resume", str(path), "name a run folder, e.g. mmkit train --resume runs/clip-data-1")
@@ -88,7 +107,15 @@ def save_weights(model: Model, path: Path) -> None:
     """Write the weights whole or not at all."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     with writing(path) as temporary:
-        save_file(tensors, temporary)
+        _save_tensors(tensors, temporary)
+
+
+def _save_tensors(tensors: dict[str, Tensor], path: Path) -> None:
+    try:
+        save_file(tensors, path)
+    except SafetensorError as e:  # hides the OSError: a full disk
+        number = re.search(r"os error (\d+)", str(e))
+        raise OSError(int(number[1]) if number else errno.EIO, os.strerror(int(number[1])) if number else str(e)) from e
 
 
 def save_checkpoint(folder: Path, model: Model, optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> Path:
@@ -103,7 +130,7 @@ def save_checkpoint(folder: Path, model: Model, optimizer: torch.optim.Optimizer
     temporary.mkdir(parents=True)
     save_weights(model, temporary / WEIGHTS)
     with writing(temporary / "optimizer.safetensors") as path:
-        save_file(_optimizer_tensors(model, optimizer), path)
+        _save_tensors(_optimizer_tensors(model, optimizer), path)
     write_text(temporary / "state.json", json.dumps(state) + "\n")
     if target.exists():  # a checkpoint of the same step, from before a resumption
         shutil.rmtree(target)
@@ -114,8 +141,16 @@ def save_checkpoint(folder: Path, model: Model, optimizer: torch.optim.Optimizer
 
 
 def load_optimizer(checkpoint: Path, model: Model, optimizer: torch.optim.Optimizer) -> None:
-    """Restore AdamW's moments by parameter name; parameters that do not learn have none."""
-    tensors = load_file(checkpoint / "optimizer.safetensors")
+    """Restore AdamW's moments by parameter name; parameters that do not learn have none.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    path = checkpoint / "optimizer.safetensors"
+    try:
+        tensors = load_file(path)
+    except (SafetensorError, OSError) as e:
+        raise _damaged(path, e) from e
     for name, p in model.named_parameters():
         if f"{name}:step" in tensors and p.requires_grad:
             # the fused AdamW walks memory, so the moments must lie in it like the parameter does (channels_last weights)
@@ -124,8 +159,19 @@ def load_optimizer(checkpoint: Path, model: Model, optimizer: torch.optim.Optimi
 
 
 def read_state(checkpoint: Path) -> dict[str, Any]:
-    """The JSON state of a checkpoint."""
-    return json.loads((checkpoint / "state.json").read_text())
+    """The JSON state of a checkpoint.
+
+    Raises:
+        UserError: the file is damaged.
+    """
+    try:
+        return json.loads((checkpoint / "state.json").read_text())
+    except (OSError, ValueError) as e:
+        raise _damaged(checkpoint / "state.json", e) from e
+
+
+def _damaged(path: Path, e: Exception) -> UserError:
+    return UserError(f"the checkpoint is damaged ({e})", str(path), f"remove {path.parent}: --resume goes on from the one before")
 
 
 def _optimizer_tensors(model: Model, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:

@@ -86,11 +86,15 @@ def _autocast(device: torch.device, precision: str) -> torch.autocast:
 
 
 def _rng_state(device: torch.device) -> Tensor:
+    if device.type == "mps":
+        return torch.mps.get_rng_state()
     return torch.cuda.get_rng_state(device) if device.type == "cuda" else torch.get_rng_state()
 
 
 def _set_rng_state(device: torch.device, state: Tensor) -> None:
-    if device.type == "cuda":
+    if device.type == "mps":
+        torch.mps.set_rng_state(state)
+    elif device.type == "cuda":
         torch.cuda.set_rng_state(state, device)
     else:
         torch.set_rng_state(state)

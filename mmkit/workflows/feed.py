@@ -23,8 +23,12 @@ VAL_LIMIT = 2000  # rows of val measured while training; `mmkit eval` measures a
 Say = Callable[[str], None]
 
 
-def loader(config: Config, data: Dataset, model: Model, stages: list[Stage], say: Say) -> Loader:
-    """The training batches of `stages`: features stand for the input of an encoder that learns in none of them."""
+def loader(config: Config, data: Dataset, model: Model, stages: list[Stage], say: Say, cached: bool = True) -> Loader:
+    """The training batches of `stages`: features stand for the input of an encoder that learns in none of them.
+
+    Args:
+        cached: whether they do; else every picture and caption is delivered.
+    """
     rank, size = world()
     return Loader(
         data,
@@ -38,7 +42,7 @@ def loader(config: Config, data: Dataset, model: Model, stages: list[Stage], say
         config.data.limit,
         rank,
         size,
-        _features(config, data, model, stages, "train", config.data.limit, say),
+        _features(config, data, model, stages, "train", config.data.limit, say) if cached else None,
     )
 
 
@@ -81,6 +85,12 @@ def evaluation(config: Config, data: Dataset, model: Model, say: Say) -> Callabl
     return evaluate
 
 
+def still(config: Config, model: Model, stages: list[Stage]) -> list[str]:
+    """The modalities whose encoder gives the same in every epoch of `stages`: it learns in none, and nothing is drawn."""
+    drawn = {"image": any(_image(config, stage).augment for stage in stages), "text": config.data.text.word_dropout > 0}
+    return [m for m in frozen(config, stages, [name for name, _ in model.named_parameters()]) if not drawn.get(m)]
+
+
 def _features(
     config: Config, data: Dataset, model: Model, stages: list[Stage], split: str, limit: int | None, say: Say
 ) -> dict[str, Features]:
@@ -88,8 +98,6 @@ def _features(
     cache = Cache(check_limit(config.train.cache_limit), config.data.workers or 1, say)
     if not cache.limit:
         return {}
-    drawn = {"image": any(_image(config, stage).augment for stage in stages), "text": config.data.text.word_dropout > 0}
-    still = [m for m in frozen(config, stages, [name for name, _ in model.named_parameters()]) if not drawn.get(m)]
     groups = first_rows(data.groups(split), limit)
-    found = {m: cache.features(model, m, data, split, groups) for m in still}
+    found = {m: cache.features(model, m, data, split, groups) for m in still(config, model, stages)}
     return {m: features for m, features in found.items() if features is not None}

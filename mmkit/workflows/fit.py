@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 import signal
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from typing import Any
 import torch
 
 from mmkit import __version__, pretrained
-from mmkit.config import Config, Stage, build, read_toml, write_toml
+from mmkit.config import Config, Stage, build, differing, read_toml, to_dict, write_toml
 from mmkit.data.loader import Loader
 from mmkit.data.shards import Dataset, open_dataset
 from mmkit.data.tokenizer import Tokenizer, train_tokenizer
@@ -24,7 +25,7 @@ from mmkit.training import auto, distributed, loop, stages
 from mmkit.training.distributed import world
 from mmkit.training.doctor import diagnose, read_rows
 from mmkit.training.measure import Cost, measure
-from mmkit.training.report_to import REPORTERS
+from mmkit.training.report_to import REPORTERS, check_reporters
 from mmkit.training.run import checkpoints, find_run, new_run
 from mmkit.workflows import feed
 
@@ -55,12 +56,16 @@ class Plan:
     seconds: float
 
 
-def plan(config: Config, device: str, talk: Talk) -> Plan:
-    """Resolve everything that is automatic, build the model and measure one step; writes nothing.
+def plan(config: Config, device: str, talk: Talk, dry: bool = False) -> Plan:
+    """Resolve everything that is automatic, build the model and measure one step.
+
+    Args:
+        dry: write nothing, not even the features of frozen encoders: they are computed of the first batch only.
 
     Raises:
         UserError: what is wrong with configuration or data, or the batch does not fit in memory.
     """
+    check_reporters(config.train.report_to)
     data = open_dataset(config.data.path)
     reasons = pretrained.resolve(config)
     reasons |= auto.resolve_data(config, data)
@@ -74,11 +79,13 @@ def plan(config: Config, device: str, talk: Talk) -> Plan:
     _first_weights(config, model, talk)
     _place(model, config, device)
     stages.apply_stage(model, stages.largest(config, model))
-    loader = feed.loader(config, data, model, stages.stages_of(config), talk.say)
+    loader = feed.loader(config, data, model, stages.stages_of(config), talk.say, cached=not dry)
     batches = loader.batches()
     batch = next(batches)
     loop.close(batches)
-    cost = measure(model, loop.to_device(batch, model.device), config.train)
+    measured = loop.to_device(batch, model.device)
+    encoding = _encode_still(config, model, measured) * loader.rows / len(batch["id"]) if dry else 0.0
+    cost = measure(model, measured, config.train)
     config.train.precision = cost.precision
     if config.train.amp:
         reasons["train.precision"] = f"{cost.precision} ({cost.reason})"
@@ -88,7 +95,7 @@ def plan(config: Config, device: str, talk: Talk) -> Plan:
     reasons |= auto.resolve_length(config, loader.rows, cost.seconds, model.device.type == "cpu", overhead)
     assert isinstance(config.train.steps, int)
     config.run = {"mmkit": __version__, "torch": torch.__version__, "python": platform.python_version(), "automatic": reasons}
-    return Plan(config, data, model, loader, reasons, batch, cost, cost.seconds * config.train.steps + overhead)
+    return Plan(config, data, model, loader, reasons, batch, cost, cost.seconds * config.train.steps + overhead + encoding)
 
 
 def start(config: Config, runs: Path, name: str | None, force: bool, device: str, talk: Talk) -> Path:
@@ -106,7 +113,7 @@ def start(config: Config, runs: Path, name: str | None, force: bool, device: str
     config = distributed.from_first(made.config)
     folder = None
     if world()[0] == 0:
-        folder = new_run(runs, name, f"{config.recipe}-{made.data.name}", force)
+        folder = new_run(runs, name, f"{Path(config.recipe).stem}-{made.data.name}", force)
         made.model.tokenizer.save(folder / TOKENIZER)
         write_toml(folder / CONFIG, config)
         _introduce(made, folder, talk)
@@ -119,24 +126,30 @@ def dry_run(config: Config, device: str, talk: Talk) -> tuple[Plan, list[Any], l
     """The plan of a run, with the pictures and captions of its first batch as the model will see them; writes nothing."""
     from PIL import Image
 
-    made = plan(config, device, talk)
+    made = plan(config, device, talk, dry=True)
     _introduce(made, None, talk)
-    images = made.first_batch.get("image")
-    # the features of a frozen encoder stand for pictures that nothing is drawn about
-    pixels: Any = images if isinstance(images, torch.Tensor) else []
-    return made, [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in pixels], made.first_batch["caption"]
+    pictures = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in made.first_batch["image"]]
+    return made, pictures, made.first_batch["caption"]
 
 
-def resume(which: str, runs: Path, device: str, talk: Talk) -> Path | None:
-    """Go on with an interrupted run exactly where its newest checkpoint is; None where `auto` finds nothing."""
+def resume(which: str, runs: Path, device: str, talk: Talk, typed: list[dict[str, Any]] | None = None) -> Path | None:
+    """Go on with an interrupted run exactly where its newest checkpoint is; None where `auto` finds nothing.
+
+    Args:
+        typed: configuration given beside --resume: it changes nothing, and where it differs that is said.
+    """
     folder = find_run(which, runs)
     if folder is None:
         return None
     config = build(read_toml(folder / CONFIG), str(folder / CONFIG))
+    ignored = [key for level in typed or [] for key in differing(level, to_dict(config))]
+    if ignored:
+        talk.warn(f"{folder} goes on as it was configured; without effect: {', '.join(ignored)}")
     found = checkpoints(folder)
     if "finished" in config.run:
         talk.say(f"{folder} is finished: nothing to do")
         return folder
+    check_reporters(config.train.report_to)
     data = open_dataset(config.data.path)
     if data.hash != config.data.hash:
         raise UserError(
@@ -239,8 +252,20 @@ def _tokenizer(config: Config, data: Dataset, reasons: dict[str, str]) -> Tokeni
         text.context = min(auto.CONTEXT_LIMIT, longest + 2)
         reasons["data.text.context"] = f"{text.context} (longest training caption {longest} tokens, at most {auto.CONTEXT_LIMIT})"
         tokenizer = Tokenizer(tokenizer.backend, text.context)
-    text.vocab_size = tokenizer.vocab_size
+    if text.vocab_size != tokenizer.vocab_size:
+        reasons["data.text.vocab_size"] = f"{tokenizer.vocab_size} (all that the captions give, at most {text.vocab_size})"
+        text.vocab_size = tokenizer.vocab_size
     return tokenizer
+
+
+@torch.no_grad()
+def _encode_still(config: Config, model: Model, batch: dict[str, Any]) -> float:
+    """Put features in the place of what still encoders read, as a run would find them; returns the seconds it took."""
+    start = time.perf_counter()
+    for modality in feed.still(config, model, stages.stages_of(config)) if config.train.cache_limit else []:
+        pooled = model.pooled(modality, batch[modality])
+        batch[modality] = {"pooled": pooled} if modality == "image" else batch[modality] | {"pooled": pooled}
+    return time.perf_counter() - start
 
 
 def _place(model: Model, config: Config, device: str) -> None:

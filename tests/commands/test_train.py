@@ -186,6 +186,26 @@ def test_two_processes_lose_patience_together(folder):
     assert config(folder / "runs/latest")["run"]["finished"] == 3
 
 
+def test_a_recipe_of_ones_own_names_the_run(invoke, folder):
+    (folder / "recipes").mkdir()
+    (folder / "recipes/mine.toml").write_text('base = "clip"\n')
+    outcome = invoke("train", "--recipe", "recipes/mine.toml", "--steps", 2, cwd=folder)
+    assert (outcome.code, outcome.stdout) == (0, "runs/mine-data-1\n")
+
+
+def test_steps_and_epochs_together_are_refused(invoke, folder):
+    assert invoke("train", "--steps", 5, "--epochs", 3, cwd=folder).code == 2
+
+
+def test_dry_run_of_a_frozen_encoder_draws_and_caches_nothing(invoke, folder, monkeypatch):
+    monkeypatch.setenv("MMKIT_CACHE", str(folder / "cache"))
+    outcome = invoke("train", "--steps", 7, "--lock-image", "--lock-text", "--dry-run", "-o", "sheet.png", cwd=folder)
+    assert outcome.code == 0, outcome.stderr
+    assert (folder / "sheet.png").stat().st_size > 10_000
+    assert "estimate  7 steps" in outcome.stderr
+    assert not (folder / "cache").exists()
+
+
 def test_dry_run_shows_and_trains_nothing(invoke, folder):
     outcome = invoke("train", "--steps", 7, "--dry-run", "-o", "sheet.png", cwd=folder)
     assert outcome.code == 0, outcome.stderr

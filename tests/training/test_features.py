@@ -102,7 +102,10 @@ def test_one_frozen_encoder_and_the_checkpoints_gone(place: Path, invoke: Callab
         (place / name).rename(place / f"{name}-gone")
     outcome = invoke("eval", "recall@1", "--model", "runs/one", "--json", cwd=place)
     assert outcome.code == 0, outcome.stderr
+    config = place / "runs/one/config.toml"
+    config.write_text(config.read_text().replace("finished = ", "started = ").replace("steps = 4", "steps = 6"))
     assert invoke("train", "--resume", "runs/one", cwd=place).code == 0
+    assert "finished = 6" in config.read_text()
 
 
 def test_an_encoder_frozen_for_one_stage_runs_once_in_it(place: Path, invoke: Callable[..., Any]) -> None:
