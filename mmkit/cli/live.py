@@ -73,7 +73,9 @@ class LiveView:
         head = f"step {row['step']}/{self.steps or '?'}"
         if "val/mean_recall" in row:
             recalls = (row["val/image_retrieval_recall@1"], row["val/text_retrieval_recall@1"])
-            return f"{head}  val R@1 {recalls[0]:.3f} text-to-image, {recalls[1]:.3f} image-to-text"
+            loss = f"loss {self.latest['train/loss']:.4f}  " if "train/loss" in self.latest else ""
+            chance = row["val/chance@1"]
+            return f"{head}  {loss}val R@1 {recalls[0]:.3f} text-to-image, {recalls[1]:.3f} image-to-text (chance {chance:.3f})"
         return (
             f"{head}  loss {row['train/loss']:.4f}  lr {row['train/lr']:.2e}  logit_scale {row['train/logit_scale']:.1f}"
             f"  {row['train/samples_per_second']:.0f} samples/s  ETA {self._eta()}"

@@ -80,7 +80,8 @@ def evaluation(config: Config, data: Dataset, model: Model, say: Say) -> Callabl
         text_vectors = vectors(model, "text", lambda i: model.encode_texts(texts[i : i + 256]), len(texts), 256)
         if not (np.isfinite(image_vectors).all() and np.isfinite(text_vectors).all()):
             raise FloatingPointError("the vectors are not finite")
-        return retrieval(image_vectors, image_ids, text_vectors, text_ids)[0]
+        metrics, chance, _ = retrieval(image_vectors, image_ids, text_vectors, text_ids)
+        return metrics | {"chance@1": chance["image_retrieval_recall@1"]}
 
     return evaluate
 
