@@ -12,6 +12,7 @@ import re
 import tomllib
 import types
 import typing
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -124,6 +125,18 @@ class Config:
     train: Train = field(default_factory=Train, metadata={"doc": "the loop"})
     stage: list[Stage] = field(default_factory=list, metadata={"doc": "stages of freezing, in order; empty: everything learns"})
     run: dict[str, Any] = doc("what train wrote about the run: versions, the reasons of automatic values, the best step", {})
+
+
+def documented(cls: Any = Config, path: str = "") -> Iterator[tuple[str, Any, str]]:
+    """(key, default, documentation) of every key, in order; None: automatic, or off."""
+    hints = typing.get_type_hints(cls)
+    for f in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[f.name]):
+            yield from documented(hints[f.name], f"{path}{f.name}.")
+        else:
+            yield f"{path}{f.name}", getattr(cls(), f.name), f.metadata["doc"]
+            if typing.get_args(hints[f.name]) == (Stage,):
+                yield from documented(Stage, f"{path}{f.name}.N.")
 
 
 def build(value: dict[str, Any], source: str = "configuration") -> Config:

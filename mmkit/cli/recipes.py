@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from json import dumps as json_text
+from typing import Any
+
 import typer
 
 from mmkit.cli.console import console
 from mmkit.cli.options import Debug, Json
-from mmkit.config import recipe, recipes
+from mmkit.config import documented, recipe, recipes
 from mmkit.errors import UsageError
 
 EPILOG = """\b
@@ -14,6 +17,8 @@ Examples:
   mmkit recipes
   mmkit recipes show clip > mine.toml && mmkit train --recipe mine.toml
 """
+
+WRITTEN = ("recipe", "run", "data.hash")  # by train, not by hand
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -38,9 +43,17 @@ def list_recipes(ctx: typer.Context, json: Json = False, debug: Debug = False) -
 
 @app.command(epilog=EPILOG)
 def show(name: str = typer.Argument(help="A recipe.")) -> None:
-    """Print a recipe, to read or to start your own from."""
+    """Print a recipe, to read or to start your own from, and every key that a recipe, --config and --set take."""
     if name not in recipes():
         from mmkit.errors import nearest
 
         raise UsageError(f"no recipe {name!r}", hint=nearest(name, recipes()))
-    console.product(recipes()[name].read_text(encoding="utf-8").rstrip())
+    text = recipes()[name].read_text(encoding="utf-8").rstrip()
+    keys = [f"# {key} = {_default(default)}  # {doc}" for key, default, doc in documented() if key not in WRITTEN]
+    console.product(
+        "\n".join([text, "", "# every key (of --set too), its default (…: automatic, or off) and what it is:", *keys])
+    )
+
+
+def _default(value: Any) -> str:
+    return "…" if value is None else json_text(value)

@@ -32,7 +32,9 @@ def train(
     config: Annotated[Path | None, typer.Option(help="TOML over the recipe.", show_default=False)] = None,
     set_: Annotated[
         list[str] | None,
-        typer.Option("--set", metavar="KEY=VALUE", help="One key; may repeat. VALUE is TOML."),
+        typer.Option(
+            "--set", metavar="KEY=VALUE", help="One key (mmkit recipes show clip lists all); may repeat. VALUE is TOML."
+        ),
     ] = None,
     size: Annotated[str | None, typer.Option(help="tiny, small, base or large.")] = None,
     steps: Annotated[str | None, typer.Option(help='A duration: 500, "2 epochs", "15 min".')] = None,

@@ -214,3 +214,12 @@ def test_dry_run_shows_and_trains_nothing(invoke, folder):
     assert "memory    about" in outcome.stderr
     assert (folder / "sheet.png").stat().st_size > 10_000
     assert not (folder / "runs").exists()
+
+
+def test_a_printed_recipe_lists_every_key_and_trains(invoke, folder):
+    shown = invoke("recipes", "show", "siglip", cwd=folder)
+    assert '# train.warmup = "5%"  # linear warm-up, a duration' in shown.stdout
+    assert "# stage.N.until = …" in shown.stdout
+    (folder / "mine.toml").write_text(shown.stdout)
+    assert invoke("train", "--recipe", "mine.toml", "--dry-run", cwd=folder).code == 0
+    assert tomllib.loads(shown.stdout)["loss"]["itc"]["kind"] == "sigmoid"
