@@ -18,7 +18,7 @@ import torch
 from mmkit.data.images import load_rgb
 from mmkit.errors import UserError
 from mmkit.files import move_aside
-from mmkit.vectors import EmbeddingsWriter, joined, read_meta
+from mmkit.vectors import EmbeddingsWriter, check_target, joined, read_meta
 
 if TYPE_CHECKING:
     from mmkit.data.shards import Dataset
@@ -116,13 +116,29 @@ def embed_image(model: Model, path: str) -> torch.Tensor:
         UserError: the file is missing or is no image.
     """
     _require_image_encoder(model)
-    if not Path(path).is_file():
-        raise UserError("no such image", path)
+    require_image(path)
     try:
         picture = load_rgb(path)
     except (UserError, OSError, ValueError) as e:
-        raise UserError(f"cannot be read as an image ({e})", path) from e
+        raise UserError(f"cannot be read as an image ({_reason(e)})", path) from e
     return model.encode_images(model.pixels(picture)[None])[0]
+
+
+def require_image(path: str) -> None:
+    """Make sure that a file is there to be read as an image.
+
+    Raises:
+        UserError: there is none, or it is a folder.
+    """
+    if Path(path).is_dir():
+        raise UserError("this is a folder, not an image", path, f'mmkit retrieve "a red circle" --in {path}   searches one')
+    if not Path(path).is_file():
+        raise UserError("no such image", path)
+
+
+def _reason(e: Exception) -> str:
+    """What went wrong, without the path that a UserError would name a second time."""
+    return e.what if isinstance(e, UserError) else str(e)
 
 
 def _require_image_encoder(model: Model) -> None:
@@ -158,6 +174,7 @@ def embeddings_path(model: Model, data: str, part: str, limit: int | None = None
 
 def _reusable(path: Path, made_from: dict[str, Any], force: bool, own: bool) -> bool:
     """Whether `path` is up to date; else make sure that it may be written."""
+    check_target(path)
     if not path.exists():
         return False
     found = read_meta(path)
@@ -251,7 +268,7 @@ def _pixels(model: Model, row: Row) -> torch.Tensor | None:
         if row.get("skip"):
             return None
         raise UserError(
-            f"the image of row {row['id']} cannot be read ({e})", image["path"] or "", "prepare the dataset again"
+            f"the image of row {row['id']} cannot be read ({_reason(e)})", image["path"] or "", "prepare the dataset again"
         ) from e
 
 

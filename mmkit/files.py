@@ -21,30 +21,52 @@ RUN_VERSION = 1
 
 @contextlib.contextmanager
 def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Yield a temporary path beside `path`; on success it is synced and renamed over `path`, else removed.
+    """Yield a temporary path; on success it is synced and takes the place of `path`, whole, else it is removed.
+
+    A symlink stays, and what it points to is replaced. A pipe or a device stays, and the bytes are written into it.
 
     Raises:
-        UserError: the disk is full or the folder cannot be written; `path` is as it was before.
+        UserError: `path` is a folder, the disk is full or the folder cannot be written; `path` is as it was before.
     """
     path = Path(path)
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial")
-        os.close(handle)
+        if path.is_dir():
+            raise UserError("this is a folder, not a file", str(path), "name a file in it")
+        in_place = is_special(path)
+        target = path if in_place else Path(os.path.realpath(path))
+        temporary = _temporary(target, None if in_place else target.parent)
     except OSError as e:
         raise disk_error(e, path) from e
-    temporary = Path(name)
     try:
         yield temporary
+        if in_place:
+            with open(temporary, "rb") as source, open(target, "wb") as sink:
+                shutil.copyfileobj(source, sink)
+            return
         with open(temporary, "rb+") as f:
             os.fsync(f.fileno())
         # mkstemp makes 0600; a product is readable like any file the user writes
         temporary.chmod(0o666 & ~_umask())
-        os.replace(temporary, path)
+        os.replace(temporary, target)
     except OSError as e:
         raise disk_error(e, path) from e
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _temporary(target: Path, folder: Path | None) -> Path:
+    """A new empty file in `folder`, or in the system's own for temporary files."""
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=folder, prefix=f".{target.name}.", suffix=".partial")
+    os.close(handle)
+    return Path(name)
+
+
+def is_special(path: str | os.PathLike[str]) -> bool:
+    """Whether `path` is there and is a pipe, a device or the like: neither a regular file nor a folder."""
+    path = Path(path)
+    return path.exists() and not path.is_file() and not path.is_dir()
 
 
 def disk_error(e: OSError, path: str | os.PathLike[str]) -> UserError:
@@ -116,20 +138,35 @@ def lock(folder: Path) -> Iterator[None]:
         UserError: another process is writing there.
     """
     folder.mkdir(parents=True, exist_ok=True)
+    try:
+        import fcntl
+    except ImportError:  # Windows: no flock; two writers are then the user's to avoid
+        yield
+        return
     path = folder / ".lock"
-    with open(path, "a+") as f:
-        try:
-            import fcntl
+    while True:
+        with open(path, "a+") as f:
+            try:
+                fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as e:
+                raise UserError("another mmkit is writing here", str(folder), "wait for it to end") from e
+            # whoever held it may have removed this file since it was opened: a lock on it would keep nobody out
+            if not _is_open(path, f.fileno()):
+                continue
+            try:
+                yield
+            finally:
+                if _is_open(path, f.fileno()):
+                    path.unlink()
+            return
 
-            fcntl.flock(f, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except ImportError:  # Windows: no flock; two writers are then the user's to avoid
-            pass
-        except OSError as e:
-            raise UserError("another mmkit is writing here", str(folder), "wait for it to end") from e
-        try:
-            yield
-        finally:
-            path.unlink(missing_ok=True)
+
+def _is_open(path: Path, handle: int) -> bool:
+    """Whether `path` still names the file that `handle` is open on."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(handle))
+    except FileNotFoundError:
+        return False
 
 
 def free_bytes(path: Path) -> int:

@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow as pa
 
 from mmkit.errors import UsageError, UserError
-from mmkit.files import disk_error, read_json, write_json, writing
+from mmkit.files import disk_error, is_special, read_json, write_json, writing
 
 EMBEDDINGS_VERSION = 1
 SUFFIXES = (".arrow", ".parquet", ".npy")
@@ -218,6 +218,23 @@ def _read_npy(path: Path) -> Embeddings:
     return _embeddings({name: np.array(columns.get(name) or [None] * n, object) for name in STRINGS}, vectors, meta, path)
 
 
+def check_target(path: str | Path) -> None:
+    """Refuse a path that no embeddings can be written to, before any work is done.
+
+    Raises:
+        UsageError: another suffix than those of `SUFFIXES`.
+        UserError: it is a folder, or a pipe or device: readers map the file, which these do not allow.
+    """
+    path = Path(path)
+    if path.suffix not in SUFFIXES:
+        found = path.suffix or "a file without suffix"
+        raise UsageError(f"embeddings cannot be written as {found}", str(path), f"one of: {' '.join(SUFFIXES)}")
+    if path.is_dir():
+        raise UserError("this is a folder, not a file", str(path), "name a file in it")
+    if is_special(path):
+        raise UserError("embeddings need a regular file; this is a pipe or a device", str(path), "for a pipeline: -o -")
+
+
 class EmbeddingsWriter:
     """Write an embeddings file batch by batch; it appears under its name only when it is complete.
 
@@ -232,17 +249,12 @@ class EmbeddingsWriter:
 
     Raises:
         UsageError: another suffix.
-        UserError: the disk is full or the folder cannot be written; what stood at `path` is as it was.
+        UserError: `path` is no regular file, the disk is full or the folder cannot be written; what stood at `path` is as it was.
     """
 
     def __init__(self, path: str | Path, dim: int, meta: Mapping[str, Any] | None = None, dtype: str = "float32") -> None:
         self.path, self.dim, self.dtype = Path(path), dim, np.dtype(dtype)
-        if self.path.suffix not in SUFFIXES:
-            raise UsageError(
-                f"embeddings cannot be written as {self.path.suffix or 'a file without suffix'}",
-                str(path),
-                f"one of: {' '.join(SUFFIXES)}",
-            )
+        check_target(self.path)
         self.meta = dict(meta or {})
         self._rows = 0
 

@@ -12,7 +12,7 @@ import typer
 from typer.core import TyperGroup
 
 from mmkit.cli.console import console
-from mmkit.errors import Exit, UserError
+from mmkit.errors import Exit, UsageError, UserError, nearest
 
 # command -> module under mmkit.cli and its one-line help, in the order a newcomer meets them.
 # A module is imported when its command is named: `mmkit --help` imports none of them.
@@ -42,6 +42,11 @@ class Lazy(TyperGroup):
         command.name = cmd_name
         return command
 
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in COMMANDS and not args[0].startswith("-"):
+            raise UsageError(f"no such command {args[0]!r}", hint=nearest(args[0], COMMANDS))
+        return super().resolve_command(ctx, args)
+
     def format_help(self, ctx: Any, formatter: Any) -> None:
         from rich.console import Console as Rich
         from rich.table import Table
@@ -52,7 +57,7 @@ class Lazy(TyperGroup):
         for name, text in COMMANDS.items():
             table.add_row(f"[bold cyan]{name}[/]", text)
         rich.print(table)
-        rich.print("\n  --version   the version\n  --help      this page; [bold]mmkit COMMAND --help[/] for a command's\n")
+        rich.print("\n  --version   the version\n  -h, --help  this page; [bold]mmkit COMMAND --help[/] for a command's\n")
         rich.print(EPILOG)
 
 
@@ -62,7 +67,7 @@ EPILOG = """Examples:
   mmkit retrieve "a red dress" | head
 """
 
-app = typer.Typer(cls=Lazy, add_completion=True, no_args_is_help=True)
+app = typer.Typer(cls=Lazy, add_completion=True, context_settings={"help_option_names": ["-h", "--help"]})
 
 
 def _version(value: bool) -> None:
@@ -73,13 +78,22 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback()
-def root(version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="The version.")) -> None:
+@app.callback(invoke_without_command=True)
+def root(
+    context: typer.Context,
+    version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="The version."),
+) -> None:
     """Train, evaluate and inspect multimodal models on your own data."""
+    if context.invoked_subcommand is None:
+        context.get_help()
+        raise typer.Exit(Exit.USAGE)
 
 
 def main(args: list[str] | None = None) -> int:
     """Run one invocation and return its exit code: the only exception handler of mmkit."""
+    args = sys.argv[1:] if args is None else args
+    # known before anything is parsed: a mistake in the words themselves is reported as JSON, too
+    console.as_json = "--json" in args[: args.index("--") if "--" in args else None]
     try:
         code = typer.main.get_command(app)(args=args, prog_name="mmkit", standalone_mode=False)
         sys.stdout.flush()

@@ -42,7 +42,10 @@ def embed(
     from mmkit.data.shards import open_dataset
     from mmkit.embedding import Pace, embed_dataset
     from mmkit.model import load_model
+    from mmkit.vectors import check_target
 
+    if out and out != "-":
+        check_target(out)
     dataset = open_dataset(data)
     loaded = load_model(model, device)
     with bars() as progress:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmkit.cli.console import console
-from mmkit.cli.options import BatchSize, DataOption, Debug, Device, Json, Limit, Out, Quiet, Split, Workers
+from mmkit.cli.options import BatchSize, DataOption, Debug, Device, Json, Limit, Quiet, Split, Workers
 from mmkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -28,6 +28,15 @@ Models = Annotated[
     list[str] | None,
     typer.Option(
         "--model", "-m", help="A run, a checkpoint in one, or a CLIP / SigLIP checkpoint; may repeat.", show_default="runs/latest"
+    ),
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        "-o",
+        help="FILE.json for one result, FILE-1.json, FILE-2.json … for several; `-` is stdout.",
+        show_default=False,
     ),
 ]
 
@@ -55,11 +64,12 @@ def evaluate(
     Prints a table in a terminal and one JSON object a line elsewhere. In a run folder the result is kept in eval/.
     """
     from mmkit.cli.progress import bars
-    from mmkit.metrics.evaluation import Request, parse_metric
+    from mmkit.metrics.evaluation import Request, parse_metrics
 
     if embeddings and (model or data):
         raise UsageError("--embeddings needs no --model and no --data", hint="leave them out")
-    asked = [parse_metric(word) for word in metrics]
+    _check_out(out)
+    asked = parse_metrics(metrics)
     results: list[Result] = []
     with bars() as progress:
         requests = [Request(name, ks, split, limit, batch_size, workers, progress) for name, ks in asked]
@@ -68,6 +78,16 @@ def evaluate(
         for name in [] if embeddings else model or ["runs/latest"]:
             results += _of_model(name, data or Path("data"), device, requests)
     _show([result.record for result in results], out)
+
+
+def _check_out(out: str | None) -> None:
+    from mmkit.files import is_special
+
+    # a pipe or a device has no suffix to pick a format with
+    if out and out != "-" and Path(out).suffix != ".json" and not is_special(out):
+        raise UsageError(
+            f"results cannot be written as {Path(out).suffix or 'a file without suffix'}", out, "-o FILE.json, or -o - for stdout"
+        )
 
 
 def _of_embeddings(path: Path, request: Request) -> Result:
@@ -114,7 +134,8 @@ def _write(records: list[dict[str, Any]], path: Path) -> None:
 
 def _one(records: list[dict[str, Any]]) -> None:
     record = records[0]
-    ceiling = {key: value for key, value in (record.get("caption_ceiling") or {}).items() if value < 1}
+    ceiling = record.get("caption_ceiling") or {}
+    ceiling = ceiling if min(ceiling.values(), default=1) < 1 else {}
     rows = [
         [name, _figure(value), _figure(record["chance"].get(name))] + ([_figure(ceiling.get(name))] if ceiling else [])
         for name, value in record["metrics"].items()
@@ -122,7 +143,7 @@ def _one(records: list[dict[str, Any]]) -> None:
     columns = ["metric", "value", "chance"] + (["ceiling"] if ceiling else [])
     console.table(f"{record['model'] or record['dataset']} on {_scope(record)}", columns, rows, to_stdout=True)
     if ceiling:
-        console.say("ceiling: what equal captions on different images leave possible")
+        console.say("ceiling: what equal captions on different images leave possible; a tie counts half, chance has no ties")
 
 
 def _several(records: list[dict[str, Any]]) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -41,34 +40,29 @@ def predict(
 
     Prints a table in a terminal and one JSON object a text elsewhere.
     """
-    from mmkit.cli.queries import json_lines
+    from mmkit.cli.queries import predict_lines
+    from mmkit.embedding import require_image
     from mmkit.model import load_model
 
     if image != "-" and not texts:
         raise UsageError("which texts?", hint=f'mmkit predict {image} "a cat" "a dog"')
     if image != "-":
-        _require_image(image)
+        require_image(image)
     loaded = load_model(model, device)
     if image != "-":
         _show(_probabilities(loaded, image, texts or []))
         return
-    for line in json_lines(sys.stdin, ("image",)):
-        for answer in _probabilities(loaded, line["image"], line.get("texts") or texts or []):
+    for asked in predict_lines(sys.stdin, texts or []):
+        line = asked.query
+        with asked.named():
+            answers = _probabilities(loaded, line["image"], line["texts"])
+        for answer in answers:
             console.record(({"id": line["id"]} if "id" in line else {}) | answer)
-
-
-def _require_image(path: str) -> None:
-    from mmkit.errors import UserError
-
-    if not Path(path).is_file():
-        raise UserError("no such image", path)
 
 
 def _probabilities(model: LoadedModel, path: str, texts: list[str]) -> list[dict[str, Any]]:
     from mmkit.embedding import embed_image
 
-    if not texts:
-        raise UsageError("a line names no texts", path, 'like {"image": "cat.jpg", "texts": ["a cat", "a dog"]}')
     image, vectors = embed_image(model, path), model.encode_texts(texts)
     pairs = zip(texts, model.probabilities(image, vectors).tolist(), (vectors @ image).tolist(), strict=True)
     return [{"image": path, "text": text, "probability": probability, "score": score} for text, probability, score in pairs]

@@ -4,25 +4,50 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from mmkit.errors import UserError
+from mmkit.errors import UsageError, UserError
 
 PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+QUERY_LINE = '{"id": 1, "text": "…"} or {"id": 1, "image": "…"}'
+PREDICT_LINE = '{"id": 1, "image": "cat.jpg", "texts": ["a cat", "a dog"]}'
 
 
-def parse_query(word: str) -> dict[str, str]:
+class Asked(NamedTuple):
+    """One query, of which no field is null, and where it stands: `stdin line 3`, or nothing for one that was typed."""
+
+    query: dict[str, Any]
+    where: str = ""
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Name the line in whatever goes wrong with this query."""
+        try:
+            yield
+        except UserError as e:
+            e.where = ", ".join(part for part in (e.where, self.where) if part)
+            raise
+
+
+def parse_query(word: str) -> Asked:
     """A word of the command line as `{"text"}` or, where it names a file, `{"image"}`.
 
     Raises:
+        UsageError: it is blank, or a folder.
         UserError: it looks like an image's path, but no such file exists.
     """
+    if not word.strip():
+        raise UsageError("the query is empty", hint='mmkit retrieve "a red circle"')
     if _is_file(word):
-        return {"image": word}
+        return Asked({"image": word})
+    # a bare word is a sentence even where a folder is called so
+    if ("/" in word or word in (".", "..")) and Path(word).is_dir():
+        raise UsageError("the query is a folder", word, f'mmkit retrieve "a red circle" --in {word}   searches it')
     if word.lower().endswith(PICTURES) and " " not in word:
         raise UserError("no such image", word)
-    return {"text": word}
+    return Asked({"text": word})
 
 
 def _is_file(word: str) -> bool:
@@ -32,23 +57,64 @@ def _is_file(word: str) -> bool:
         return False
 
 
-def json_lines(stream: Iterable[str], keys: tuple[str, ...]) -> Iterator[dict[str, Any]]:
-    """Objects of a JSONL stream, each with a string under one of `keys`; empty lines are passed over.
+def query_lines(stream: Iterable[str]) -> Iterator[Asked]:
+    """Lines of `{"text"}` or `{"image"}`, each with an id or without.
 
     Raises:
-        UserError: a line is not such an object; its number is named.
+        UserError: a line is not such an object; its number is named, and its id where it has one.
     """
-    for number, line in enumerate(stream, 1):
+    for asked in _objects(stream, QUERY_LINE):
+        given = [key for key in ("text", "image") if key in asked.query]
+        if len(given) != 1:
+            what = "both text and image in the object" if given else "no text or image in the object"
+            raise UserError(what, asked.where, QUERY_LINE)
+        _require_string(asked, given[0], QUERY_LINE)
+        yield asked
+
+
+def predict_lines(stream: Iterable[str], texts: list[str]) -> Iterator[Asked]:
+    """Lines of `{"image", "texts"}`, each with an id or without; `texts` stands in where a line has none.
+
+    Raises:
+        UserError: a line is not such an object; its number is named, and its id where it has one.
+    """
+    for asked in _objects(stream, PREDICT_LINE):
+        _require_string(asked, "image", PREDICT_LINE)
+        own = asked.query.setdefault("texts", texts)
+        if not isinstance(own, list) or not all(isinstance(text, str) for text in own):
+            raise UserError("texts is not a list of strings", asked.where, PREDICT_LINE)
+        if not own:
+            raise UserError("the line names no texts", asked.where, PREDICT_LINE)
+        yield asked
+
+
+def _objects(stream: Iterable[str], expected: str) -> Iterator[Asked]:
+    """The objects of a JSONL stream; empty lines are passed over, and a null is as good as no field."""
+    # bytes where there are any: a line that is not UTF-8 is then met alone, after those before it are answered
+    lines: Iterable[str | bytes] = getattr(stream, "buffer", stream)
+    for number, line in enumerate(lines, 1):
+        where = f"stdin line {number}"
         if not line.strip():
             continue
         try:
             value = json.loads(line)
+            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could not be printed again
+        except UnicodeDecodeError as e:
+            raise UserError("not UTF-8", where, "iconv -f latin1 -t utf-8 QUERIES | mmkit …") from e
         except ValueError as e:
-            raise UserError(f"not valid JSON ({e})", f"stdin line {number}", _expected(keys)) from e
-        if not isinstance(value, dict) or not any(isinstance(value.get(key), str) for key in keys):
-            raise UserError(f"no {' or '.join(keys)} in the object", f"stdin line {number}", _expected(keys))
-        yield value
+            raise UserError(f"not valid JSON ({e})", where, expected) from e
+        if not isinstance(value, dict):
+            raise UserError("not a JSON object", where, expected)
+        query = {key: entry for key, entry in value.items() if entry is not None}
+        id = query.get("id", "")
+        if not isinstance(id, str | int | float):
+            raise UserError("the id is neither a string nor a number", where, expected)
+        yield Asked(query, f"{where}, id {id}" if "id" in query else where)
 
 
-def _expected(keys: tuple[str, ...]) -> str:
-    return " or ".join(f'{{"id": 1, "{key}": "…"}}' for key in keys)
+def _require_string(asked: Asked, key: str, expected: str) -> None:
+    value = asked.query.get(key)
+    if value is None:
+        raise UserError(f"no {key} in the object", asked.where, expected)
+    if not isinstance(value, str) or not value.strip():
+        raise UserError(f"{key} is {'empty' if isinstance(value, str) else 'not a string'}", asked.where, expected)

@@ -15,6 +15,7 @@ from mmkit.cli.options import BatchSize, Debug, Device, Json, Model, Quiet, Spli
 if TYPE_CHECKING:
     from PIL.Image import Image
 
+    from mmkit.cli.queries import Asked
     from mmkit.search.gallery import Gallery
     from mmkit.views.sheet import Strip
 
@@ -62,7 +63,7 @@ def retrieve(
     Lines on stdin are {"id": …, "text": …} or {"id": …, "image": "path"} and are answered one by one.
     """
     from mmkit.cli.progress import bars
-    from mmkit.cli.queries import json_lines, parse_query
+    from mmkit.cli.queries import parse_query, query_lines
     from mmkit.embedding import Pace
     from mmkit.model import load_model
     from mmkit.search.gallery import open_gallery
@@ -71,16 +72,17 @@ def retrieve(
         from mmkit.views.sheet import check_format
 
         check_format(figure)
-    asked: Iterable[dict[str, Any]]
-    asked = json_lines(sys.stdin, ("text", "image")) if queries == ["-"] else [parse_query(word) for word in queries]
+    asked: Iterable[Asked] = query_lines(sys.stdin) if queries == ["-"] else [parse_query(word) for word in queries]
     loaded = load_model(model, device)
     with bars() as progress:
         gallery = open_gallery(where, loaded, split, Pace(batch_size, workers, progress("embed")))
     if gallery.note:
         console.say(gallery.note)
     drawn: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
-    for query in asked:
-        answers = gallery.answer(query, find, top)
+    for one in asked:
+        query = one.query
+        with one.named():
+            answers = gallery.answer(query, find, top)
         if console.json:
             for answer in answers:
                 console.record(({"query_id": query["id"]} if "id" in query else {}) | answer)

@@ -49,7 +49,8 @@ def _front_matter(manifest: dict[str, Any]) -> str:
         "  data_files:",
     ]
     for name, split in manifest["splits"].items():
-        lines += [f"  - split: {name}", f'    path: "{name}-*-of-{len(split["shards"]):05d}.parquet"']
+        # quoted, as `1` or `no` would be no text in YAML
+        lines += [f'  - split: "{name}"', f'    path: "{name}-*-of-{len(split["shards"]):05d}.parquet"']
     return "\n".join(lines) + "\n"
 
 

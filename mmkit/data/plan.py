@@ -71,7 +71,7 @@ def make_plan(source: Source, choices: Choices, say: Callable[[str], None]) -> P
     plan = Plan(fingerprint=fingerprint(source.rows, choices.link))
     rows = _merge(source.rows, choices, plan)
     rows.sort(key=lambda row: (stable_hash(row.id), row.id))
-    rows = _limited(rows, choices)
+    rows = _limited(rows, choices, say)
     rows = _split(rows, choices, plan, say)
     if not rows:
         raise nothing_left(plan.rejects)
@@ -101,9 +101,15 @@ def reject(plan: Plan, row: Row | Reject, reason: str, choices: Choices) -> None
     Raises:
         UserError: `--on-error fail`.
     """
+    found = Reject(_printable(row.id), _printable(row.where), _printable(reason))
     if choices.fail:
-        raise UserError(reason, row.where, "--on-error skip leaves such rows out")
-    plan.rejects.append(Reject(row.id, row.where, reason))
+        raise failed(found)
+    plan.rejects.append(found)
+
+
+def failed(row: Reject) -> UserError:
+    """The error that `--on-error fail` makes of a row that cannot be used."""
+    return UserError(row.reason, row.where, "--on-error skip leaves such rows out")
 
 
 def nothing_left(rejects: Sequence[Reject]) -> UserError:
@@ -124,11 +130,12 @@ def _merge(found: Iterable[Row | Reject], choices: Choices, plan: Plan) -> list[
         if isinstance(row, Reject):
             reject(plan, row, row.reason, choices)
             continue
+        row.where = _printable(row.where)
         row.captions = [caption for caption in (c.strip() for c in row.captions) if caption]
         # with shares typed, official splits count for nothing: the same image twice is one sample
         split = None if choices.shares else row.split
         first = by_image.get((split, row.image.key))
-        reason = _flaw(row, first, owners.get((split, row.id)))
+        reason = _unfit(row, choices) or _flaw(row, first, owners.get((split, row.id)))
         if reason:
             reject(plan, row, reason, choices)
         elif first:
@@ -138,6 +145,17 @@ def _merge(found: Iterable[Row | Reject], choices: Choices, plan: Plan) -> list[
             row.captions = list(dict.fromkeys(row.captions))
             by_image[split, row.image.key] = owners[split, row.id] = row
     return list(by_image.values())
+
+
+def _unfit(row: Row, choices: Choices) -> str | None:
+    """Why the names in a row cannot be stored or hashed."""
+    linked = row.image.path if choices.link else None
+    for what, text in (("id", row.id), ("label", row.label), ("path of the picture to link to", linked)):
+        if text and not _is_unicode(text):
+            return f"the {what} is not UTF-8"
+    if row.split and not choices.shares and not splits.is_name(splits.split_name(row.split)):
+        return f"{row.split!r} is no name of a split: {splits.NAMES}, or type --splits"
+    return None
 
 
 def _flaw(row: Row, same_image: Row | None, same_id: Row | None) -> str | None:
@@ -160,9 +178,15 @@ def _is_unicode(text: str) -> bool:
         return False
 
 
-def _limited(rows: list[Row], choices: Choices) -> list[Row]:
+def _printable(text: str) -> str:
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _limited(rows: list[Row], choices: Choices, say: Callable[[str], None]) -> list[Row]:
     if choices.limit is None or len(rows) <= choices.limit:
         return rows
+    # those that are in no split do not count
+    rows = splits.listed(rows, choices.shares, say)
     chosen = rows[: choices.limit]
     if not any(splits.is_train(row) for row in chosen):
         chosen[-1] = next((row for row in rows if splits.is_train(row)), chosen[-1])

@@ -146,7 +146,7 @@ def open_dataset(path: str | Path) -> Dataset:
     """Open a dataset folder or fsspec URL.
 
     Raises:
-        UserError: the folder is missing, is not a dataset, or was written by a newer mmkit.
+        UserError: the folder is missing, is not a dataset, or was written by a newer mmkit; its dataset.json is damaged.
     """
     import json
 
@@ -163,8 +163,10 @@ def open_dataset(path: str | Path) -> Dataset:
             value = json.load(f)
     except ValueError as e:
         raise UserError(f"not valid JSON ({e})", manifest) from e
-    if value.get("version", 0) > DATASET_VERSION:
+    if isinstance(value, dict) and value.get("version", 0) > DATASET_VERSION:
         raise UserError(f"written by a newer mmkit (format {value['version']}, this one reads {DATASET_VERSION})", manifest)
+    if not isinstance(value, dict) or not all(isinstance(value.get(key), dict) for key in ("columns", "splits")):
+        raise UserError("not the dataset.json of a dataset (no columns and splits)", manifest, "run the same `mmkit prep` again")
     return Dataset(root if "://" not in str(path) else str(root), value, fs)
 
 

@@ -12,6 +12,8 @@ from mmkit.errors import UsageError
 from mmkit.files import stable_hash
 
 DEFAULT = {"train": 0.8, "val": 0.1, "test": 0.1}
+# split names become names of files; `datasets.load_dataset` takes no others
+NAMES = "letters, digits and _, such as test_2"
 ALIASES = {"validation": "val", "valid": "val", "dev": "val", "training": "train", "testing": "test"}
 
 
@@ -21,17 +23,24 @@ def split_name(name: str) -> str:
     return ALIASES.get(name, name)
 
 
+def is_name(name: str) -> bool:
+    """A split may be called so."""
+    return bool(re.fullmatch(r"\w+(\.\w+)*", name))
+
+
 def parse(text: str) -> dict[str, float]:
     """`train:0.9,test:0.1` as shares.
 
     Raises:
-        UsageError: it is not of that form, names no train, or does not add up to 1.
+        UsageError: it is not of that form, names no train, has a name that no split may have, or does not add up to 1.
     """
     shares: dict[str, float] = {}
     for part in text.split(","):
-        match = re.fullmatch(r"\s*([A-Za-z][\w-]*)\s*:\s*([0-9.]+)\s*", part)
+        match = re.fullmatch(r"\s*(\S+)\s*:\s*([0-9.]+)\s*", part)
         if not match:
             raise UsageError("not a list of splits and shares", f"--splits {text}", "such as --splits train:0.9,test:0.1")
+        if not is_name(match[1]):
+            raise UsageError(f"{match[1]!r} is no name of a split", f"--splits {text}", NAMES)
         shares[split_name(match[1])] = _number(match[2], text)
     if not shares.get("train"):
         raise UsageError("train gets no share", f"--splits {text}", "train is never empty: --splits train:0.9,test:0.1")
@@ -53,12 +62,10 @@ def assign(rows: Sequence[Row], shares: dict[str, float] | None, say: Callable[[
     Where a source has official splits, the rows that are in none of them are left out, as the papers leave them out.
     """
     if shares is None and any(is_train(row) for row in rows):
-        listed = [row for row in rows if row.split]
-        if len(listed) < len(rows):
-            say(f"{len(rows) - len(listed):,} rows are in no official split: left out (--splits takes them in)")
-        for row in listed:
+        official = listed(rows, shares, say)
+        for row in official:
             row.split = split_name(row.split or "")
-        return listed
+        return official
     if shares is None and any(row.split for row in rows):
         say("the official splits have no usable train rows: the rows are split 80/10/10 instead")
     shares = shares or DEFAULT
@@ -72,6 +79,16 @@ def assign(rows: Sequence[Row], shares: dict[str, float] | None, say: Callable[[
         if not any(row.split == name for row in rows):
             say(f"the split {name} is empty: it gets no file")
     return list(rows)
+
+
+def listed(rows: Sequence[Row], shares: dict[str, float] | None, say: Callable[[str], None]) -> list[Row]:
+    """The rows that official splits leave: those in one of them, if there is a train split and no `shares`, else all."""
+    if shares is not None or not any(is_train(row) for row in rows):
+        return list(rows)
+    found = [row for row in rows if row.split]
+    if len(found) < len(rows):
+        say(f"{len(rows) - len(found):,} rows are in no official split: left out (--splits takes them in)")
+    return found
 
 
 def _drawn(row_id: str, shares: dict[str, float]) -> str:

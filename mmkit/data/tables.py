@@ -26,6 +26,8 @@ SAMPLE_ROWS = 50
 BATCH_ROWS = 64
 # the key under which a row keeps the cells that it has beyond the columns
 EXCESS = "(more cells than columns)"
+# the key of a row that could not be read, and why
+DAMAGED = "(not readable)"
 SEPARATORS = "\t|;,"
 # letters and punctuation that Western European texts in cp1252 are made of
 WESTERN = set("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿœŒ‘’“”–—…«»°€£¡¿\xa0")
@@ -51,7 +53,7 @@ class Table:
     first: int = 1
 
     def rows(self, columns: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
-        """(row number, row) one by one; text that does not decode holds surrogates.
+        """(row number, row) one by one; text that does not decode holds surrogates, and a JSON line that is none has DAMAGED.
 
         Args:
             columns: read only these (of Parquet; the other formats give all).
@@ -97,10 +99,15 @@ def open_table(path: Path) -> Table:
         return Table(path, _parquet(path).schema_arrow.names, f"{path.name}: Parquet", "parquet")
     encoding = detect_encoding(path)
     if suffix in (".jsonl", ".ndjson", ".json"):
-        first = [row for _, row in itertools.islice(_json_rows(path, encoding), SAMPLE_ROWS)]
+        first = list(itertools.islice(_json_rows(path, encoding), SAMPLE_ROWS))
         if not first:
             raise UserError("the table is empty", str(path))
-        columns = list(dict.fromkeys(name for row in first for name in row))
+        columns = list(dict.fromkeys(name for _, row in first if DAMAGED not in row for name in row))
+        if not columns:
+            n, row = first[0]
+            raise UserError(
+                row.get(DAMAGED, "the first rows hold nothing"), f"{path} row {n}", "a table has one JSON object a line"
+            )
         return Table(path, columns, f"{path.name}: JSON, {encoding}", "json", encoding)
     return _open_csv(path, encoding)
 
@@ -189,11 +196,9 @@ def _json_rows(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]
     with open(path, encoding=encoding, errors="surrogateescape") as f:
         first = next((c for line in f if (c := line.strip()[:1])), "")
         f.seek(0)
-        items: Iterable[tuple[int, Any]] = _listed(path, f.read()) if first == "[" else _lines(path, f)
+        items: Iterable[tuple[int, Any]] = _listed(path, f.read()) if first == "[" else _lines(f)
         for n, value in items:
-            if not isinstance(value, dict):
-                raise UserError("not a JSON object", f"{path} row {n}")
-            yield n, value
+            yield n, value if isinstance(value, dict) else {DAMAGED: "not a JSON object"}
 
 
 def _listed(path: Path, text: str) -> Iterator[tuple[int, Any]]:
@@ -203,13 +208,14 @@ def _listed(path: Path, text: str) -> Iterator[tuple[int, Any]]:
         raise UserError(f"not valid JSON ({e})", str(path)) from e
 
 
-def _lines(path: Path, lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
+def _lines(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
     for n, line in enumerate(lines, 1):
         if line.strip():
             try:
-                yield n, json.loads(line)
+                value = json.loads(line)
             except ValueError as e:
-                raise UserError(f"not valid JSON ({e})", f"{path} row {n}") from e
+                value = {DAMAGED: f"not valid JSON ({e})"}
+            yield n, value
 
 
 def _parquet(path: Path) -> pq.ParquetFile:

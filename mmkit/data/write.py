@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 
 from mmkit.data import audit, card
 from mmkit.data.images import TREATMENT, treat
-from mmkit.data.plan import Choices, Plan, Shard, fingerprint, make_plan, nothing_left, reason_of
+from mmkit.data.plan import Choices, Plan, Shard, failed, fingerprint, make_plan, nothing_left, reason_of
 from mmkit.data.schema import MODALITIES, Options, Reject, Row, Source, arrow_schema, leaves
 from mmkit.data.shards import MANIFEST, Dataset
 from mmkit.data.sources import reader
@@ -65,9 +65,7 @@ def _finished(kind: str, options: Options, choices: Choices, settings: dict[str,
     out, path = options.out, options.out / MANIFEST
     if not path.exists():
         return None
-    manifest = read_json(path)
-    if manifest.get("format") != FORMAT:
-        raise UserError("a dataset.json that mmkit did not write", str(path), "choose another folder")
+    manifest = _read_manifest(path)
     if manifest["version"] > DATASET_VERSION:
         raise UserError(
             f"written by a newer mmkit (format {manifest['version']}, this one writes {DATASET_VERSION})", str(path), _FORCE
@@ -83,6 +81,9 @@ def _finished(kind: str, options: Options, choices: Choices, settings: dict[str,
         options.say(f"{lost[0]} is missing: preparing again")
         _set_aside(out, options.say)
         return None
+    if choices.fail and (n := manifest.get("rejected")):
+        rejected = f"{n:,} rows were" if n > 1 else "1 row was"
+        raise UserError(f"{rejected} rejected when the dataset was made", str(out / REJECTED), f"mend them; {_FORCE}")
     options.download = False
     try:
         source = reader(kind)(options)
@@ -93,6 +94,14 @@ def _finished(kind: str, options: Options, choices: Choices, settings: dict[str,
             raise UserError("the source has changed since the dataset was made", str(out), _FORCE)
         options.say(f"{out} is up to date: reused")
     shutil.rmtree(out / JOURNAL, ignore_errors=True)
+    return manifest
+
+
+def _read_manifest(path: Path) -> dict[str, Any]:
+    manifest = read_json(path)
+    ours = isinstance(manifest, dict) and manifest.get("format") == FORMAT
+    if not ours or not {"version", "source", "splits"} <= manifest.keys():
+        raise UserError("a dataset.json that mmkit did not write", str(path), "choose another folder")
     return manifest
 
 
@@ -158,6 +167,8 @@ def _write_shards(out: Path, plan: Plan, choices: Choices, progress: Callable[[i
         path, journal = out / shard.file, _journal_of(out, shard)
         if journal.exists() and path.exists():
             record = read_json(journal)
+            if choices.fail and record["rejected"]:
+                raise failed(Reject(**record["rejected"][0]))
         else:
             report = functools.partial(_report, progress, done, total)
             record = _write_shard(path, shard.rows, schema, choices, report)
@@ -224,7 +235,7 @@ def _groups(samples: Iterable[dict[str, Any] | Reject], rejected: list[Reject], 
     for sample in samples:
         if isinstance(sample, Reject):
             if fail:
-                raise UserError(sample.reason, sample.where, "--on-error skip leaves such rows out")
+                raise failed(sample)
             rejected.append(sample)
             continue
         group.append(sample)
@@ -326,9 +337,7 @@ def _set_aside(out: Path, say: Callable[[str], None]) -> None:
     """Move what mmkit wrote before to OUT/.old-n; raw data and the user's own files stay where they are."""
     names = [name for name in card.NAMES if card.is_ours(out / name)]
     if (out / MANIFEST).exists():
-        manifest = read_json(out / MANIFEST)
-        if manifest.get("format") != FORMAT:
-            raise UserError("a dataset.json that mmkit did not write", str(out / MANIFEST), "choose another folder")
+        manifest = _read_manifest(out / MANIFEST)
         names += [MANIFEST, REJECTED, *(s["file"] for split in manifest["splits"].values() for s in split["shards"])]
     if (out / JOURNAL / "plan.json").exists():
         shards = read_json(out / JOURNAL / "plan.json")["shards"]

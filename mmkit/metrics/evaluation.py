@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,6 +62,22 @@ class Result:
         ]
         with writing(folder / f"{self.stem}.ranks.parquet") as temporary:
             pq.write_table(pa.concat_tables(tables), temporary)
+
+
+def parse_metrics(words: Iterable[str]) -> list[tuple[str, tuple[int, ...]]]:
+    """Each metric once, with all the ks that were asked of it: one result for each model and split.
+
+    Raises:
+        UsageError: as of `parse_metric`.
+
+    >>> parse_metrics(["recall@5", "recall@1,5"])
+    [('recall@k', (1, 5))]
+    """
+    asked: dict[str, set[int]] = {}
+    for word in words:
+        name, ks = parse_metric(word)
+        asked.setdefault(name, set()).update(ks)
+    return [(name, tuple(sorted(ks))) for name, ks in asked.items()]
 
 
 def parse_metric(word: str) -> tuple[str, tuple[int, ...]]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter, defaultdict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 
@@ -164,29 +164,36 @@ class Chance:
         return low
 
 
-def caption_ceiling(texts: Sequence[str], ids: Ids, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
+def caption_ceiling(texts: Sequence[str], ids: Ids, image_ids: Ids, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
     """The recall that no model can pass because different images carry equal captions.
 
     One text query that m images share ranks them alike each time, so k of the m find their image. An image whose every
-    caption is another image's too ties with those.
+    caption is another image's too ties with those, and half of them count as above it: its ceiling can be below chance,
+    which orders equal captions at random.
 
     Args:
         texts, ids: the captions and their images' ids, in the same order.
+        image_ids: the images; as in `retrieval`, a caption without one is no query, but stays in the gallery.
 
     Returns:
         `<direction>_recall@k` in 0..1; 1 where no caption is shared.
     """
+    there = set(image_ids)
     owners: dict[str, Counter[str]] = defaultdict(Counter)
     for text, id in zip(texts, ids, strict=True):
         owners[" ".join(unicodedata.normalize("NFC", text).split())][id] += 1
     best: dict[str, float] = {}
     for images in owners.values():
         total = images.total()
-        for id, own in images.items():
+        for id, own in _of(images, there).items():
             best[id] = min(best.get(id, np.inf), 1 + (total - own) / 2)
     ceiling = {}
     for k in ks:
-        found = sum(sum(sorted(images.values(), reverse=True)[:k]) for images in owners.values())
-        ceiling[f"image_retrieval_recall@{k}"] = found / len(texts)
+        found = sum(sum(sorted(_of(images, there).values(), reverse=True)[:k]) for images in owners.values())
+        ceiling[f"image_retrieval_recall@{k}"] = found / sum(id in there for id in ids)
         ceiling[f"text_retrieval_recall@{k}"] = sum(r <= k for r in best.values()) / len(best)
     return ceiling
+
+
+def _of(counts: Mapping[str, int], ids: set[str]) -> dict[str, int]:
+    return {id: count for id, count in counts.items() if id in ids}

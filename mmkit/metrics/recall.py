@@ -38,7 +38,8 @@ def of_embeddings(path: Path, request: Request, every_row: bool = False) -> Resu
     """
     found = read_embeddings(path)
     split = None if every_row else _split(found, request.split)
-    rows = {modality: found.rows(modality, split)[: request.limit] for modality in ("image", "text")}
+    # the embeddings of a model are limited already
+    rows = _rows(found, split, None if every_row else request.limit)
     for modality, chosen in rows.items():
         if not len(chosen):
             raise UserError(
@@ -67,9 +68,20 @@ def of_embeddings(path: Path, request: Request, every_row: bool = False) -> Resu
         "precision": meta.get("precision") or str(found.vectors.dtype),
         "model_hash": meta.get("model_hash"),
         "data_hash": meta.get("data_hash"),
-        "caption_ceiling": None if None in captions else caption_ceiling(captions, found.ids[texts], request.ks),
+        "caption_ceiling": None
+        if None in captions
+        else caption_ceiling(captions, found.ids[texts], found.ids[images], request.ks),
     }
     return Result(record, queries, ranks, path.stem, not meta.get("model_hash"))
+
+
+def _rows(found: Embeddings, split: str | None, limit: int | None) -> dict[str, np.ndarray]:
+    """The rows of each modality: all, or those of the first `limit` images, which keep all of their texts."""
+    rows = {modality: found.rows(modality, split) for modality in ("image", "text")}
+    if limit is None:
+        return rows
+    kept = set(list(dict.fromkeys(found.ids[rows["image"]]))[:limit])
+    return {modality: chosen[[id in kept for id in found.ids[chosen]]] for modality, chosen in rows.items()}
 
 
 def _split(found: Embeddings, wanted: str | None) -> str | None:

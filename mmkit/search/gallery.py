@@ -109,6 +109,8 @@ def open_gallery(where: str, model: Model, split: str | None = None, pace: Pace 
         found = read_embeddings(embed_folder(model, path, pace=pace))
         unreadable = (found.meta or {}).get("unreadable", 0)
         return Gallery(model, found, note=f"{unreadable} files could not be read as images" if unreadable else "")
+    if "://" not in where and not path.exists():
+        raise UserError("nothing to search there", where, "name a dataset folder, an embeddings file or a folder of pictures")
     data = open_dataset(where)
     return Gallery(model, read_embeddings(embed_dataset(model, data, split, pace=pace)))
 

@@ -10,6 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmkit.vectors import EmbeddingsWriter
+from tests.conftest import coloured_row, write_dataset
 
 
 @pytest.fixture
@@ -86,10 +87,53 @@ def test_out_is_one_object_a_file(vectors, invoke, tmp_path):
     outcome = invoke("eval", "recall@k", "--embeddings", vectors, "-o", tmp_path / "r.json")
     assert outcome.stdout == ""
     assert json.loads((tmp_path / "r.json").read_text())["task"] == "zeroshot_retrieval"
-    outcome = invoke("eval", "recall@1", "recall@5", "--embeddings", vectors, "-o", tmp_path / "r.json", "--json")
-    assert len(outcome.lines) == 2
-    assert "image_retrieval_recall@5" in json.loads((tmp_path / "r-2.json").read_text())["metrics"]
     assert len(invoke("eval", "recall@1", "--embeddings", vectors, "-o", "-").lines) == 1
+
+
+def test_several_models_are_numbered_files(colours, colour_model, invoke):
+    folder = colours.parent
+    outcome = invoke("eval", "recall@k", "--model", "a", "--model", "b", "-o", "r.json", "--json", cwd=folder)
+    assert len(outcome.lines) == 2
+    assert sorted(path.name for path in folder.glob("r*.json")) == ["r-1.json", "r-2.json"]
+    assert json.loads((folder / "r-2.json").read_text()) == outcome.lines[1]
+
+
+def test_ks_asked_for_one_by_one_are_one_result(vectors, invoke):
+    (record,) = invoke("eval", "recall@5", "recall@1", "--embeddings", vectors).lines
+    assert [key for key in record["metrics"] if key.startswith("image_retrieval_recall")] == [
+        "image_retrieval_recall@1",
+        "image_retrieval_recall@5",
+    ]
+
+
+def test_a_limit_keeps_all_texts_of_the_first_images(colours, colour_model, invoke):
+    whole = invoke("embed", "--split", "test", cwd=colours.parent).stdout.strip()
+    for where in (["--data", "data"], ["--embeddings", whole]):
+        (record,) = invoke("eval", "recall@1", "--limit", 2, *where, cwd=colours.parent).lines
+        assert record["n"] == {"image": 2, "text": 4}, where
+        assert record["chance"]["image_retrieval_recall@1"] == pytest.approx(1 / 2)
+        assert record["counts"]["queries_without_positive"] == {"image_retrieval": 0, "text_retrieval": 0}
+
+
+def test_the_ceiling_stands_beside_every_recall(colour_model, invoke, monkeypatch, tmp_path):
+    rows = [coloured_row(f"{c}{i}", c) for c in ("red", "green") for i in range(3)]
+    write_dataset(tmp_path / "classes", {"test": rows})
+    monkeypatch.setattr("mmkit.cli.console.Console.json", False)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    import mmkit.cli.eval as command
+
+    record = invoke("eval", "recall@1,3", "--data", "classes", "-o", "-", cwd=tmp_path).lines[0]
+    shown = []
+    monkeypatch.setattr(command.console.__class__, "table", lambda self, *args, **rest: shown.append(args))
+    command._one([record])
+    ((_, columns, table),) = shown
+    assert columns[-1] == "ceiling"
+    assert {row[0]: row[-1] for row in table if "recall" in row[0]} == {
+        "image_retrieval_recall@1": "0.333",
+        "image_retrieval_recall@3": "1.000",
+        "text_retrieval_recall@1": "0.000",
+        "text_retrieval_recall@3": "1.000",
+    }
 
 
 def test_tables_for_people(colours, colour_model, invoke, monkeypatch):

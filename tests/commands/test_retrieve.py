@@ -83,6 +83,18 @@ def test_lines_on_stdin_are_answered_one_by_one(colours, colour_model, photos, i
     assert [a["id"] for a in answers] == ["red", "blue"]
 
 
+def test_a_null_on_a_line_is_no_field(colours, colour_model, photos, invoke):
+    line = json.dumps({"id": None, "text": None, "image": str(photos / "deep" / "blue.png")})
+    (answer,) = invoke("retrieve", "-", "--top", 1, "--split", "test", cwd=colours.parent, stdin=line).lines
+    assert (answer["id"], "query_id" in answer) == ("blue", False)
+
+
+def test_a_word_that_is_also_a_folder_is_a_sentence(colours, colour_model, invoke):
+    (colours.parent / "red").mkdir()
+    (answer,) = invoke("retrieve", "red", "--top", 1, "--split", "test", cwd=colours.parent).lines
+    assert answer["query"] == answer["id"] == "red"
+
+
 def test_a_query_is_answered_before_the_next_is_read(run):
     command = [sys.executable, "-m", "mmkit", "retrieve", "-", "--top", "1", "--split", "test"]
     with subprocess.Popen(command, cwd=run, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:

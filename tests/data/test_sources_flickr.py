@@ -81,3 +81,41 @@ def test_no_caption_file(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="no caption file") as e:
         read(Options(tmp_path))
     assert "results.csv" in e.value.hint
+
+
+def commas(root: Path, text: str) -> tuple[list[tuple[str, list[str]]], list[tuple[str, str]]]:
+    """(photo, captions) and (id, row) of the rejects of a captions.txt."""
+    (root / "Flickr8k.token.txt").unlink(missing_ok=True)
+    (root / "captions.txt").write_text(text)
+    rows = read(Options(root / "out", root)).rows
+    found = [(row.id, row.captions) for row in rows if isinstance(row, Row)]
+    return found, [(row.id, row.where.rpartition(" ")[2]) for row in rows if isinstance(row, Reject)]
+
+
+COMMENTS = 'image_name,comment_number,comment\n0000.jpg,0,A dog, running fast, on grass .\n0001.jpg,1,"two, dogs"\n'
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        COMMENTS,
+        COMMENTS.partition("\n")[2],
+        'image,caption\n0000.jpg,A dog, running fast, on grass .\n0001.jpg,"two, dogs"\n',
+        '0000.jpg,A dog, running fast, on grass .\r\n\r\n0001.jpg,"two, dogs"\r\n',
+        'caption,image\n"A dog, running fast, on grass .",0000.jpg\n"two, dogs",0001.jpg\n',
+    ],
+)
+def test_commas_and_the_column_of_the_captions(tmp_path: Path, text: str) -> None:
+    expected = [("0000.jpg", ["A dog, running fast, on grass ."]), ("0001.jpg", ["two, dogs"])]
+    assert commas(raw.flickr(tmp_path / "flickr", 2), text) == (expected, [])
+
+
+def test_a_line_that_cannot_be_read_is_a_reject_and_takes_no_other_along(tmp_path: Path) -> None:
+    root = raw.flickr(tmp_path / "flickr", 4)
+    found, rejects = commas(root, 'image,caption\n0000.jpg,"A dog\n0001.jpg,x y\n0002.jpg\n0003.jpg,z "z" z\n')
+    assert found == [("0001.jpg", ["x y"]), ("0003.jpg", ['z "z" z'])]
+    assert rejects == [("0000.jpg", "2"), ("0002.jpg", "4")]
+    found, rejects = commas(root, f'image,caption\n0000.jpg,a b\n0001.jpg,"{"x" * (3 << 20)}\n')
+    assert (found, rejects) == ([("0000.jpg", ["a b"])], [("0001.jpg", "3")])
+    found, rejects = commas(root, "caption,image\na, b,0000.jpg\nx y,0001.jpg\n")
+    assert (found, rejects) == ([("0001.jpg", ["x y"])], [("a", "2")])

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmkit.data.schema import Options, Reject, Row, Source
-from mmkit.data.sources.table import read
+from mmkit.data.sources.table import Spool, read
 from mmkit.errors import UserError
 from tests import raw
 
@@ -169,7 +169,9 @@ def test_a_folder_with_one_table(root: Path) -> None:
     [
         ("t.csv", "", "the table is empty"),
         ("t.csv", "just prose\n", "no columns found"),
-        ("t.jsonl", '{"image": "0.jpg", "caption": "a b"}\n{"image": \n', r"not valid JSON .*t\.jsonl row 2"),
+        ("t.jsonl", '\n{"image": \n{"caption": \n', r"not valid JSON .*t\.jsonl row 2"),
+        ("t.json", '["0.jpg", "1.jpg"]', r"not a JSON object, .*t\.json row 1"),
+        ("t.csv", "image,caption\n", r"the table has no rows, .*t\.csv"),
         ("t.jsonl", "[]", "the table is empty"),
         ("t.parquet", "PAR1 and then nothing", r"the Parquet file is truncated or damaged .*t\.parquet"),
     ],
@@ -177,3 +179,73 @@ def test_a_folder_with_one_table(root: Path) -> None:
 def test_what_is_no_table_is_named(root: Path, name: str, content: str, what: str) -> None:
     with pytest.raises(UserError, match=what):
         found(root, name, content)
+
+
+def test_a_json_line_that_is_none_is_a_reject(root: Path) -> None:
+    good = '{"image": "0.jpg", "caption": "a b"}\n'
+    source = found(root, "t.jsonl", good + '{"image": "1.jpg", \n[1]\n' + good.replace("0", "2"))
+    assert texts(source) == [("0.jpg", ["a b"]), ("2.jpg", ["a b"])]
+    assert [(r.where.rpartition(" ")[2], r.reason[:14]) for r in source.rows if isinstance(r, Reject)] == [
+        ("2", "not valid JSON"),
+        ("3", "not a JSON obj"),
+    ]
+
+
+def test_a_column_called_caption_or_image_is_what_it_says(root: Path) -> None:
+    assert texts(found(root, "t.csv", "image,caption\n0.jpg,this is cat.jpg\n1.jpg,dog.png\n")) == [
+        ("0.jpg", ["this is cat.jpg"]),
+        ("1.jpg", ["dog.png"]),
+    ]
+    source = found(root, "t.csv", "path,Image,Caption,text\nx,0.jpg,n.jpg,a long text of words\ny,1.jpg,m.jpg,another\n")
+    assert texts(source) == [("0.jpg", ["n.jpg"]), ("1.jpg", ["m.jpg"])]
+
+
+def test_zero_is_an_id_a_class_and_a_split(root: Path) -> None:
+    data = {"id": [0, 1], "image": ["0.jpg", "1.jpg"], "caption": ["a b", "c d"], "label": [0, None], "split": [0, 1]}
+    pq.write_table(pa.table(data), root / "t.parquet")
+    rows = [row for row in read(Options(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
+    assert [(row.id, row.label, row.split) for row in rows] == [("0", "0", "0"), ("1", None, "1")]
+
+
+def test_embedded_pictures_that_share_a_path_have_ids_of_their_own(root: Path) -> None:
+    data = [(root / f"{i}.jpg").read_bytes() for i in (0, 1, 0)]
+    images = [{"bytes": d, "path": "image.jpg"} for d in data]
+    pq.write_table(pa.table({"image": images, "caption": ["a b", "c d", "e f"]}), root / "t.parquet")
+    rows = [row for row in read(Options(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
+    assert [row.id for row in rows] == ["image.jpg", f"image.jpg {rows[1].image.key[:12]}", "image.jpg"]
+    assert [row.image.read() for row in rows] == data
+
+
+def test_dots_in_the_names_of_parquet_columns(root: Path) -> None:
+    data = {"meta": [{"file": "0.jpg"}], "caption.en": ["a b"], "caption": ["c d"]}
+    pq.write_table(pa.table(data), root / "t.parquet")
+    columns = {"image_column": "meta.file", "caption_column": "caption.en"}
+    (row,) = read(Options(root / "out", root / "t.parquet", **columns)).rows  # type: ignore[arg-type]
+    assert isinstance(row, Row)
+    assert (row.id, row.captions) == ("0.jpg", ["a b"])
+
+
+def test_pictures_are_copied_where_they_will_be_needed_and_read_in_any_order(root: Path) -> None:
+    out = root / "deep" / "out"
+    spool = Spool(out)
+    pictures = []
+    for data in (b"one", b"two", b"three"):
+        pictures.append(spool.add(data))
+        assert pictures[0].read() == b"one"
+    assert [picture.read() for picture in pictures] == [b"one", b"two", b"three"]
+    assert not out.parent.exists()
+    assert sorted(path.name for path in root.iterdir()) == ["0.jpg", "1.jpg", "2.jpg", "3.jpg"]
+
+
+def test_a_folder_of_pictures_with_texts_is_no_table(root: Path) -> None:
+    for i in range(4):
+        (root / f"{i}.txt").write_text("a b")
+    with pytest.raises(UserError, match="no table in the folder, but pictures with text files") as e:
+        read(Options(root / "out", root))
+    assert f"mmkit prep folder --source {root}" in e.value.hint
+    (root / "pairs.csv").write_text("image,caption\n0.jpg,a b\n")
+    assert len(read(Options(root / "out", root)).rows) == 1
+    for i in range(60):
+        (root / f"{i:02d}.csv").write_text("x")
+    with pytest.raises(UserError, match=r": 00\.csv, 01\.csv, 02\.csv, 03\.csv, 04\.csv and 56 more"):
+        read(Options(root / "out", root))

@@ -21,7 +21,12 @@ def test_shares() -> None:
     assert parse("train:0.5,validation:0.5") == {"train": 0.5, "val": 0.5}
 
 
-@pytest.mark.parametrize("text", ["train", "train:x", "train:0.5", "test:1.0", "train:0.9,test:0.2", "tr ain:1", "train:1.0.0"])
+BAD = ["train:0.5,test-dev:0.5", "train:0.5,../x:0.5", "train:0.5,a/b:0.5", "train:0.5,.x:0.5"]
+
+
+@pytest.mark.parametrize(
+    "text", ["train", "train:x", "train:0.5", "test:1.0", "train:0.9,test:0.2", "tr ain:1", "train:1.0.0", *BAD]
+)
 def test_what_is_no_list_of_shares_is_wrong_usage(text: str) -> None:
     with pytest.raises(UsageError) as e:
         parse(text)

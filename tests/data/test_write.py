@@ -111,6 +111,17 @@ def test_limit_takes_a_share_of_all_and_always_some_of_train(tmp_path: Path) -> 
         assert splits["train"]["rows"] >= 1
 
 
+def test_limit_counts_only_rows_in_an_official_split(tmp_path: Path) -> None:
+    root = raw.flickr(tmp_path / "flickr", 24)
+    for name, numbers in (("trainImages", range(8)), ("testImages", range(8, 12))):
+        (root / f"Flickr_8k.{name}.txt").write_text("".join(f"{i:04d}.jpg\n" for i in numbers))
+    manifest = make("flickr", tmp_path / "data", root, limit=10)
+    assert sum(split["rows"] for split in manifest["splits"].values()) == 10
+    assert "12 rows are in no official split: left out (--splits takes them in)" in manifest["said"]
+    shares = make("flickr", tmp_path / "shares", root, limit=15, shares={"train": 1.0})
+    assert shares["splits"]["train"]["rows"] == 15
+
+
 def test_rejects_have_place_and_reason(tmp_path: Path) -> None:
     table = raw.table(tmp_path / "raw", 8)
     photos = tmp_path / "raw" / "photos"
@@ -136,6 +147,26 @@ def test_on_error_fail_stops_at_the_first(tmp_path: Path) -> None:
     (tmp_path / "raw" / "photos" / "0003.jpg").write_text("no picture")
     with pytest.raises(UserError, match=r"not an image.*pairs\.csv row 5"):
         make("table", tmp_path / "data", table, fail=True)
+
+
+def test_on_error_fail_takes_nothing_that_skipped_rows(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, out = raw.table(tmp_path / "raw", 8), tmp_path / "data"
+    (tmp_path / "raw" / "photos" / "0003.jpg").write_text("no picture")
+
+    def fail(*args: Any) -> None:
+        raise UserError("stopped")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(write.card, "write_card", fail)
+        with pytest.raises(UserError, match="stopped"):
+            make("table", out, table)
+    with pytest.raises(UserError, match=r"not an image.*pairs\.csv row 5"):
+        make("table", out, table, fail=True)
+    assert make("table", out, table)["rejected"] == 1
+    with pytest.raises(UserError, match=r"1 row was rejected when the dataset was made, .*rejected\.jsonl") as e:
+        make("table", out, table, fail=True)
+    assert "--force" in e.value.hint
+    assert "reused" in make("table", out, table)["said"][-1]
 
 
 def test_an_unreadable_train_split_is_made_of_what_is_left(tmp_path: Path) -> None:
@@ -275,6 +306,17 @@ def test_load_dataset_does_not_take_another_folder_of_the_same_name_from_its_cac
     make("coco", tmp_path / "a" / "data", root, force=True, resize=12)
     loaded = datasets.load_dataset(str(tmp_path / "a" / "data"), cache_dir=str(tmp_path / "cache"))
     assert [*sizes, loaded["train"][0]["image"].size] == [(40, 30), (20, 15), (16, 12)]
+
+
+@pytest.mark.parametrize("names", [("train", "1", "no"), ("training", "été", "a.b")])
+def test_load_dataset_takes_the_names_of_splits(tmp_path: Path, names: tuple[str, ...]) -> None:
+    datasets = pytest.importorskip("datasets")
+    table = raw.table(tmp_path / "raw", 6)
+    lines = [f"{line},{name}" for line, name in zip(table.read_text().splitlines(), ("split", *names, *names), strict=True)]
+    table.write_text("\n".join(lines))
+    make("table", tmp_path / "data", table)
+    loaded = datasets.load_dataset(str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
+    assert {name: split.num_rows for name, split in loaded.items()} == dict.fromkeys(("train", *names[1:]), 2)
 
 
 def test_in_order_keeps_the_order_and_holds_little() -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
+import os
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from mmkit.cli.queries import query_lines
+from mmkit.errors import UserError
 from mmkit.vectors import EmbeddingsWriter
 from tests.conftest import coloured_row, write_dataset
 
@@ -54,6 +58,14 @@ FAULTS = [
     (["eval", "recall@k", "--embeddings", "other.arrow", "--split", "val"], 1, "no split 'val', other.arrow", "splits: test"),
     (["eval", "recall@k", "--embeddings", "apart.arrow"], 1, "no image shares an id with a text", "carry the same id"),
     (["eval", "recall@k", "--embeddings", "diverged.arrow"], 1, "vector 0 is not finite", "diverged"),
+    (["eval", "recall@k", "-o", "r.csv"], 2, "results cannot be written as .csv, r.csv", "-o FILE.json"),
+    (["eval", "recall@k", "-o", "nothing"], 2, "results cannot be written as a file without suffix, nothing", "-o FILE.json"),
+    (["trian"], 2, "no such command 'trian'", "did you mean train?"),
+    (["embed", "-o", "nothing"], 2, "embeddings cannot be written as a file without suffix", ".arrow .parquet .npy"),
+    (["retrieve", ""], 2, "the query is empty", "mmkit retrieve"),
+    (["retrieve", "./nothing"], 2, "the query is a folder, ./nothing", "--in ./nothing"),
+    (["retrieve", "a dog", "--in", "nope"], 1, "nothing to search there, nope", "an embeddings file or a folder of pictures"),
+    (["predict", "nothing", "a dog"], 1, "this is a folder, not an image, nothing", "--in nothing"),
     (["embed", "-o", "e.csv"], 2, "embeddings cannot be written as .csv", ".arrow .parquet .npy"),
     (["embed", "nothing"], 1, "not a dataset folder", "mmkit prep"),
     (["retrieve", "a dog", "--in", "other.arrow"], 1, "made by runs/other, the query by", "--model runs/other"),
@@ -89,7 +101,19 @@ def test_with_json_the_error_is_an_object(folder, invoke):
 
 @pytest.mark.parametrize(
     ("line", "message"),
-    [("red", "not valid JSON"), ("[]", "no text or image in the object"), ('{"id": 1}', "no text or image in the object")],
+    [
+        ("red", "not valid JSON"),
+        ("[]", "not a JSON object, stdin line 2"),
+        ('{"id": 1}', "no text or image in the object, stdin line 2, id 1"),
+        ('{"id": "q", "text": null, "image": null}', "no text or image in the object, stdin line 2, id q"),
+        ('{"text": "a", "image": "a.png"}', "both text and image in the object, stdin line 2"),
+        ('{"text": ["a"]}', "text is not a string, stdin line 2"),
+        ('{"text": " "}', "text is empty, stdin line 2"),
+        ('{"id": [1], "text": "a"}', "the id is neither a string nor a number, stdin line 2"),
+        ('{"text": "half a pair: \\ud800"}', "not valid JSON"),
+        ('{"id": 7, "image": "absent.png"}', "no such image, absent.png, stdin line 2, id 7"),
+        ('{"id": 7, "image": "nothing"}', "this is a folder, not an image, nothing, stdin line 2, id 7"),
+    ],
 )
 def test_a_bad_line_on_stdin_is_named(folder, invoke, line, message):
     outcome = invoke("retrieve", "-", "--top", 1, cwd=folder, stdin='{"text": "red"}\n' + line + "\n")
@@ -97,6 +121,53 @@ def test_a_bad_line_on_stdin_is_named(folder, invoke, line, message):
     assert len(outcome.lines) == 1, "the line before it is answered"
     assert message in outcome.stderr
     assert "stdin line 2" in outcome.stderr
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ('{"id": 2, "image": "red.png", "texts": "a cat"}', "texts is not a list of strings, stdin line 2, id 2"),
+        ('{"id": 2, "image": "red.png", "texts": ["a", 1]}', "texts is not a list of strings, stdin line 2, id 2"),
+        ('{"id": 2, "image": "red.png"}', "the line names no texts, stdin line 2, id 2"),
+        ('{"id": 2, "image": 5, "texts": ["a"]}', "image is not a string, stdin line 2, id 2"),
+        ('{"id": 2, "texts": ["a"]}', "no image in the object, stdin line 2, id 2"),
+        ('{"id": 2, "image": "absent.png", "texts": ["a"]}', "no such image, absent.png, stdin line 2, id 2"),
+    ],
+)
+def test_a_bad_line_of_predict_is_named(folder, invoke, line, message):
+    Image.new("RGB", (8, 8), "red").save(folder / "red.png")
+    outcome = invoke("predict", "-", cwd=folder, stdin='{"image": "red.png", "texts": ["red"]}\n' + line + "\n")
+    assert outcome.code == 1
+    assert len(outcome.lines) == 1, "the line before it is answered"
+    assert f"error: {message}" in outcome.stderr
+
+
+def test_a_line_that_is_not_utf8_is_named_after_those_before_it():
+    lines = query_lines(io.TextIOWrapper(io.BytesIO(b'{"text": "red"}\n{"text": "caf\xe9"}\n'), "utf-8"))
+    assert next(lines).query == {"text": "red"}
+    with pytest.raises(UserError, match="not UTF-8, stdin line 2"):
+        next(lines)
+
+
+def test_an_unreadable_image_is_named_once(folder, invoke):
+    outcome = invoke("retrieve", "note.txt", cwd=folder)
+    assert outcome.stderr.count("note.txt") == 1
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe"] if hasattr(os, "mkfifo") else ["folder"])
+def test_embeddings_go_into_a_regular_file(folder, invoke, kind):
+    target = folder / "target.arrow"
+    target.mkdir() if kind == "folder" else os.mkfifo(target)
+    outcome = invoke("embed", "-o", "target.arrow", cwd=folder)
+    assert outcome.code == 1
+    assert kind in outcome.stderr
+    assert target.is_dir() or target.is_fifo()
+
+
+def test_a_mistake_in_the_words_is_json_too(folder, invoke):
+    outcome = invoke("eval", "--nope", "--json", cwd=folder)
+    assert outcome.code == 2
+    assert "--nope" in json.loads(outcome.stderr)["error"]
 
 
 def test_a_model_without_an_image_encoder(folder, colour_model, invoke):

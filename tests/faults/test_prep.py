@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import http.server
 import json
 import os
 import re
@@ -12,9 +11,9 @@ import resource
 import signal
 import subprocess
 import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +22,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmkit.data.shards import open_dataset
-from mmkit.data.sources.download import download, partial
 from mmkit.errors import UserError
 from tests import raw
 from tests.conftest import Outcome
@@ -214,104 +212,123 @@ def test_a_file_that_may_not_grow(tmp_path: Path) -> None:
     assert os.listdir(tmp_path / "data") == [".prep"]
 
 
+def embedded(path: Path, count: int) -> Path:
+    """A Parquet table that holds its pictures."""
+    data = [raw.encoded(raw.picture(i, (200, 150)), "PNG", compress_level=0) for i in range(count)]
+    pq.write_table(pa.table({"image": data, "caption": [raw.caption(i) for i in range(count)]}), path)
+    return path
+
+
+def test_pictures_of_a_table_that_cannot_be_copied_are_no_rejects(tmp_path: Path) -> None:
+    source = embedded(tmp_path / "bytes.parquet", 10)
+    limit = lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))  # noqa: E731
+    process = start(tmp_path, "table", "data", "--source", str(source), "-q", preexec_fn=limit)
+    out, err = process.communicate()
+    assert (process.returncode, out) == (1, "")
+    assert re.fullmatch(r"error: cannot write \(File too large\), \S+/data\n", err)
+    assert not (tmp_path / "data").exists()
+    assert start(tmp_path, "table", "data", "--source", str(source), "-q").wait() == 0
+    assert sum(open_dataset(tmp_path / "data").splits.values()) == 10
+
+
+def rejects(folder: Path) -> dict[str, str]:
+    """id -> reason."""
+    return {r["id"]: r["reason"] for r in map(json.loads, (folder / "rejected.jsonl").read_text().splitlines())}
+
+
+@pytest.mark.parametrize("split", ["../../esc", "val/a", "test-dev", "/abs", ".", "a b"])
+def test_a_split_that_is_no_name_is_a_reject(tmp_path: Path, invoke: Invoke, split: str) -> None:
+    table = raw.table(tmp_path / "raw", 4)
+    lines = table.read_text().splitlines()
+    splits = ("split", "train", "train", split, "val")
+    table.write_text("\n".join(f"{line},{name}" for line, name in zip(lines, splits, strict=True)))
+    outcome = invoke("prep", "table", tmp_path / "in" / "data", "--source", table)
+    assert outcome.code == 0, outcome.stderr
+    assert rejects(tmp_path / "in" / "data")["photos/0002.jpg"].startswith(f"{split!r} is no name of a split: letters")
+    assert open_dataset(tmp_path / "in" / "data").splits == {"train": 2, "val": 1}
+    assert sorted(os.listdir(tmp_path)) == ["in", "raw"]
+    assert os.listdir(tmp_path / "in") == ["data"]
+    failed = invoke("prep", "table", tmp_path / "other", "--source", table, "--on-error", "fail")
+    assert failed.code == 1
+    assert f"{table} row 4" in error(failed)
+    # with shares typed it counts for nothing
+    assert invoke("prep", "table", tmp_path / "third", "--source", table, "--splits", "train:1").code == 0
+    assert open_dataset(tmp_path / "third").splits == {"train": 4}
+
+
+def test_names_of_files_that_are_not_utf8_are_rejects(tmp_path: Path, invoke: Invoke) -> None:
+    root = raw.folder(tmp_path / "raw", 6)
+    bad = Path(os.fsdecode(os.fsencode(root / "cats") + b"/caf\xe9.jpg"))
+    raw.jpeg(bad, 9)
+    outcome = invoke("prep", "folder", tmp_path / "data", "--source", root)
+    assert outcome.code == 0, outcome.stderr
+    assert rejects(tmp_path / "data") == {"cats/caf\\udce9.jpg": "the id is not UTF-8"}
+    failed = invoke("prep", "folder", tmp_path / "other", "--source", root, "--on-error", "fail")
+    assert (failed.code, error(failed).splitlines()[0]) == (1, f"error: the id is not UTF-8, {root}/cats/caf\\udce9.jpg")
+
+
+def test_half_characters_are_rejects(tmp_path: Path, invoke: Invoke) -> None:
+    raw.table(tmp_path / "raw", 4)
+    rows = [{"id": f"{i}", "image": f"photos/000{i}.jpg", "caption": "a b", "label": "x"} for i in range(4)]
+    for i, key in enumerate(("id", "caption", "label")):
+        rows[i][key] = "\ud83d"
+    table = tmp_path / "raw" / "pairs.jsonl"
+    table.write_text("\n".join(map(json.dumps, rows)))
+    outcome = invoke("prep", "table", tmp_path / "data", "--source", table)
+    assert outcome.code == 0, outcome.stderr
+    found = rejects(tmp_path / "data")
+    assert found.keys() == {"\\ud83d", "1", "2"}
+    assert found["2"] == "the label is not UTF-8"
+    assert [row["id"] for row in open_dataset(tmp_path / "data").rows()] == ["3"]
+
+
+def test_a_json_line_that_is_none_costs_one_row(tmp_path: Path, invoke: Invoke) -> None:
+    raw.table(tmp_path / "raw", 3)
+    lines = [json.dumps({"image": f"photos/000{i}.jpg", "caption": "a b"}) for i in range(3)]
+    table = tmp_path / "raw" / "pairs.jsonl"
+    table.write_text("\n".join([lines[0], lines[1][:-5], lines[2]]))
+    assert invoke("prep", "table", tmp_path / "data", "--source", table).code == 0
+    assert rejects(tmp_path / "data")["row 2"].startswith("not valid JSON")
+    failed = invoke("prep", "table", tmp_path / "other", "--source", table, "--on-error", "fail")
+    assert failed.code == 1
+    assert f"{table} row 2" in error(failed)
+
+
+def test_a_damaged_member_of_a_zip_is_a_reject(tmp_path: Path, invoke: Invoke) -> None:
+    packed = raw.zipped(raw.coco(tmp_path / "coco"), tmp_path / "zips")
+    path, name = packed / "train2017.zip", "train2017/000000000005.jpg"
+    with zipfile.ZipFile(path) as pack:
+        members = {info.filename: pack.read(info) for info in pack.infolist()}
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as pack:
+        for member, data in members.items():
+            pack.writestr(member, data)
+        info = pack.getinfo(name)
+    damaged = bytearray(path.read_bytes())
+    begin = info.header_offset + 30 + len(name)
+    damaged[begin : begin + 20] = b"\xff" * 20
+    path.write_bytes(damaged)
+    outcome = invoke("prep", "coco", tmp_path / "data", "--source", packed)
+    assert outcome.code == 0, outcome.stderr
+    assert rejects(tmp_path / "data")["000000000005"].startswith("damaged in the zip")
+    assert sum(open_dataset(tmp_path / "data").splits.values()) == 15
+
+
+@pytest.mark.parametrize("content", ["[1, 2]", "3", '{"version": 1}', '{"format": "mmkit-dataset", "columns": {}}'])
+def test_a_damaged_dataset_json(tmp_path: Path, invoke: Invoke, content: str) -> None:
+    data = tmp_path / "data"
+    data.mkdir()
+    (data / "dataset.json").write_text(content)
+    for args in (("shapes", data, "--limit", 20), ("shapes", data, "--limit", 20, "--force"), ("audit", data)):
+        outcome = invoke("prep", *args)
+        assert outcome.code == 1
+        assert f"{data / 'dataset.json'}" in error(outcome).splitlines()[0]
+        assert "bug of mmkit" not in outcome.stderr
+    assert (data / "dataset.json").read_text() == content
+
+
 def test_no_network(tmp_path: Path, invoke: Invoke) -> None:
     outcome = invoke("prep", "coco", tmp_path / "data", "--base-url", "http://127.0.0.1:9")
     assert outcome.code == 1
     assert "error: no network: cannot download" in outcome.stderr
     assert "hint: the same command continues the download; --base-url names a mirror" in outcome.stderr
     assert not (tmp_path / "data").exists()
-
-
-class Mirror(http.server.BaseHTTPRequestHandler):
-    """Serves a folder with ranges; closes the connection early as long as `cuts` says so."""
-
-    root: Path
-    cuts: int
-    ranges: list[str | None]
-
-    def do_GET(self) -> None:
-        path = self.root / self.path.rpartition("/")[2]
-        if not path.exists():
-            self.send_error(404)
-            return
-        data, wanted = path.read_bytes(), self.headers.get("Range")
-        type(self).ranges.append(wanted)
-        first = int(wanted.removeprefix("bytes=").rstrip("-")) if wanted else 0
-        if first >= len(data):
-            self.send_response(416)
-            self.send_header("Content-Range", f"bytes */{len(data)}")
-            self.end_headers()
-            return
-        self.send_response(206 if wanted else 200)
-        self.send_header("Content-Length", str(len(data) - first))
-        self.end_headers()
-        cut = type(self).cuts > 0
-        type(self).cuts -= 1
-        self.wfile.write(data[first : first + (len(data) - first) // 2] if cut else data[first:])
-
-    def log_message(self, *args: Any) -> None:
-        pass
-
-
-@pytest.fixture
-def mirror(tmp_path: Path) -> Iterator[tuple[str, type[Mirror]]]:
-    """A server of COCO's archives on this machine."""
-    handler = type(
-        "Handler", (Mirror,), {"root": raw.zipped(raw.coco(tmp_path / "coco"), tmp_path / "mirror"), "cuts": 0, "ranges": []}
-    )
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", handler
-        server.shutdown()
-
-
-def test_coco_is_downloaded_and_prepared(tmp_path: Path, invoke: Invoke, mirror: tuple[str, type[Mirror]]) -> None:
-    url, _ = mirror
-    outcome = invoke("prep", "coco", tmp_path / "data", "--base-url", url)
-    assert outcome.code == 0, outcome.stderr
-    assert open_dataset(tmp_path / "data").splits == {"train": 12, "val": 4}
-    assert (tmp_path / "data" / "train2017.zip").read_bytes() == (tmp_path / "mirror" / "train2017.zip").read_bytes()
-    assert list((tmp_path / "data").glob("*.part")) == []
-    assert invoke("prep", "coco", tmp_path / "again", "--source", url).code == 0
-    # what was downloaded is reused, without the network
-    assert invoke("prep", "coco", tmp_path / "data", "--base-url", "http://127.0.0.1:9").code == 0
-
-
-def test_a_download_continues_where_it_stopped(tmp_path: Path, invoke: Invoke, mirror: tuple[str, type[Mirror]]) -> None:
-    url, handler = mirror
-    whole = (tmp_path / "mirror" / "val2017.zip").read_bytes()
-    (tmp_path / "data").mkdir()
-    for name in ("annotations_trainval2017.zip", "train2017.zip", "val2017.zip"):
-        partial(tmp_path / "data" / name).touch()
-    partial(tmp_path / "data" / "val2017.zip").write_bytes(whole[:1000])
-    assert invoke("prep", "coco", tmp_path / "data", "--base-url", url).code == 0
-    assert (tmp_path / "data" / "val2017.zip").read_bytes() == whole
-    assert "bytes=1000-" in handler.ranges
-
-
-def test_a_connection_that_breaks_is_tried_again(tmp_path: Path, mirror: tuple[str, type[Mirror]]) -> None:
-    url, handler = mirror
-    handler.cuts = 2
-    seen: list[tuple[int, int]] = []
-    download(f"{url}/train2017.zip", tmp_path / "x.zip", lambda done, total: seen.append((done, total)), pause=0)
-    whole = (tmp_path / "mirror" / "train2017.zip").read_bytes()
-    assert (tmp_path / "x.zip").read_bytes() == whole
-    assert seen[-1] == (len(whole), len(whole))
-    assert len(handler.ranges) == 3
-
-
-def test_a_complete_part_is_not_fetched_again(tmp_path: Path, mirror: tuple[str, type[Mirror]]) -> None:
-    url, _ = mirror
-    whole = (tmp_path / "mirror" / "train2017.zip").read_bytes()
-    partial(tmp_path / "x.zip").write_bytes(whole)
-    download(f"{url}/train2017.zip", tmp_path / "x.zip", lambda done, total: None)
-    assert (tmp_path / "x.zip").read_bytes() == whole
-    partial(tmp_path / "y.zip").write_bytes(whole + b"more")
-    with pytest.raises(UserError, match=r"has .* bytes, the server says .*y\.zip\.part"):
-        download(f"{url}/train2017.zip", tmp_path / "y.zip", lambda done, total: None)
-
-
-def test_what_the_server_does_not_have(tmp_path: Path, mirror: tuple[str, type[Mirror]]) -> None:
-    url, _ = mirror
-    with pytest.raises(UserError, match=r"the server answers 404 Not Found.*nope\.zip"):
-        download(f"{url}/nope.zip", tmp_path / "x.zip", lambda done, total: None)

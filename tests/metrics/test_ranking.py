@@ -136,11 +136,38 @@ def test_what_cannot_be_ranked_is_refused():
 
 def test_the_ceiling_of_equal_captions():
     # "x" stands on three images: of its three queries one finds its image first
-    ceiling = caption_ceiling(["x", " x ", "x", "y"], ["a", "b", "c", "c"], ks=(1, 2, 3))
+    ceiling = caption_ceiling(["x", " x ", "x", "y"], ["a", "b", "c", "c"], ["a", "b", "c"], ks=(1, 2, 3))
     assert ceiling["image_retrieval_recall@1"] == 2 / 4
     assert ceiling["image_retrieval_recall@2"] == 3 / 4
     assert ceiling["image_retrieval_recall@3"] == 1
     # a and b have no caption of their own and tie with two others: rank 2
     assert ceiling["text_retrieval_recall@1"] == 1 / 3
     assert ceiling["text_retrieval_recall@2"] == 1
-    assert set(caption_ceiling(["x", "x"], ["a", "a"]).values()) == {1}
+    assert set(caption_ceiling(["x", "x"], ["a", "a"], ["a"]).values()) == {1}
+
+
+@pytest.mark.parametrize("shared", [2, 5])
+def test_a_perfect_model_reaches_the_ceiling_of_equal_captions(shared):
+    # four classes of `shared` pictures, each captioned by its class; the pictures of a class are still told apart
+    classes = np.repeat(np.arange(4), shared)
+    texts = np.eye(5, dtype=np.float32)[classes]
+    images = texts.copy()
+    images[:, 4] = np.tile(np.linspace(0.1, 0.2, shared), 4)
+    ids = [f"i{n}" for n in range(len(classes))]
+    ks = (1, 2, 3, 5)
+    ceiling = caption_ceiling([f"class {c}" for c in classes], ids, ids, ks)
+    metrics, _, _ = retrieval(images, ids, texts, ids, ks)
+    assert {key: metrics[key] for key in ceiling} == ceiling
+    # equal texts tie for every picture, at 1 + half of the others
+    assert [ceiling[f"text_retrieval_recall@{k}"] for k in ks] == [float(1 + (shared - 1) / 2 <= k) for k in ks]
+
+
+def test_a_caption_without_an_image_is_no_query_of_the_ceiling():
+    # z has no image: its "x" is not asked for, but ties with that of a
+    eye = np.eye(2, dtype=np.float32)
+    texts, text_ids = eye[[0, 0, 1]], ["a", "z", "b"]
+    metrics, _, _ = retrieval(eye, ["a", "b"], texts, text_ids, (1, 2))
+    ceiling = caption_ceiling(["x", "x", "y"], text_ids, ["a", "b"], (1, 2))
+    assert {key: metrics[key] for key in ceiling} == ceiling
+    assert ceiling["image_retrieval_recall@1"] == 1
+    assert ceiling["text_retrieval_recall@1"] == 1 / 2

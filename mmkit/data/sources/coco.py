@@ -7,6 +7,7 @@ import json
 import os
 import re
 import zipfile
+import zlib
 from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
@@ -26,6 +27,9 @@ ARCHIVES = {
 }
 SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 LAYOUT = "annotations/captions_train2017.json and train2017/, or train2017.zip, val2017.zip and annotations_trainval2017.zip"
+
+# what zipfile raises for a damaged or encrypted member, or one that is compressed in a way it does not know
+DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
 
 Finder = Callable[[], Picture]
 
@@ -147,7 +151,7 @@ def _captions(root: Path) -> dict[str, tuple[str, Callable[[], Any]]]:
 def _json_in(archive: Path, name: str) -> Any:
     try:
         return json.loads(_open_zip(archive).read(name))
-    except (KeyError, ValueError, zipfile.BadZipFile) as e:
+    except (KeyError, ValueError, *DAMAGES) as e:
         raise UserError(f"no readable {name} in the zip ({e})", str(archive)) from e
 
 
@@ -198,7 +202,7 @@ def _open_zip(archive: Path) -> zipfile.ZipFile:
 def _member(pack: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     try:
         return pack.read(info)
-    except zipfile.BadZipFile as e:
+    except DAMAGES as e:
         raise UserError(f"damaged in the zip ({e})", str(pack.filename)) from e
 
 

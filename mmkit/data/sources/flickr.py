@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -17,7 +18,10 @@ LICENSE = "photos belong to their Flickr authors, for research only; captions as
 LISTS = {"trainImages.txt": "train", "devImages.txt": "val", "testImages.txt": "test"}
 FORMS = "*.token*, captions.txt, results.csv or dataset_flickr*.json"
 
-Line = tuple[int, str, str]  # row in the file, photo, caption
+IMAGE_NAMES = ("image", "image_name", "filename", "file_name")
+CAPTION_NAMES = ("caption", "comment", "captions", "comments", "text", "sentence", "raw")
+
+Line = tuple[int, str, str | None]  # row in the file, photo, caption; None where the line cannot be read
 
 
 def read(options: Options) -> Source:
@@ -36,10 +40,10 @@ def read(options: Options) -> Source:
         raise UserError("no caption file", str(root), f"looked for {FORMS}")
     if not photos:
         raise UserError("no photos", str(root), "looked in all its folders")
-    captions, lines = _captions(path)
+    captions, lines, rejects = _captions(path)
     if path.suffix == ".json":
         lists = _karpathy_lists(path)
-    rows = [
+    rows = rejects + [
         _row(name, photos.get(name), captions[name], f"{path} row {lines[name]}", lists.get(name)) for name in sorted(captions)
     ]
     note = f"captions in {path}; {len(photos):,} photos" + (
@@ -70,8 +74,13 @@ def _official_lists(texts: list[Path]) -> dict[str, str]:
     for path in texts:
         split = next((split for end, split in LISTS.items() if path.name.endswith(end)), None)
         if split:
-            found |= {line.strip(): split for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()}
+            found |= {line.strip(): split for line in _text(path).splitlines() if line.strip()}
     return found
+
+
+def _text(path: Path) -> str:
+    # what does not decode is kept as surrogates, as it is in the names of files
+    return path.read_text(encoding="utf-8-sig", errors="surrogateescape")
 
 
 def _caption_file(texts: list[Path], have_lists: bool) -> Path | None:
@@ -83,16 +92,21 @@ def _caption_file(texts: list[Path], have_lists: bool) -> Path | None:
     return candidates[0] if candidates else None
 
 
-def _captions(path: Path) -> tuple[dict[str, list[str]], dict[str, int]]:
-    """Photo -> captions, and photo -> the row of its first one."""
+def _captions(path: Path) -> tuple[dict[str, list[str]], dict[str, int], list[Row | Reject]]:
+    """Photo -> captions, photo -> the row of its first one, and the lines that cannot be read."""
     captions: dict[str, list[str]] = {}
     lines: dict[str, int] = {}
+    rejects: list[Row | Reject] = []
     for row, photo, caption in _parse(path):
+        if caption is None:
+            reason = "no photo and caption in the line: its quotes do not match, or a separator is missing"
+            rejects.append(Reject(photo or f"row {row}", f"{path} row {row}", reason))
+            continue
         captions.setdefault(photo, []).append(caption)
         lines.setdefault(photo, row)
     if not captions:
         raise UserError("no captions", str(path), f"known forms: {FORMS}")
-    return captions, lines
+    return captions, lines, rejects
 
 
 def _parse(path: Path) -> Iterator[Line]:
@@ -108,7 +122,7 @@ def _parse(path: Path) -> Iterator[Line]:
         elif "|" in first:
             yield from _parse_bars(f)
         else:
-            yield from ((n, cells[0].strip(), cells[1]) for n, cells in enumerate(csv.reader(f), 1) if n > 1 and len(cells) > 1)
+            yield from _parse_commas(f)
 
 
 def _parse_token(lines: Iterator[str]) -> Iterator[Line]:
@@ -124,8 +138,45 @@ def _parse_bars(lines: Iterator[str]) -> Iterator[Line]:
     for n, line in enumerate(lines, 1):
         photo, _, rest = line.rstrip("\r\n").partition("|")
         match = re.match(r"\s*\d+\s*\|?\s*(.*)", rest)
-        if n > 1 and match:
-            yield n, photo.strip(), match[1]
+        if n > 1 and line.strip():
+            yield n, photo.strip(), match[1] if match else None
+
+
+def _parse_commas(lines: Iterator[str]) -> Iterator[Line]:
+    """`image,caption` or `image_name,comment_number,comment`, and rows below; commas of an unquoted caption are its own."""
+    first = next(lines, "")
+    columns = _columns([cell.strip().lower() for cell in _cells(first)])
+    if columns is None:
+        lines, start = itertools.chain([first], lines), 1
+        columns = (0, 2, 3) if re.match(r"[^,]*,\s*\d+\s*,", first) else (0, 1, 2)
+    else:
+        start = 2
+    image, caption, width = columns
+    for n, line in enumerate(lines, start):
+        cells = _cells(line)
+        if len(cells) > width and caption == width - 1:
+            cells[caption:] = [",".join(cells[caption:])]
+        if len(cells) == width:
+            yield n, cells[image].strip(), cells[caption]
+        elif line.strip():
+            yield n, line.partition(",")[0].strip(), None
+
+
+def _columns(names: list[str]) -> tuple[int, int, int] | None:
+    """Those of photos and captions, by name, else the first and the last, and how many there are; None without a header."""
+    if any(Path(name).suffix in SUFFIXES for name in names):
+        return None
+    image = next((names.index(name) for name in IMAGE_NAMES if name in names), 0)
+    caption = next((names.index(name) for name in CAPTION_NAMES if name in names), max(1, len(names) - 1))
+    return image, caption, max(2, len(names))
+
+
+def _cells(line: str) -> list[str]:
+    """The cells of one line, none if it has no closing quote: a caption has no line breaks, so it takes no other lines along."""
+    try:
+        return next(csv.reader([line.rstrip("\r\n")], strict=True), [])
+    except csv.Error:
+        return []
 
 
 def _parse_karpathy(path: Path) -> Iterator[Line]:

@@ -8,14 +8,16 @@ import json
 import os
 import re
 import tempfile
+from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
 from typing import IO, Any
 
 from mmkit.data.images import SUFFIXES
 from mmkit.data.schema import Options, Picture, Reject, Row, Source
-from mmkit.data.tables import EXCESS, TABLES, Table, open_table
+from mmkit.data.tables import DAMAGED, EXCESS, TABLES, Table, open_table
 from mmkit.errors import UserError
+from mmkit.files import disk_error
 
 LICENSE = "unknown: that of the table and its pictures"
 # lower-case names of columns, the most telling first
@@ -27,47 +29,70 @@ CAPTION_NAMES = (
     *("captions", "caption", "texts", "text", "sentences", "sentence", "descriptions", "description", "title"),
     *("alt_text", "alt", "raw", "comment", "prompt", "name", "product_name"),
 )
-OURS = re.compile(r"[\w-]+-\d{5}-of-\d{5}\.parquet|rejected\.jsonl|dataset\.json")
+# of these names the column is what it says, whatever its values look like
+SURELY_IMAGE, SURELY_CAPTION = ("image",), ("captions", "caption")
+NAMED_FILES = 5
+OURS = re.compile(r"[\w.-]+-\d{5}-of-\d{5}\.parquet|rejected\.jsonl|dataset\.json")
 
 
 def read(options: Options) -> Source:
     """The rows of the table, in its order.
 
     Raises:
-        UserError: the table is missing or damaged, or has no column of images or captions; its columns are named.
+        UserError: the table is missing, damaged or without rows, or has no column of images or captions; its columns are
+            named. The disk is full.
     """
     path = _find(options.folder)
     table = open_table(path)
     sample = table.sample()
+    if not sample:
+        raise UserError("the table has no rows", str(path), "it holds nothing but its header")
     image = _chosen(options.image_column, "--image-column", table, sample) or _image_column(table, sample)
     caption = _chosen(options.caption_column, "--caption-column", table, sample) or _caption_column(table, sample, image)
     root = options.image_root or path.parent
     with_label = "label" in table.columns and caption != "label"
-    columns = [
-        name
-        for name in table.columns
-        if name in {image, caption.partition(".")[0], "id", "split"} or (with_label and name == "label")
-    ]
-    spool = Spool()
-    rows = [_row(n, row, path, root, image, caption, with_label, spool) for n, row in table.rows(columns)]
+    # `meta.file` may be the name of a column, or a key of the objects in the column `meta`
+    needed = {name if name in table.columns else name.partition(".")[0] for name in (image, caption)}
+    columns = [name for name in table.columns if name in needed or name in ("id", "split") or (with_label and name == "label")]
+    samples = Samples(path, root, image, caption, with_label, Spool(options.out))
+    rows = [samples.row(n, row) for n, row in table.rows(columns)]
     note = f"{table.note}; image column {image!r}, caption column {caption!r}"
     note += "".join(f", {name!r} column" for name in ("id", "split", "label") if name in columns and name not in (image, caption))
     return Source(rows, path.name if options.source is None else str(path), LICENSE, note)
 
 
 class Spool:
-    """Pictures that a table holds itself, copied once to an unnamed temporary file: rows are read in another order later."""
+    """Pictures that a table holds itself, copied once to an unnamed temporary file: rows are read in another order later.
 
-    def __init__(self) -> None:
+    Args:
+        out: the dataset folder; the file lies on its disk, which has to hold the pictures anyway.
+    """
+
+    def __init__(self, out: Path) -> None:
+        self._folder = next(p for p in (out.absolute(), *out.absolute().parents) if p.is_dir())
+        if not os.access(self._folder, os.W_OK):
+            # --dry-run needs no right to write there
+            self._folder = Path(tempfile.gettempdir())
         self._file: IO[bytes] | None = None
         self._end = 0
         self._lock = Lock()
 
     def add(self, data: bytes) -> Picture:
-        """Store the bytes and return where they are; equal bytes are the same picture."""
-        if self._file is None:
-            self._file = tempfile.TemporaryFile()  # noqa: SIM115  it lives as long as the rows do
-        self._file.write(data)
+        """Store the bytes and return where they are; equal bytes are the same picture.
+
+        Raises:
+            UserError: they cannot be written.
+        """
+        try:
+            with self._lock:
+                if self._file is None:
+                    self._file = tempfile.TemporaryFile(dir=self._folder)  # noqa: SIM115  it lives as long as the rows do
+                self._file.seek(self._end)
+                self._file.write(data)
+                # what stayed in the buffer would fail when it is read, as if the picture were damaged
+                self._file.flush()
+        except OSError as e:
+            raise disk_error(e, self._folder) from e
         start, self._end = self._end, self._end + len(data)
         digest = hashlib.sha256(data).hexdigest()
         return Picture(digest, functools.partial(self._read, start, len(data)), len(data), None, digest)
@@ -85,13 +110,18 @@ def _find(path: Path) -> Path:
         raise UserError("no such table", str(path), "--source names the table")
     if path.is_file():
         return path
-    found = sorted(
-        p for p in path.iterdir() if p.suffix.lower() in TABLES and not OURS.fullmatch(p.name) and not p.name.startswith(".")
-    )
+    files = sorted(p for p in path.iterdir() if not p.name.startswith("."))
+    pictures = {p.stem for p in files if p.suffix.lower() in SUFFIXES}
+    tables = [p for p in files if p.suffix.lower() in TABLES and not OURS.fullmatch(p.name)]
+    found = [p for p in tables if p.suffix.lower() != ".txt" or p.stem not in pictures]
+    if tables and not found:
+        hint = f"mmkit prep folder --source {path}   reads these"
+        raise UserError("no table in the folder, but pictures with text files of the same name", str(path), hint)
     # prose and settings lie beside tables; they count only where nothing else is found
     found = [p for p in found if p.suffix.lower() not in (".txt", ".json")] or found
     if len(found) != 1:
-        names = ", ".join(p.name for p in found) or "none"
+        names = ", ".join(p.name for p in found[:NAMED_FILES]) or "none"
+        names += f" and {len(found) - NAMED_FILES:,} more" if len(found) > NAMED_FILES else ""
         raise UserError(f"not exactly one table in the folder: {names}", str(path), "--source names the table")
     return found[0]
 
@@ -116,8 +146,9 @@ def _value(row: dict[str, Any], column: str) -> Any:
 
 
 def _image_column(table: Table, sample: list[dict[str, Any]]) -> str:
-    holding = [name for name in table.columns if sample and _share(sample, name, _is_image) > 0.5]
-    found = sorted(holding, key=lambda name: _rank(name, IMAGE_NAMES))
+    found = _sure([name for name in table.columns if _filled(sample, name)], SURELY_IMAGE)
+    holding = [name for name in table.columns if _share(sample, name, _is_image) > 0.5]
+    found = found or sorted(holding, key=lambda name: _rank(name, IMAGE_NAMES))
     # a name is enough where the values do not tell (paths without a suffix)
     found = found or [name for name in table.columns if name.lower() in IMAGE_NAMES]
     if not found:
@@ -128,10 +159,11 @@ def _image_column(table: Table, sample: list[dict[str, Any]]) -> str:
 
 
 def _caption_column(table: Table, sample: list[dict[str, Any]], image: str) -> str:
-    others = [
-        name for name in table.columns if name not in (image, "id", "split", "label") and _share(sample, name, _is_text) > 0.5
-    ]
-    found = sorted((name for name in others if name.lower() in CAPTION_NAMES), key=lambda name: _rank(name, CAPTION_NAMES))
+    free = [name for name in table.columns if name not in (image, "id", "split", "label") and _filled(sample, name)]
+    others = [name for name in free if _share(sample, name, _is_text) > 0.5]
+    found = _sure(free, SURELY_CAPTION)
+    usual = [name for name in others if name.lower() in CAPTION_NAMES]
+    found = found or sorted(usual, key=lambda name: _rank(name, CAPTION_NAMES))
     # no usual name: the column with the longest texts that are sentences rather than paths or codes
     found = found or sorted((n for n in others if _share(sample, n, _has_words) > 0.5), key=lambda n: -_length(sample, n))
     # a single column of text is what there is, whatever its name
@@ -141,6 +173,14 @@ def _caption_column(table: Table, sample: list[dict[str, Any]], image: str) -> s
             "no caption column found", str(table.path), f"name it with --caption-column; columns: {', '.join(table.columns)}"
         )
     return found[0]
+
+
+def _filled(sample: list[dict[str, Any]], name: str) -> bool:
+    return any(row.get(name) not in (None, "") for row in sample)
+
+
+def _sure(columns: list[str], names: tuple[str, ...]) -> list[str]:
+    return sorted((name for name in columns if name.lower() in names), key=lambda name: _rank(name, names))
 
 
 def _rank(name: str, names: tuple[str, ...]) -> int:
@@ -188,27 +228,58 @@ def _texts(value: Any) -> list[str]:
     return [] if value is None or isinstance(value, bytes) else [str(value)]
 
 
-def _row(
-    n: int, row: dict[str, Any], path: Path, root: Path, image: str, caption: str, with_label: bool, spool: Spool
-) -> Row | Reject:
-    where = f"{path} row {n}"
-    value = _value(row, image)
-    name = str(row.get("id") or "") or _name(value) or f"row {n}"
-    if EXCESS in row:
-        return Reject(
-            _clean(name),
-            where,
-            f"more cells than columns: quote texts that hold the separator ({row[EXCESS][0][:40]!r} is left over)",
-        )
-    try:
-        picture = _picture(value, root, spool)
-    except (FileNotFoundError, NotADirectoryError):
-        return Reject(_clean(name), where, f"missing file {_clean(_name(value))}")
-    except (OSError, ValueError) as e:
-        return Reject(_clean(name), where, str(getattr(e, "strerror", None) or e))
-    label = row.get("label") if with_label else None
-    split = str(row["split"]) if row.get("split") else None
-    return Row(name, picture, _texts(_value(row, caption)), where, split, None if label in (None, "") else str(label))
+@dataclass(slots=True)
+class Samples:
+    """The rows of one table as samples and rejects.
+
+    Args:
+        image, caption: the columns, or keys such as `names.zh`.
+        with_label: the column `label` counts as such.
+    """
+
+    path: Path
+    root: Path
+    image: str
+    caption: str
+    with_label: bool
+    spool: Spool
+    _owners: dict[str, str] = field(default_factory=dict)
+
+    def row(self, n: int, row: dict[str, Any]) -> Row | Reject:
+        """Row `n` of the table.
+
+        Raises:
+            UserError: the picture in it cannot be copied: the disk is full.
+        """
+        where = f"{self.path} row {n}"
+        value = _value(row, self.image)
+        typed = _text(row.get("id"))
+        name = typed or _name(value) or f"row {n}"
+        if DAMAGED in row:
+            return Reject(name, where, row[DAMAGED])
+        if EXCESS in row:
+            left = row[EXCESS][0][:40]
+            return Reject(name, where, f"more cells than columns: quote texts that hold the separator ({left!r} is left over)")
+        try:
+            picture = _picture(value, self.root, self.spool)
+        except (FileNotFoundError, NotADirectoryError):
+            return Reject(name, where, f"missing file {_name(value)}")
+        except (OSError, ValueError) as e:
+            return Reject(name, where, str(getattr(e, "strerror", None) or e))
+        label = _text(row.get("label")) if self.with_label else ""
+        split = _text(row.get("split")).strip()
+        captions = _texts(_value(row, self.caption))
+        return Row(typed or self._own(name, picture), picture, captions, where, split or None, label or None)
+
+    def _own(self, name: str, picture: Picture) -> str:
+        """The path of an embedded picture as its id; where another picture has that path too, with a part of its hash."""
+        taken = self._owners.setdefault(name, picture.key) != picture.key
+        return f"{name} {picture.key[:12]}" if taken and picture.path is None else name
+
+
+def _text(value: Any) -> str:
+    """A cell as text; 0 is a value, as an id or a class may be."""
+    return "" if value is None else str(value)
 
 
 def _name(value: Any) -> str:
@@ -228,7 +299,3 @@ def _picture(value: Any, root: Path, spool: Spool) -> Picture:
     if re.match(r"https?://", value):
         raise ValueError(f"{value} is a URL: download the pictures first")
     return Picture.file(root / os.path.expanduser(value.strip()))
-
-
-def _clean(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()
