@@ -119,3 +119,8 @@ def test_a_line_that_cannot_be_read_is_a_reject_and_takes_no_other_along(tmp_pat
     assert (found, rejects) == ([("0000.jpg", ["a b"])], [("0001.jpg", "3")])
     found, rejects = commas(root, "caption,image\na, b,0000.jpg\nx y,0001.jpg\n")
     assert (found, rejects) == ([("0001.jpg", ["x y"])], [("a", "2")])
+
+
+def test_a_caption_that_begins_with_a_quoted_word_is_kept(tmp_path: Path) -> None:
+    found, rejects = commas(raw.flickr(tmp_path / "flickr", 1), 'image,caption\n0000.jpg,"Stop" sign, on a street\n')
+    assert (found, rejects) == ([("0000.jpg", ['"Stop" sign, on a street'])], [])

@@ -173,10 +173,12 @@ def _columns(names: list[str]) -> tuple[int, int, int] | None:
 
 def _cells(line: str) -> list[str]:
     """The cells of one line, none if it has no closing quote: a caption has no line breaks, so it takes no other lines along."""
+    line = line.rstrip("\r\n")
     try:
-        return next(csv.reader([line.rstrip("\r\n")], strict=True), [])
-    except csv.Error:
-        return []
+        return next(csv.reader([line], strict=True), [])
+    except csv.Error as e:
+        # a caption that begins with a quoted word, in a file that quotes nothing
+        return line.split(",") if "expected after" in str(e) else []
 
 
 def _parse_karpathy(path: Path) -> Iterator[Line]:
