@@ -249,3 +249,8 @@ def test_a_folder_of_pictures_with_texts_is_no_table(root: Path) -> None:
         (root / f"{i:02d}.csv").write_text("x")
     with pytest.raises(UserError, match=r": 00\.csv, 01\.csv, 02\.csv, 03\.csv, 04\.csv and 56 more"):
         read(Options(root / "out", root))
+
+
+def test_absolute_paths_below_the_table_do_not_name_the_machine(root: Path) -> None:
+    absolute = found(root, "t.csv", f"image,caption\n{root}/0.jpg,a cat\n{root}/1.jpg,two dogs\n")
+    assert [row.id for row in absolute.rows if isinstance(row, Row)] == ["0.jpg", "1.jpg"]

@@ -254,7 +254,7 @@ class Samples:
         where = f"{self.path} row {n}"
         value = _value(row, self.image)
         typed = _text(row.get("id"))
-        name = typed or _name(value) or f"row {n}"
+        name = typed or self._within(_name(value)) or f"row {n}"
         if DAMAGED in row:
             return Reject(name, where, row[DAMAGED])
         if EXCESS in row:
@@ -270,6 +270,11 @@ class Samples:
         split = _text(row.get("split")).strip()
         captions = _texts(_value(row, self.caption))
         return Row(typed or self._own(name, picture), picture, captions, where, split or None, label or None)
+
+    def _within(self, name: str) -> str:
+        """A path below the table's folder without that folder: its id, and so its split, are the same on every machine."""
+        root = self.root.absolute()
+        return Path(name).relative_to(root).as_posix() if Path(name).is_relative_to(root) else name
 
     def _own(self, name: str, picture: Picture) -> str:
         """The path of an embedded picture as its id; where another picture has that path too, with a part of its hash."""
