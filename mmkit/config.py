@@ -18,7 +18,7 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from mmkit.errors import UserError, nearest
+from mmkit.errors import UsageError, UserError, nearest
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z%]*)")
 DURATIONS = '500, "2 epochs", "100000 samples", "15 min", "10%"'
@@ -254,7 +254,7 @@ def parse_set(text: str) -> dict[str, Any]:
     """
     key, equals, value = text.partition("=")
     if not equals or not key.strip():
-        raise UserError(f"--set takes KEY=VALUE, not {text!r}", hint="e.g. --set train.lr=5e-4")
+        raise UsageError(f"--set takes KEY=VALUE, not {text!r}", hint="e.g. --set train.lr=5e-4")
     try:
         parsed = tomllib.loads(f"value = {value}")["value"]
     except tomllib.TOMLDecodeError:
@@ -316,7 +316,7 @@ def recipe(name: str) -> dict[str, Any]:
     elif name.endswith(".toml"):
         tables = read_toml(Path(name))
     else:
-        raise UserError(f"no recipe {name!r}", hint=nearest(name, known))
+        raise UsageError(f"no recipe {name!r}", hint=nearest(name, known))
     base = tables.pop("base", None)
     return merge(recipe(base), tables) if base else tables
 
@@ -342,7 +342,7 @@ def resolve(recipe_name: str, config_file: Path | None, sets: list[dict[str, Any
         tables = merge(tables, level)
     config = build(tables | {"recipe": recipe_name})
     if config.size not in SIZES:
-        raise UserError(f"no size {config.size!r}", hint=nearest(config.size, SIZES))
+        raise UsageError(f"no size {config.size!r}", hint=nearest(config.size, SIZES))
     return config
 
 

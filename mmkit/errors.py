@@ -48,7 +48,7 @@ def nearest(word: str, known: Iterable[str]) -> str:
     'did you mean caption?'
     """
     known = sorted(known)
-    close = difflib.get_close_matches(word, known, n=1, cutoff=0.4)
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.55)
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
 
 

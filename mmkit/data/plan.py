@@ -131,7 +131,7 @@ def _merge(found: Iterable[Row | Reject], choices: Choices, plan: Plan) -> list[
             reject(plan, row, row.reason, choices)
             continue
         row.where = _printable(row.where)
-        row.captions = [caption for caption in (c.strip() for c in row.captions) if caption]
+        row.captions = [caption for caption in (c.strip() for c in row.captions if isinstance(c, str)) if caption]
         # with shares typed, official splits count for nothing: the same image twice is one sample
         split = None if choices.shares else row.split
         first = by_image.get((split, row.image.key))

@@ -88,7 +88,7 @@ def test_the_same_seed_gives_the_same_weights(invoke, folder):
     ("args", "code", "message"),
     [
         (["nowhere"], 1, "error: no such dataset folder, nowhere"),
-        (["--recipe", "clpi"], 1, "hint: did you mean clip?"),
+        (["--recipe", "clpi"], 2, "hint: did you mean clip?"),
         (["--set", "train.warmpu=3"], 1, "hint: did you mean warmup?"),
         (["--set", "encoder.image.kind=vti"], 1, "hint: did you mean vit?"),
         (["--set", "encoder.image.dpeth=3"], 1, "error: unknown key encoder.image.dpeth"),
@@ -99,7 +99,7 @@ def test_the_same_seed_gives_the_same_weights(invoke, folder):
         (["--stpes", "3"], 2, "error: No such option"),
         (["--name", "a/b"], 2, "error: --name 'a/b' is no folder name"),
         (["--resume", "runs/none"], 1, "error: nothing to resume, runs/none"),
-        (["--size", "huge"], 1, "error: no size 'huge'"),
+        (["--size", "huge"], 2, "error: no size 'huge'\nhint: known: base, large, small, tiny"),
     ],
 )
 def test_bad_input_is_one_line(invoke, folder, args, code, message):
