@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 
-from mmkit.data.images import load_rgb
+from mmkit.data.images import SUFFIXES, load_rgb
 from mmkit.errors import UserError
 from mmkit.files import move_aside
 from mmkit.vectors import EmbeddingsWriter, check_target, joined, read_meta
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from mmkit.data.shards import Dataset
     from mmkit.model import Model
 
-IMAGE_SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff"}
 BATCHES_AHEAD = 2
 
 Progress = Callable[[int, int], None]
@@ -87,7 +86,7 @@ def embed_folder(model: Model, folder: str | Path, out: str | Path | None = None
     folder = Path(folder).resolve()
     files = images_in(folder)
     if not files:
-        raise UserError("no images in this folder", str(folder), f"looked for {' '.join(sorted(IMAGE_SUFFIXES))}")
+        raise UserError("no images in this folder", str(folder), f"looked for {' '.join(sorted(SUFFIXES))}")
     digest = blake2b(digest_size=8)
     for file in files:
         stat = file.stat()
@@ -105,7 +104,7 @@ def embed_folder(model: Model, folder: str | Path, out: str | Path | None = None
 
 def images_in(folder: Path) -> list[Path]:
     """The image files under a folder, by name, hidden ones left out."""
-    found = (file for file in folder.rglob("*") if file.suffix.lower() in IMAGE_SUFFIXES and file.is_file())
+    found = (file for file in folder.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
     return sorted(file for file in found if not any(part.startswith(".") for part in file.relative_to(folder).parts))
 
 

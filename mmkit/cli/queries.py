@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmkit.data.images import SUFFIXES
 from mmkit.errors import UsageError, UserError
 
-PICTURES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 QUERY_LINE = '{"id": 1, "text": "…"} or {"id": 1, "image": "…"}'
 PREDICT_LINE = '{"id": 1, "image": "cat.jpg", "texts": ["a cat", "a dog"]}'
 
@@ -45,7 +45,7 @@ def parse_query(word: str) -> Asked:
     # a bare word is a sentence even where a folder is called so
     if ("/" in word or word in (".", "..")) and Path(word).is_dir():
         raise UsageError("the query is a folder", word, f'mmkit retrieve "a red circle" --in {word}   searches it')
-    if word.lower().endswith(PICTURES) and " " not in word:
+    if Path(word).suffix.lower() in SUFFIXES and " " not in word:
         raise UserError("no such image", word)
     return Asked({"text": word})
 
