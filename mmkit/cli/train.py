@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,25 +117,14 @@ def train(
     sets = [parse_set(f"train.steps={steps}")] if steps is not None else []
     sets += [_table(key, value) for key, value in shortcuts.items() if value is not None]
     levels = [parse_set(s) for s in set_ or []] + sets
-    resolved = resolve(recipe, config, levels)
     locked = [modality for modality, lock in (("image", lock_image), ("text", lock_text)) if lock]
-    return _train(
-        resolved,
-        lambda base: resolve(recipe, config, levels, base),
-        levels,
-        locked,
-        resume,
-        name,
-        force,
-        device,
-        out if dry_run else None,
-    )
+    return _train(recipe, config, levels, locked, resume, name, force, device, out if dry_run else None)
 
 
 def _train(
-    resolved: Config,
-    over: Callable[[dict[str, Any]], Config],
-    typed: list[dict[str, Any]],
+    recipe: str,
+    file: Path | None,
+    levels: list[dict[str, Any]],
     locked: list[str],
     resume: str | None,
     name: str | None,
@@ -147,10 +135,11 @@ def _train(
     """Everything of `mmkit train` that needs torch.
 
     Args:
-        over: the configuration over what a checkpoint given by --init decides.
-        typed: the levels of --set and its shortcuts.
+        levels: of --set and its shortcuts.
         sheet: where to draw the first batch instead of training.
     """
+    # before torch is imported: what is typed wrongly is said at once
+    resolved = resolve(recipe, file, levels)
     from mmkit.cli.live import LiveView
     from mmkit.training import distributed
     from mmkit.training.loop import Interrupted
@@ -159,7 +148,7 @@ def _train(
     if resolved.train.init and not resume:
         from mmkit.pretrained import init_tables
 
-        resolved = over(init_tables(resolved.train.init))
+        resolved = resolve(recipe, file, levels, init_tables(resolved.train.init))
     if locked:
         from mmkit.training.stages import lock
 
@@ -173,7 +162,7 @@ def _train(
             talk = fit.Talk(say=view.say, warn=view.warn, begin=view.begin, report=view.row)
             if sheet is not None:
                 return _dry_run(resolved, device, talk, sheet)
-            folder = fit.resume(resume, runs, device, talk, typed) if resume else None
+            folder = fit.resume(resume, runs, device, talk, levels) if resume else None
             if folder is None:
                 folder = fit.start(resolved, runs, name, force, device, talk)
     except Interrupted as e:

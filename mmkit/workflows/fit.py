@@ -138,7 +138,8 @@ def resume(which: str, runs: Path, device: str, talk: Talk, typed: list[dict[str
     Args:
         typed: configuration given beside --resume: it changes nothing, and where it differs that is said.
     """
-    folder = find_run(which, runs)
+    # one process looks: another that is slow would find the run that the first has begun meanwhile
+    folder = distributed.from_first(find_run(which, runs) if world()[0] == 0 else None)
     if folder is None:
         return None
     config = build(read_toml(folder / CONFIG), str(folder / CONFIG))
