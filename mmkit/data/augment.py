@@ -32,9 +32,9 @@ def draws(seed: int, epoch: int, sample: str) -> random.Random:
     return random.Random(stable_hash(f"{seed} {epoch} {sample}"))
 
 
-def choose_caption(captions: list[str], rng: random.Random) -> str:
-    """One of a sample's captions."""
-    return captions[rng.randrange(len(captions))] if len(captions) > 1 else captions[0]
+def choose_caption(captions: list[str], seed: int, epoch: int, sample: str) -> str:
+    """One of a sample's captions; it depends on the sample alone, so that the order can ask for it beforehand."""
+    return captions[stable_hash(f"caption {seed} {epoch} {sample}") % len(captions)] if len(captions) > 1 else captions[0]
 
 
 def drop_words(caption: str, share: float, rng: random.Random) -> str:

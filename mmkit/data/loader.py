@@ -5,13 +5,15 @@ from __future__ import annotations
 import queue
 import threading
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
+from PIL import Image
 
 from mmkit.data.augment import Augment, choose_caption, draws, drop_words
 from mmkit.data.images import load_rgb
@@ -22,11 +24,10 @@ from mmkit.errors import UserError
 from mmkit.files import stable_hash
 
 if TYPE_CHECKING:
-    from PIL import Image
-
     from mmkit.data.tokenizer import Tokenizer
 
 DECODED_LIMIT = 128 << 20  # bytes of decoded pictures kept in memory; a larger dataset is decoded anew each epoch
+KNOWN_LIMIT = 1 << 15  # captions whose token ids and keys are kept
 AHEAD = 3  # batches prepared before they are asked for
 
 
@@ -70,6 +71,7 @@ class Loader:
         self._captions = GroupCache(data, ["id", self.text], 64 << 20)
         self._decoded: dict[tuple[str, int, int], tuple[Any, str, list[str], int]] = {}
         self._decoded_bytes = 0
+        self._encoded: dict[str, list[int]] = {}
 
     @property
     def rows(self) -> int:
@@ -112,13 +114,13 @@ class Loader:
 
     def _sample(self, place: Place) -> tuple[torch.Tensor, str, str, int, torch.Tensor | None]:
         prepared, sample, captions, image_key = self._prepared(place)
-        rng = draws(self.seed, place.epoch, sample)
-        chosen = choose_caption(captions, rng)
-        caption = drop_words(chosen, self.word_dropout, rng)
-        if prepared is None:
-            image = self.features["image"].pooled(place)
-        else:
-            image = prepared if isinstance(prepared, torch.Tensor) else to_tensor(self.augment(prepared, caption, rng))
+        chosen = caption = choose_caption(captions, self.seed, place.epoch, sample)
+        if self.word_dropout or isinstance(prepared, Image.Image):  # seeding is not free, and mostly nothing is drawn
+            rng = draws(self.seed, place.epoch, sample)
+            caption = drop_words(chosen, self.word_dropout, rng)
+            if isinstance(prepared, Image.Image):
+                prepared = to_tensor(self.augment(prepared, caption, rng))
+        image = self.features["image"].pooled(place) if prepared is None else prepared
         text = self.features["text"].pooled(place, captions.index(chosen)) if "text" in self.features else None
         return image, sample, caption, image_key, text
 
@@ -138,17 +140,24 @@ class Loader:
                 self._decoded[key] = held
         return held
 
+    def _tokens(self, captions: Sequence[str]) -> dict[str, torch.Tensor]:
+        new = [caption for caption in set(captions) if caption not in self._encoded]
+        if len(self._encoded) + len(new) > KNOWN_LIMIT:
+            self._encoded, new = {}, list(set(captions))
+        self._encoded |= zip(new, self.tokenizer.encode(new), strict=True)
+        return self.tokenizer.padded([self._encoded[caption] for caption in captions])
+
     def _caption_keys(self, epoch: int, group: Group) -> list[int]:
         table = self._captions.table(group)
         ids, captions = table.column("id").to_pylist(), table.column(self.text).to_pylist()
         return [
-            text_key(choose_caption(c, draws(self.seed, epoch, i)))
+            text_key(choose_caption(c, self.seed, epoch, i))
             for i, c in zip(ids[: group.rows], captions[: group.rows], strict=True)
         ]
 
     def _collate(self, samples: list[tuple[Any, ...]], number: int) -> dict[str, Any]:
         images, ids, captions, image_keys, texts = zip(*samples, strict=True)
-        image, text = torch.stack(images), self.tokenizer(list(captions))
+        image, text = torch.stack(images), self._tokens(captions)
         return {
             "id": list(ids),
             "caption": list(captions),
@@ -180,6 +189,7 @@ def image_key(value: dict[str, Any]) -> int:
     return stable_hash(value["bytes"] if value["bytes"] is not None else value["path"])
 
 
+@lru_cache(KNOWN_LIMIT)  # asked for by the order, for the batch, and again in the next epoch
 def text_key(caption: str) -> int:
     """The same for two captions that differ in case, spacing or Unicode form only."""
     return stable_hash(" ".join(unicodedata.normalize("NFC", caption).casefold().split()))

@@ -69,7 +69,14 @@ class Tokenizer:
 
     def __call__(self, texts: list[str]) -> dict[str, torch.Tensor]:
         """{"ids": int64 (B, M), "mask": bool (B, M), True = real}."""
-        encoded = [e.ids for e in self.backend.encode_batch_fast(texts)]
+        return self.padded(self.encode(texts))
+
+    def encode(self, texts: list[str]) -> list[list[int]]:
+        """Ids of each text, at most `context`."""
+        return [e.ids for e in self.backend.encode_batch_fast(texts)]
+
+    def padded(self, encoded: list[list[int]]) -> dict[str, torch.Tensor]:
+        """What `encode` gave as a batch: {"ids": int64 (B, M), "mask": bool (B, M), True = real}."""
         length = max(map(len, encoded), default=1) if self.trim else self.context
         ids = np.full((len(encoded), length), self.pad, dtype=np.int64)
         mask = np.zeros((len(encoded), length), dtype=bool)

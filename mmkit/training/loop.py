@@ -98,27 +98,30 @@ class _Run:
 
         with self.clock("load"):
             batch = to_device(next(self.batches), model.device)
-        with self.clock("model"):
-            try:
-                values = gradients(model, batch, keys.accumulate, keys.precision or "fp32")
-            except torch.OutOfMemoryError:
-                # what was measured first fitted; this batch is larger, or another program took memory
-                raise does_not_fit(batch, keys, len(batch["id"]) // (2 * keys.accumulate)) from None
-        if not math.isfinite(values["loss"].item()):
-            raise _not_finite(self.folder, step + 1, batch)
-
         logging = self.main and ((step + 1) % _int(keys.log_every) == 0 or step + 1 in (1, self.steps))
-        norms = _norms(model) if logging else {}
-        norms["train/grad_norm"] = float(torch.nn.utils.clip_grad_norm_(model.parameters(), keys.clip or math.inf))
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        for objective in model.loss.values():
-            objective.clamp()
+        with self.clock("model"):
+            values = self._gradients(batch)
+            norms = _norms(model) if logging else {}
+            norms["train/grad_norm"] = float(torch.nn.utils.clip_grad_norm_(model.parameters(), keys.clip or math.inf))
+            self.optimizer.step()
+            self.optimizer.zero_grad(set_to_none=True)
+            for objective in model.loss.values():
+                objective.clamp()
         self.state["step"] = step + 1
         if logging:
             row = _row(step + 1, batch, values, model, lr, norms) | self.clock.rates(keys.batch_size or 0)
             _log(self.folder, self.hooks, row)
         return batch
+
+    def _gradients(self, batch: Row) -> dict[str, torch.Tensor]:
+        try:
+            values = gradients(self.model, batch, self.keys.accumulate, self.keys.precision or "fp32")
+        except torch.OutOfMemoryError:
+            # what was measured first fitted; this batch is larger, or another program took memory
+            raise does_not_fit(batch, self.keys, len(batch["id"]) // (2 * self.keys.accumulate)) from None
+        if not math.isfinite(values["loss"].item()):
+            raise _not_finite(self.folder, self.state["step"] + 1, batch)
+        return values
 
     def after(self, batch: Row) -> None:
         """Evaluate, save and stop where it is due after a step."""
