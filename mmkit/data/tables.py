@@ -74,14 +74,29 @@ class Table:
 
     def _csv_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         with open(self.path, encoding=self._encoding, errors="surrogateescape", newline="") as f:
-            reader = csv.reader(f, delimiter=self._separator)
+            lines: list[str] = []  # those of the record that is read
+            reader = csv.reader((lines.append(line) or line for line in f), delimiter=self._separator)  # type: ignore[func-returns-value]
+            n = 0
             try:
-                for n, cells in enumerate(reader, 1):
-                    if n >= self.first and cells:
-                        excess = {EXCESS: cells[len(self.columns) :]} if len(cells) > len(self.columns) else {}
-                        yield n, dict(itertools.zip_longest(self.columns, cells[: len(self.columns)])) | excess
+                for cells in reader:
+                    for row in self._records(cells, lines):
+                        n += 1
+                        if n >= self.first and row:
+                            yield n, row
+                    lines.clear()
             except csv.Error as e:
                 raise UserError(f"not readable as a table ({e})", f"{self.path} row {reader.line_num}") from e
+
+    def _records(self, cells: list[str], lines: list[str]) -> list[dict[str, Any]]:
+        """The record as a row; where a quote that is not closed swallowed rows, those are read line by line."""
+        behind = [next(csv.reader([line], delimiter=self._separator), []) for line in lines[1:]]
+        if not any(len(row) == len(self.columns) and any(map(_is_image_name, row)) for row in behind):
+            return [self._row(cells)]
+        return [{DAMAGED: "a quote that opens in this row is not closed in it"}, *map(self._row, behind)]
+
+    def _row(self, cells: list[str]) -> dict[str, Any]:
+        excess = {EXCESS: cells[len(self.columns) :]} if len(cells) > len(self.columns) else {}
+        return dict(itertools.zip_longest(self.columns, cells[: len(self.columns)])) | excess if cells else {}
 
 
 def open_table(path: Path) -> Table:
@@ -172,13 +187,17 @@ def _open_csv(path: Path, encoding: str) -> Table:
             str(path),
             f"tables end in {' '.join(sorted(TABLES))}",
         )
-    has_header = not any(Path(cell.strip()).suffix.lower() in SUFFIXES for cell in rows[0])
+    has_header = not any(map(_is_image_name, rows[0]))
     columns = [cell.strip() for cell in rows[0]] if has_header else [f"column {i}" for i in range(1, len(rows[0]) + 1)]
     if any("\udc80" <= c <= "\udcff" for name in columns for c in name):
         raise UserError("wrong encoding: the header is not UTF-8", f"{path} row 1", "save the table as UTF-8")
     name = {"\t": "tab", "|": "bar", ";": "semicolon", ",": "comma"}[separator]
     note = f"{path.name}: separated by {name}, {encoding}, {'a header' if has_header else 'no header'}"
     return Table(path, columns, note, "csv", encoding, separator, 2 if has_header else 1)
+
+
+def _is_image_name(cell: str) -> bool:
+    return Path(cell.strip()).suffix.lower() in SUFFIXES
 
 
 def _separator(lines: list[str]) -> str:

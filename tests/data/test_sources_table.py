@@ -181,6 +181,15 @@ def test_what_is_no_table_is_named(root: Path, name: str, content: str, what: st
         found(root, name, content)
 
 
+def test_a_quote_that_is_not_closed_costs_its_own_row_only(root: Path) -> None:
+    swallowed = found(root, "t.csv", 'image,caption\n0.jpg,"a b\n1.jpg,c d\n2.jpg,"e, f"\n3.jpg,g h\n')
+    assert texts(swallowed) == [("1.jpg", ["c d"]), ("2.jpg", ["e, f"]), ("3.jpg", ["g h"])]
+    rejects = [(r.where.rpartition("t.csv ")[2], r.reason) for r in swallowed.rows if isinstance(r, Reject)]
+    assert rejects == [("row 2", "a quote that opens in this row is not closed in it")]
+    several_lines = found(root, "t.csv", 'image,caption\n0.jpg,"a b,\nc, d"\n1.jpg,"e\n\nf"\n')
+    assert texts(several_lines) == [("0.jpg", ["a b,\nc, d"]), ("1.jpg", ["e\n\nf"])]
+
+
 def test_a_json_line_that_is_none_is_a_reject(root: Path) -> None:
     good = '{"image": "0.jpg", "caption": "a b"}\n'
     source = found(root, "t.jsonl", good + '{"image": "1.jpg", \n[1]\n' + good.replace("0", "2"))
