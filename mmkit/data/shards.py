@@ -57,10 +57,13 @@ class Dataset:
 
     @property
     def hash(self) -> str:
-        """Content hash: the shards' sha256 folded into one."""
+        """Content hash: the shards' sha256 folded into one; of linked pictures, the source as `prep` found it."""
         from hashlib import sha256
 
         digests = [s["sha256"] for split in self.manifest["splits"].values() for s in split["shards"]]
+        if self.manifest.get("image", {}).get("linked"):
+            # the shards hold paths only; the fingerprint changes with the size and time of a picture
+            digests.append(self.manifest["source"]["fingerprint"])
         return sha256("".join(digests).encode()).hexdigest()[:16]
 
     def column(self, modality: str) -> str:

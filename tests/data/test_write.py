@@ -206,6 +206,17 @@ def test_link_stores_paths_only(tmp_path: Path) -> None:
         assert row["image"] == {"bytes": None, "path": str(tmp_path / "raw" / row["id"])}
 
 
+def test_a_linked_picture_that_changed_is_other_data_once_prepared_again(tmp_path: Path) -> None:
+    table = raw.table(tmp_path / "raw", 4)
+    make("table", tmp_path / "data", table, link=True)
+    before = open_dataset(tmp_path / "data").hash
+    raw.jpeg(next((tmp_path / "raw").rglob("*.jpg")), 77)
+    with pytest.raises(UserError, match="the source has changed"):
+        make("table", tmp_path / "data", table, link=True)
+    make("table", tmp_path / "data", table, link=True, force=True)
+    assert open_dataset(tmp_path / "data").hash != before
+
+
 def test_what_is_no_file_cannot_be_linked(tmp_path: Path) -> None:
     packed = raw.zipped(raw.coco(tmp_path / "coco"), tmp_path / "zips")
     with pytest.raises(UserError, match="cannot be linked"):
