@@ -217,7 +217,7 @@ def _name(kind: Any) -> str:
 
 
 def merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
-    """Merge two levels key by key; a table that sets another `kind` replaces the lower one, and lists replace whole.
+    """Merge two levels key by key; a table of another `kind`, or `from` another checkpoint, replaces the lower one; so do lists.
 
     `train.steps` in the upper level drops the lower level's `train.epochs`, and the other way round.
     """
@@ -225,7 +225,8 @@ def merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
     for key, value in upper.items():
         old = merged.get(key)
         if isinstance(value, dict) and isinstance(old, dict):
-            merged[key] = value if "kind" in value and value["kind"] != old.get("kind") and "kind" in old else merge(old, value)
+            replaces = any(name in value and name in old and value[name] != old[name] for name in ("kind", "from"))
+            merged[key] = {k: old[k] for k in ("kind",) if k in old} | value if replaces else merge(old, value)
         else:
             merged[key] = value
     for one, other in (("steps", "epochs"), ("epochs", "steps")):
@@ -304,8 +305,11 @@ def recipes() -> dict[str, Any]:
     return {f.name.removesuffix(".toml"): f for f in sorted(folder.iterdir(), key=lambda f: f.name) if f.name.endswith(".toml")}
 
 
-def recipe(name: str) -> dict[str, Any]:
+def recipe(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     """A recipe's tables, merged over its `base`; `name` is a shipped recipe or a TOML file.
+
+    Args:
+        above: the recipes that name this one as their base.
 
     Raises:
         UserError: there is no such recipe; the nearest is named.
@@ -318,7 +322,11 @@ def recipe(name: str) -> dict[str, Any]:
     else:
         raise UsageError(f"no recipe {name!r}", hint=nearest(name, known))
     base = tables.pop("base", None)
-    return merge(recipe(base), tables) if base else tables
+    if base is None:
+        return tables
+    if not isinstance(base, str) or base in (name, *above):
+        raise UserError(f"base = {base!r} is not another recipe", f"recipe {name}", nearest(str(base), known))
+    return merge(recipe(base, (name, *above)), tables)
 
 
 def resolve(recipe_name: str, config_file: Path | None, sets: list[dict[str, Any]], init: dict[str, Any] | None = None) -> Config:
@@ -367,6 +375,8 @@ def duration(
         "min": 60 / seconds_per_step if seconds_per_step else 0.0,
     }
     unit = found[2].removesuffix("s") or "step"
+    if unit == "%" and not total:
+        raise UserError(f"{key} = {value!r}: a share of the run cannot be its length", hint='e.g. 500, "2 epochs", "15 min"')
     if unit not in factors:
         raise UserError(f"{key} = {value!r} has an unknown unit", hint=f"e.g. {DURATIONS}")
     return max(1, round(float(found[1]) * factors[unit]))

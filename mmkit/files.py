@@ -16,7 +16,6 @@ from typing import Any
 from mmkit.errors import UserError
 
 DATASET_VERSION = 1
-RUN_VERSION = 1
 
 
 @contextlib.contextmanager

@@ -44,6 +44,9 @@ def projection(modality: str, width: int, spec: Project) -> nn.Module:
         hidden = [nn.LayerNorm(width), nn.Linear(width, spec.dim), nn.GELU(), nn.Dropout(spec.dropout)]
         return nn.Sequential(*hidden, nn.Linear(spec.dim, spec.dim))
     if kind == "none":
+        if width != spec.dim:
+            where = f"project.dim = {spec.dim}"
+            raise UserError(f"the {modality} encoder gives {width} values, and project.kind is none", where, "linear or mlp")
         return nn.Identity()
     if kind not in (None, "linear"):
         raise UserError(f"no projection of kind {kind!r}", "project.kind", nearest(str(kind), PROJECTIONS))
@@ -185,16 +188,18 @@ def pick_device(name: str) -> torch.device:
     return torch.device(name)
 
 
+def pointed(path: Path) -> Path:
+    """What `latest` names, where a system with no symlinks holds it as a text file; any other path as it is."""
+    return path.with_name(path.read_text().strip()) if path.name == "latest" and path.is_file() else path
+
+
 def load_model(name: str, device: str = "auto") -> Model:
     """Open a run folder, a checkpoint inside one, or a transformers CLIP or SigLIP (folder or hub id): eval mode, on `device`.
 
     Raises:
         UserError: it is missing, is no model, or its files do not fit together.
     """
-    path = Path(name)
-    # a system with no symlinks writes the name of the newest run into a text file
-    if path.name == "latest" and path.is_file():
-        path = path.with_name(path.read_text().strip())
+    path = pointed(Path(name))
     hub_id = not path.exists() and name.count("/") == 1 and not name.startswith((".", "/", "~", "runs/"))
     if hub_id or (path / "config.json").exists():
         from mmkit.pretrained import open_whole

@@ -14,7 +14,7 @@ from mmkit.data.checkpoint import Checkpoint, context, image_settings, is_local,
 from mmkit.data.tokenizer import Tokenizer
 from mmkit.encoders import pretrained as adapter
 from mmkit.errors import UserError
-from mmkit.model import CONFIG, TOKENIZER, WEIGHTS, Model, load_weights
+from mmkit.model import CONFIG, TOKENIZER, WEIGHTS, Model, load_weights, pointed
 
 KIND = "pretrained"
 CONTEXT = 512  # where a checkpoint states no limit
@@ -205,7 +205,9 @@ def init_tables(name: str) -> dict[str, Any]:
     for key in ("augment", "crop_scale", "word_dropout"):  # of training, not of the model
         data["image"].pop(key, None)
         data["text"].pop(key, None)
-    # its lowest learning rate for all: what is trained already must not be washed out (DESIGN: about 1e-5)
+    for table in tables["encoder"].values():
+        if table["kind"] == KIND:  # the rate of --init is low for all: what is trained already must not be washed out
+            table["lr_factor"] = 1.0
     level = {
         "encoder": tables["encoder"],
         "project": tables["project"],
@@ -254,7 +256,5 @@ def load_init(model: Model, name: str) -> list[str]:
 
 
 def _run_of(name: str) -> Path | None:
-    path = Path(name)
-    if path.name == "latest" and path.is_file():
-        path = path.with_name(path.read_text().strip())
+    path = pointed(Path(name))
     return next((p for p in (path, path.parent.parent) if (p / CONFIG).exists()), None)

@@ -85,3 +85,12 @@ def test_bad_durations(value, message):
     with pytest.raises(UserError) as e:
         duration(value, 1, 1, key="d")
     assert e.value.what == message
+
+
+@pytest.mark.parametrize("base", ['"mine.toml"', "3", '"clpi"'])
+def test_a_base_that_is_no_other_recipe(tmp_path, monkeypatch, base):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mine.toml").write_text(f"base = {base}\n")
+    with pytest.raises(UserError) as e:
+        recipe("mine.toml")
+    assert "recipe" in str(e.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import random
 import re
 from typing import TYPE_CHECKING
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageEnhance
 
 from mmkit.data.pixels import Pixels, shrink
+from mmkit.errors import UserError, nearest
 from mmkit.files import stable_hash
 
 if TYPE_CHECKING:
@@ -21,7 +23,7 @@ AUGMENTATIONS = ("crop", "colour", "flip")
 DIRECTIONS = re.compile(
     r"\b(left|right|leftwards?|rightwards?|clockwise|anticlockwise|counterclockwise|"
     r"links|rechts|(?:link|recht)(?:e|er|es|en|em)|linksherum|rechtsherum|uhrzeigersinn|"
-    r"gauche|droite?|izquierd[ao]s?|derech[ao]s?)\b|左|右|时针|時計回り",
+    r"gauche|droite?|(?:anti)?horaire|izquierd[ao]s?|derech[ao]s?|(?:anti)?horario)\b|左|右|时针|時計回り",
     re.IGNORECASE,
 )
 
@@ -33,7 +35,13 @@ def draws(seed: int, epoch: int, sample: str) -> random.Random:
 
 
 def choose_caption(captions: list[str], seed: int, epoch: int, sample: str) -> str:
-    """One of a sample's captions; it depends on the sample alone, so that the order can ask for it beforehand."""
+    """One of a sample's captions; it depends on the sample alone, so that the order can ask for it beforehand.
+
+    Raises:
+        UserError: it has none.
+    """
+    if not captions:
+        raise UserError("a row without captions", f"row {sample}", "`mmkit prep` rejects such rows")
     return captions[stable_hash(f"caption {seed} {epoch} {sample}") % len(captions)] if len(captions) > 1 else captions[0]
 
 
@@ -63,10 +71,10 @@ class Augment:
         return not self.kinds
 
     def prepare(self, image: Image.Image) -> Image.Image:
-        """The part without chance, done once per picture: down to a margin of 1/7 around the crop, for speed."""
+        """The part without chance, done once per picture: down to the smallest crop's resolution, or 1/7 more, for speed."""
         if "crop" not in self.kinds:
             return self.pixels.fit(image)
-        margin = -(-self.pixels.size * 8 // 7)
+        margin = math.ceil(self.pixels.size * max(8 / 7, min(self.scale) ** -0.5))
         return shrink(image, margin, self.pixels.resample) if min(image.size) > margin else image
 
     def __call__(self, image: Image.Image, caption: str, rng: random.Random) -> Image.Image:
@@ -98,8 +106,6 @@ def check_augmentations(kinds: list[str]) -> None:
     Raises:
         UserError: an unknown one; the nearest is named.
     """
-    from mmkit.errors import UserError, nearest
-
     for kind in kinds:
         if kind not in AUGMENTATIONS:
             raise UserError(f"unknown augmentation {json.dumps(kind)}", "data.image.augment", nearest(kind, AUGMENTATIONS))

@@ -178,6 +178,8 @@ def picture(row: dict[str, Any], column: str) -> Image.Image:
         UserError: the picture cannot be read; row and reason are named.
     """
     value = row[column]
+    if not value:
+        raise UserError("a row without a picture", f"row {row['id']}", "`mmkit prep` rejects such rows")
     try:
         return load_rgb(value["bytes"] if value["bytes"] is not None else value["path"])
     except (OSError, ValueError, UserError) as e:

@@ -14,7 +14,7 @@ import fsspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmkit.errors import UserError, nearest
+from mmkit.errors import UserError
 from mmkit.files import DATASET_VERSION
 
 MANIFEST = "dataset.json"
@@ -202,8 +202,3 @@ class GroupCache:
 def default_split(data: Dataset) -> str | None:
     """The split that `eval` takes: test, else val, else all rows (None)."""
     return next((s for s in ("test", "val") if data.splits.get(s)), None)
-
-
-def unknown_column(name: str, data: Dataset) -> UserError:
-    """The error for a column that the dataset does not have."""
-    return UserError(f"no column {name!r}", data.path, nearest(name, data.columns))

@@ -87,11 +87,7 @@ class Tokenizer:
 
     def lengths(self, texts: list[str]) -> list[int]:
         """Tokens of each text before truncation."""
-        self.backend.no_truncation()
-        try:
-            return [len(e.ids) for e in self.backend.encode_batch_fast(texts)]
-        finally:
-            self.backend.enable_truncation(self.context)
+        return [len(e.ids) for e in self._whole.encode_batch_fast(texts)]
 
     def save(self, path: str | Path) -> None:
         """Write tokenizer.json whole or not at all."""
@@ -102,6 +98,13 @@ class Tokenizer:
             write_text(path, self.backend.to_str(pretty=False))
         finally:
             self.backend.no_padding()
+
+    @cached_property
+    def _whole(self) -> Backend:
+        # a copy: the loader's thread may be using the other one
+        backend = Backend.from_str(self.backend.to_str())
+        backend.no_truncation()
+        return backend
 
     @cached_property
     def unknown(self) -> int | None:

@@ -144,6 +144,8 @@ class InfoNCE(nn.Module):
         max_scale: float = 100.0,
     ) -> None:
         super().__init__()
+        if not 0 <= label_smoothing < 1:
+            raise ValueError(f"label_smoothing {label_smoothing} is not a share below 1")
         self.between, self.weight, self.label_smoothing, self.max_scale = between, weight, label_smoothing, max_scale
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
 
@@ -182,11 +184,10 @@ class Sigmoid(nn.Module):
         weight: float = 1.0,
         scale: float = 10.0,
         bias: float = -10.0,
-        max_scale: float = 100.0,
         lr_factor: float = 1.0,
     ) -> None:
         super().__init__()
-        self.between, self.weight, self.max_scale = between, weight, max_scale
+        self.between, self.weight = between, weight
         self.lr_factor = lr_factor
         self.logit_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.logit_bias = nn.Parameter(torch.tensor(float(bias)))
@@ -202,9 +203,8 @@ class Sigmoid(nn.Module):
         """The loss of a model that gives every pair the probability 1/batch."""
         return math.log(batch) + (batch - 1) * math.log(batch / (batch - 1)) if batch > 1 else 0.0
 
-    @torch.no_grad()
     def clamp(self) -> None:
-        self.logit_scale.clamp_(0, math.log(self.max_scale))
+        """Nothing: the paper bounds neither scalar, and trained checkpoints have scales beyond CLIP's 100."""
 
     def probabilities(self, cosine: Tensor) -> Tensor:
         """Independent probability of each candidate."""

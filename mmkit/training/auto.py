@@ -9,9 +9,11 @@ from typing import Any
 from mmkit import encoders, losses
 from mmkit.config import Config, duration
 from mmkit.data.augment import DIRECTIONS, check_augmentations
+from mmkit.data.checkpoint import CLIP_MEAN, CLIP_STD
 from mmkit.data.shards import Dataset
 from mmkit.errors import UserError, nearest
-from mmkit.training.stages import frozen, stages_of
+from mmkit.training.distributed import world
+from mmkit.training.stages import check_ends, frozen, stages_of
 
 # --size -> image side, patch, width, heads, image layers, text layers, shared width, batch, learning rate, vocabulary.
 # `base` is ViT-B/16 and CLIP's text encoder (arXiv:2103.00020, table 20) but for batches that one machine can hold.
@@ -51,7 +53,6 @@ DIALS: dict[str, dict[str, Any]] = {
 }
 CONTEXT_LIMIT = 77
 INIT_LR = 1e-5
-CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 PLACED, CAPTIONS_READ = 0.2, 1000  # a share, and rows
 CPU_MINUTES = 8.0  # a plain `mmkit train` on a CPU ends within 10 minutes, evaluation included
 
@@ -98,13 +99,14 @@ def resolve_data(config: Config, data: Dataset, split: str = "train") -> dict[st
     fill(text, "vocab_size", "data.text.vocab_size", dial["vocab"], f"size {config.size}")
     _encoder_sizes(config, dial)
     batch = min(dial["batch"], max(2, rows // 2 if rows >= 8 else rows))
+    batch = max(1, batch // world()[1]) * world()[1]
     fill(train, "batch_size", "train.batch_size", batch, f"size {config.size}, {rows:,} rows")
     assert train.batch_size is not None
     if train.batch_size > rows:
         raise UserError(
             f"the batch of {train.batch_size} is larger than the data, {rows} training rows",
             data.path,
-            f"--batch-size {batch} or less",
+            f"--batch-size {rows} or less" if rows >= max(2, world()[1]) else "a pair is told from others: more rows are needed",
         )
     # square-root scaling keeps Adam's noise level when the batch is smaller (arXiv:2205.10287)
     lr = float(f"{dial['lr'] * min(1.0, train.batch_size / dial['batch']) ** 0.5:.2g}")
@@ -132,6 +134,9 @@ def resolve_frozen(config: Config, names: list[str], data: Dataset) -> dict[str,
     still = frozen(config, stages_of(config), names)
     given = config.project.kind
     if not isinstance(given, str):
+        for modality in given or {}:
+            if modality not in config.encoder:
+                raise UserError(f"there is no {modality} encoder", "project.kind", nearest(modality, config.encoder))
         kinds = {m: (given or {}).get(m) or ("mlp" if m in still else "linear") for m in config.encoder}
         same = len(set(kinds.values())) == 1
         config.project.kind = next(iter(kinds.values())) if same else kinds
@@ -156,7 +161,7 @@ def resolve_frozen(config: Config, names: list[str], data: Dataset) -> dict[str,
 
 
 def speak_of_places(data: Dataset) -> float:
-    """Share of the captions of the first training row group that hold a word of direction."""
+    """Share of the captions of the first training rows that hold a word of direction."""
     column = data.column("text")
     captions = [c for row in data.rows("train", [column], CAPTIONS_READ) for c in row[column]]
     return sum(bool(DIRECTIONS.search(c)) for c in captions) / max(1, len(captions))
@@ -213,4 +218,5 @@ def resolve_length(config: Config, rows: int, seconds_per_step: float, on_cpu: b
     for stage in config.stage:
         if stage.until is not None:
             stage.until = duration(stage.until, train.batch_size, rows, steps, seconds_per_step, "stage.until")
+    check_ends(config)
     return reasons

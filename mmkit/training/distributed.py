@@ -53,7 +53,8 @@ def check_batch(batch_size: int) -> None:
     size = world()[1]
     if batch_size % size:
         raise UserError(
-            f"a batch of {batch_size} does not divide by {size} processes", hint=f"--batch-size {batch_size // size * size}"
+            f"a batch of {batch_size} does not divide by {size} processes",
+            hint=f"--batch-size {max(1, batch_size // size) * size}",
         )
 
 
@@ -93,11 +94,12 @@ def own_rows(x: Tensor, rows: int) -> Tensor:
 
 def sum_gradients(parameters: list[nn.Parameter]) -> None:
     """Replace each gradient by its sum over the processes, in one call."""
+    # a step is the same graph in every process: what has no gradient here has none anywhere, and AdamW leaves it alone
+    parameters = [p for p in parameters if p.grad is not None]
     if world()[1] == 1 or not parameters:
         return
-    grads = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
-    flat = torch.cat([g.flatten() for g in grads])
+    flat = torch.cat([p.grad.flatten() for p in parameters if p.grad is not None])
     dist.all_reduce(flat)
-    for p, part in zip(parameters, flat.split([g.numel() for g in grads]), strict=True):
+    for p, part in zip(parameters, flat.split([p.numel() for p in parameters]), strict=True):
         # fused AdamW walks raw memory: the gradient must lie as its parameter does (channels last, for a convolution)
         p.grad = torch.empty_like(p).copy_(part.view(p.shape))

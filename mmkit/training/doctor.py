@@ -55,9 +55,9 @@ def read_rows(path: Path) -> list[Row]:
 
 def _warmup(facts: Row, train: list[Row]) -> Finding | None:
     warmup, steps = facts.get("run/warmup", 0), facts.get("run/steps", 0)
-    if not steps or warmup < steps:
+    if steps < 2 or warmup < steps:
         return None
-    what = f"the warm-up of {warmup} steps is as long as the run of {steps}: the learning rate never reaches its peak"
+    what = f"the warm-up of {warmup} steps is no shorter than the run of {steps}: the learning rate only rises"
     return Finding("warmup", what, f"--set train.warmup={max(1, steps // 20)} or more --steps")
 
 
@@ -88,7 +88,8 @@ def _stuck(facts: Row, train: list[Row]) -> Finding | None:
         return None
     what = f"the loss is stuck at {median(late[-20:]):.2f}, ln(batch), which is what guessing gives: nothing is learnt"
     rate = max((row["train/lr"] for row in train if "train/lr" in row), default=0.0)
-    do = f"try --lr {rate / 3:.1e} or {rate * 3:.1e}, and see by --dry-run that pictures and captions belong together"
+    rates = f"try --lr {rate / 3:.1e} or {rate * 3:.1e}" if rate else "--lr is 0: give one above it"
+    do = f"{rates}, and see by --dry-run that pictures and captions belong together"
     return Finding("stuck", what, do)
 
 

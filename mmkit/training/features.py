@@ -6,6 +6,7 @@ it is another entry; the folder is safe to delete.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -28,6 +29,8 @@ from mmkit.files import cache_folder, disk_error
 from mmkit.model import Model
 
 FORMAT = 1
+PARTIAL = ".partial-"
+ABANDONED = 24 * 3600  # seconds
 CHUNK = 64  # pictures or captions encoded at once
 VECTORS, STARTS, KEYS = "vectors.npy", "starts.npy", "keys.npy"
 
@@ -99,7 +102,7 @@ class Cache:
         start = time.perf_counter()
         try:
             root.mkdir(parents=True, exist_ok=True)
-            temporary = Path(tempfile.mkdtemp(dir=root, prefix=".partial-"))
+            temporary = Path(tempfile.mkdtemp(dir=root, prefix=PARTIAL))
             try:
                 _compute(model, modality, data, groups, counts, temporary, self.workers)
                 try:
@@ -115,6 +118,7 @@ class Cache:
         return Features(folder, groups)
 
     def _make_room(self, root: Path, size: int) -> None:
+        _sweep(root)
         whole = [p for p in root.glob("*") if p.is_dir() and not p.name.startswith(".")]
         entries = sorted(whole, key=lambda p: p.stat().st_mtime)
         sizes = {p: sum(f.stat().st_size for f in p.iterdir()) for p in entries}
@@ -125,6 +129,14 @@ class Cache:
             # a run that still reads a deleted file keeps it until it ends
             shutil.rmtree(entry, ignore_errors=True)
             held -= sizes[entry]
+
+
+def _sweep(root: Path) -> None:
+    """Remove what killed runs left half made; a day without a write tells them from those that still go on."""
+    for left in root.glob(f"{PARTIAL}*"):
+        with contextlib.suppress(OSError):  # it may be finished and renamed just now
+            if time.time() - max(p.stat().st_mtime for p in (left, *left.iterdir())) > ABANDONED:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _counts(data: Dataset, modality: str, groups: list[Group]) -> np.ndarray:

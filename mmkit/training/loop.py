@@ -18,11 +18,11 @@ from mmkit.data.loader import Loader
 from mmkit.errors import UserError
 from mmkit.model import WEIGHTS, Model
 from mmkit.training.distributed import agreed, world
-from mmkit.training.measure import does_not_fit
+from mmkit.training.measure import does_not_fit, is_out_of_memory
 from mmkit.training.run import checkpoints, load_optimizer, point_latest, read_state, save_checkpoint, save_weights, truncate_log
 from mmkit.training.schedule import learning_rate, make_optimizer, next_optimizer
 from mmkit.training.stages import apply_stage, frozen, stage_at, stages_of
-from mmkit.training.step import gradients
+from mmkit.training.step import gradients, split
 
 LOG = "metrics.jsonl"
 Row = dict[str, Any]
@@ -103,6 +103,8 @@ class _Run:
             values = self._gradients(batch)
             norms = _norms(model) if logging else {}
             norms["train/grad_norm"] = float(torch.nn.utils.clip_grad_norm_(model.parameters(), keys.clip or math.inf))
+            if not math.isfinite(norms["train/grad_norm"]):
+                raise _not_finite(self.folder, step + 1, batch, "gradient")
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             for objective in model.loss.values():
@@ -116,7 +118,9 @@ class _Run:
     def _gradients(self, batch: Row) -> dict[str, torch.Tensor]:
         try:
             values = gradients(self.model, batch, self.keys.accumulate, self.keys.precision or "fp32")
-        except torch.OutOfMemoryError:
+        except RuntimeError as e:
+            if not is_out_of_memory(e):
+                raise
             # what was measured first fitted; this batch is larger, or another program took memory
             raise does_not_fit(batch, self.keys, len(batch["id"]) // (2 * self.keys.accumulate)) from None
         if not math.isfinite(values["loss"].item()):
@@ -136,9 +140,19 @@ class _Run:
                     raise _not_finite(self.folder, done, batch) from None
             self.over = agreed(self.over or self._without_patience())
         if self.main and (done % _int(self.keys.checkpoint_every) == 0 or self.over or stopping):
+            self._check_weights(batch)
             _save(self.folder, self.model, self.optimizer, self.state, has_val=self.hooks.evaluate is not None)
         if stopping and not self.over:
             raise Interrupted(str(self.folder))
+
+    @torch.no_grad()
+    def _check_weights(self, batch: Row) -> None:
+        """A checkpoint is one to go back to, so its weights must give finite vectors: a step too far shows one forward later."""
+        self.model.eval()
+        vectors = self.model(split(batch, self.keys.accumulate)[0], self.model.wants())
+        self.model.train()
+        if not all(v.isfinite().all() for v in vectors.values()):
+            raise _not_finite(self.folder, self.state["step"], batch, "model's output")
 
     def _next_stage(self, step: int) -> None:
         self.stage = stage_at(self.config, step)
@@ -168,9 +182,9 @@ def _evaluate(folder: Path, model: Model, hooks: Hooks, state: Row) -> None:
     model.train()
     recalls = [v for k, v in metrics.items() if "_recall@" in k]
     mean = sum(recalls) / len(recalls)
-    better = state["best"] is None or mean > state["best"]
-    state["since_best"] = 0 if better else state["since_best"] + 1
-    if better:
+    best = -1.0 if state["best"] is None else state["best"]
+    state["since_best"] = 0 if mean > best else state["since_best"] + 1
+    if mean >= best:  # of equal ones the latest: where val is small or easy, the first to reach the top has learnt least
         state["best"], state["best_step"] = mean, state["step"]
         save_weights(model, folder / WEIGHTS)
     _log(folder, hooks, {"step": state["step"], "val/mean_recall": mean, **{f"val/{k}": v for k, v in metrics.items()}})
@@ -197,7 +211,7 @@ def _facts(config: Config, model: Model) -> Row:
         "run/loss_at_chance": sum(loss.weight * loss.at_chance(batch) for loss in losses),
         "run/frozen": frozen(config, stages_of(config), [name for name, _ in model.named_parameters()]),
         "run/random": [] if config.train.init else [m for m, t in config.encoder.items() if t["kind"] != "pretrained"],
-        "run/max_scale": max(loss.max_scale for loss in losses),
+        "run/max_scale": max((loss.max_scale for loss in losses if hasattr(loss, "max_scale")), default=None),
     }
 
 
@@ -210,7 +224,8 @@ def _row(step: int, batch: Row, values: dict[str, torch.Tensor], model: Model, l
         if hasattr(objective, "logit_bias"):
             row["train/logit_bias"] = objective.logit_bias.item()
     mask, text = batch["text"]["mask"], batch["keys"]["text"]
-    row["train/truncated"] = (mask.sum(1) >= model.tokenizer.context).float().mean().item()
+    lengths = model.tokenizer.lengths(batch["caption"])
+    row["train/truncated"] = sum(length > model.tokenizer.context for length in lengths) / len(lengths)
     row["train/equal_captions"] = 1 - text.unique().numel() / text.numel()
     if model.tokenizer.unknown is not None:
         row["train/unknown"] = (batch["text"]["ids"][mask] == model.tokenizer.unknown).float().mean().item()
@@ -233,12 +248,12 @@ def _log(folder: Path, hooks: Hooks, row: Row) -> None:
     hooks.report(row)
 
 
-def _not_finite(folder: Path, step: int, batch: Row) -> UserError:
+def _not_finite(folder: Path, step: int, batch: Row, what: str = "loss") -> UserError:
     good = checkpoints(folder)
     ids = ", ".join(batch["id"][:8]) + (", …" if len(batch["id"]) > 8 else "")
     last = f"the last good checkpoint is {good[-1]}" if good else "there is no checkpoint yet"
     return UserError(
-        f"the loss is not finite at step {step}", f"samples {ids}", f"{last}; try a lower --lr or --set train.clip=0.5"
+        f"the {what} is not finite at step {step}", f"samples {ids}", f"{last}; try a lower --lr or --set train.clip=0.5"
     )
 
 

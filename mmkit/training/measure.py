@@ -52,8 +52,15 @@ def measure(model: Model, batch: dict[str, Any], train: Train) -> Cost:
         precision, reason = "fp32", "--amp measures whether half precision is faster"
     try:
         return Cost(_seconds(model, batch, train, precision), need, precision, reason)
-    except torch.OutOfMemoryError:
+    except RuntimeError as e:
+        if not is_out_of_memory(e):
+            raise
         raise does_not_fit(batch, train, _fitting(model, batch, train, precision)) from None
+
+
+def is_out_of_memory(e: RuntimeError) -> bool:
+    """Whether a device refused memory; torch's allocator for CPUs has no error type of its own."""
+    return isinstance(e, torch.OutOfMemoryError) or "can't allocate memory" in str(e)
 
 
 def _fitting(model: Model, batch: dict[str, Any], train: Train, precision: str) -> int:
@@ -67,8 +74,9 @@ def _fitting(model: Model, batch: dict[str, Any], train: Train, precision: str) 
         try:
             gradients(model, few | {"keys": {}}, 1, precision)
             return part
-        except torch.OutOfMemoryError:
-            continue
+        except RuntimeError as e:
+            if not is_out_of_memory(e):
+                raise
     return 0
 
 

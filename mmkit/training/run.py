@@ -18,7 +18,7 @@ from torch import Tensor
 from mmkit.config import read_toml
 from mmkit.errors import UserError
 from mmkit.files import move_aside, write_text, writing
-from mmkit.model import CONFIG, WEIGHTS, Model
+from mmkit.model import CONFIG, WEIGHTS, Model, pointed
 
 KEPT = 2  # checkpoints
 
@@ -52,15 +52,10 @@ def new_run(runs: Path, name: str | None, stem: str, force: bool = False) -> Pat
 
 def _set_aside(folder: Path) -> None:
     latest = folder.parent / "latest"
-    was_latest = latest.exists() and _pointed(latest) == folder.resolve()
+    was_latest = latest.exists() and pointed(latest).resolve() == folder.resolve()
     aside = move_aside(folder)
     if was_latest:  # until the new run has weights, it still names some that load
         point_latest(aside)
-
-
-def _pointed(latest: Path) -> Path:
-    """The run that `latest` names, a symlink or a text file."""
-    return (latest.with_name(latest.read_text().strip()) if latest.is_file() else latest).resolve()
 
 
 def point_latest(folder: Path) -> None:
@@ -76,7 +71,7 @@ def point_latest(folder: Path) -> None:
 
 
 def find_run(name: str, runs: Path) -> Path | None:
-    """The run that `--resume NAME` means: a folder; for `latest` and `auto` the newest that is not finished, else `latest`.
+    """The run that `--resume NAME` means: a folder; for `latest` and `auto` the newest if it is not finished, else `latest`.
 
     A run that was interrupted before its first checkpoint is not what `runs/latest` names yet. None where `auto` finds nothing.
 
@@ -90,12 +85,21 @@ def find_run(name: str, runs: Path) -> Path | None:
         if begun and "finished" not in read_toml(begun[-1]).get("run", {}):
             return begun[-1].parent
     if path.name == "latest" and path.exists():
-        path = path.parent / _pointed(path).name
+        path = path.parent / pointed(path).resolve().name
     if (path / CONFIG).exists():
         return path
     if name == "auto":
         return None
     raise UserError("nothing to resume", str(path), "name a run folder, e.g. mmkit train --resume runs/clip-data-1")
+
+
+def sweep(folder: Path) -> None:
+    """Remove what a killed process left half written; only for who holds the run's lock."""
+    for left in (*folder.glob(".*.partial"), *(folder / "checkpoints").glob(".*.partial")):
+        if left.is_dir():
+            shutil.rmtree(left, ignore_errors=True)
+        else:
+            left.unlink(missing_ok=True)
 
 
 def checkpoints(folder: Path) -> list[Path]:

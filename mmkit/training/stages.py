@@ -57,7 +57,7 @@ def parameter_names(config: Config, tokenizer: Tokenizer) -> list[str]:
         return [name for name, _ in Model(config, tokenizer).named_parameters()]
 
 
-def check_stages(config: Config, names: Iterable[str]) -> None:
+def check_patterns(config: Config, names: Iterable[str]) -> None:
     """Check the patterns of every stage against the parameter names.
 
     Raises:
@@ -73,9 +73,25 @@ def check_stages(config: Config, names: Iterable[str]) -> None:
                 )
         if not any(learns(stage, name) for name in names):
             raise UserError(f"stage {number}: nothing learns", hint='e.g. train = ["project.*"]')
-        last = number == len(config.stage)
-        if stage.until is None and not last:
+
+
+def check_ends(config: Config) -> None:
+    """Check that every stage begins; durations are steps by now.
+
+    Raises:
+        UserError: a stage ends too late, too early or not at all; it is named.
+    """
+    begin = 0
+    for number, stage in enumerate(config.stage[:-1], 1):
+        if stage.until is None:
             raise UserError(f"stage {number} has no end, so stage {number + 1} would never begin", hint='e.g. until = "10%"')
+        assert isinstance(stage.until, int) and isinstance(config.train.steps, int)
+        if stage.until <= begin:
+            raise UserError(f"stage {number} ends at step {stage.until}, but it begins at step {begin}", "stage.until")
+        if stage.until >= config.train.steps:
+            what = f"stage {number} ends at step {stage.until} of {config.train.steps}, so stage {number + 1} would never begin"
+            raise UserError(what, "stage.until", "an earlier end, or more --steps")
+        begin = stage.until
 
 
 def largest(config: Config, model: Model) -> Stage:

@@ -30,7 +30,8 @@ def gradients(model: Model, batch: dict[str, Any], parts: int, precision: str) -
     """
     wants = sorted(model.wants())  # the same order in every process: each is a collective
     device = model.device
-    pieces = split(batch, parts)
+    # where all encoders ran before, a batch needs no parts; in one part dropout draws as it does without --accumulate
+    pieces = split(batch, 1 if all(_is_pooled(batch[m]) for m in model.modalities) else parts)
     states = []
     outputs = []
     for piece in pieces:
@@ -79,6 +80,10 @@ def split(batch: dict[str, Any], parts: int) -> list[dict[str, Any]]:
         return [dict(zip(value, piece, strict=True)) for piece in zip(*(cut(v) for v in value.values()), strict=True)]
 
     return cut({modality: value for modality, value in batch.items() if modality != "keys" and isinstance(value, (Tensor, dict))})
+
+
+def _is_pooled(value: Any) -> bool:
+    return isinstance(value, dict) and "pooled" in value
 
 
 def _autocast(device: torch.device, precision: str) -> torch.autocast:

@@ -26,10 +26,12 @@ from mmkit.training.distributed import world
 from mmkit.training.doctor import diagnose, read_rows
 from mmkit.training.measure import Cost, measure
 from mmkit.training.report_to import REPORTERS, check_reporters
-from mmkit.training.run import checkpoints, find_run, new_run
+from mmkit.training.run import checkpoints, find_run, new_run, sweep
 from mmkit.workflows import feed
+from mmkit.workflows.card import write_card
 
-CAPTIONS_FOR_BPE = 1_000_000
+ROWS_FOR_BPE = 1_000_000
+CAPTIONS_MEASURED = 20_000
 
 
 @dataclass
@@ -71,9 +73,9 @@ def plan(config: Config, device: str, talk: Talk, dry: bool = False) -> Plan:
     reasons |= auto.resolve_data(config, data)
     distributed.check_batch(config.train.batch_size or 1)
     tokenizer = _tokenizer(config, data, reasons)
-    names = stages.parameter_names(config, tokenizer)
-    stages.check_stages(config, names)
-    reasons |= auto.resolve_frozen(config, names, data)
+    # which encoders learn decides what the projections are, and so the names that patterns may match
+    reasons |= auto.resolve_frozen(config, stages.parameter_names(config, tokenizer), data)
+    stages.check_patterns(config, stages.parameter_names(config, tokenizer))
     torch.manual_seed(config.train.seed)
     model = Model(config, tokenizer)
     _first_weights(config, model, talk)
@@ -151,6 +153,7 @@ def resume(which: str, runs: Path, device: str, talk: Talk, typed: list[dict[str
         talk.say(f"{folder} is finished: nothing to do")
         return folder
     check_reporters(config.train.report_to)
+    distributed.check_batch(config.train.batch_size or 1)
     data = open_dataset(config.data.path)
     if data.hash != config.data.hash:
         raise UserError(
@@ -189,6 +192,8 @@ def _run(config: Config, folder: Path, model: Model, data: Dataset, talk: Talk, 
         return loader if loader and len(config.stage) <= 1 else feed.loader(config, data, model, [stage], talk.say)
 
     with lock(folder) if first else nullcontext(), stop_on_signal() as stop:
+        if first:
+            sweep(folder)
         evaluate = feed.evaluation(config, data, model, talk.say) if first else None
         state = loop.train(config, folder, model, loaders, loop.Hooks(evaluate=evaluate, report=report, stop=stop))
     if first:
@@ -196,6 +201,7 @@ def _run(config: Config, folder: Path, model: Model, data: Dataset, talk: Talk, 
         weights = f"step {best}, best on val: mean recall {state['best']:.4f}" if best else f"step {state['step']}, the last"
         config.run |= {"finished": state["step"], "weights": weights}
         write_toml(folder / CONFIG, config)
+        write_card(folder, config, model, data, read_rows(folder / loop.LOG))
         doctor.last_word()
         talk.say(f"{folder}/{WEIGHTS}: {weights}")
     return folder
@@ -241,17 +247,18 @@ def _tokenizer(config: Config, data: Dataset, reasons: dict[str, str]) -> Tokeni
 
     def captions() -> Iterator[str]:
         for seen, row in enumerate(data.rows("train", [column], config.data.limit)):
-            if seen >= CAPTIONS_FOR_BPE:
+            if seen >= ROWS_FOR_BPE:
                 return
             yield from row[column]
 
     assert text.vocab_size is not None
     tokenizer = Tokenizer(train_tokenizer(captions(), text.vocab_size, text.lowercase), text.context or auto.CONTEXT_LIMIT)
     if text.context is None:
-        sample = [c for c, _ in zip(captions(), range(20_000), strict=False)]
+        sample = [c for c, _ in zip(captions(), range(CAPTIONS_MEASURED), strict=False)]
         longest = max(tokenizer.lengths(sample))
         text.context = min(auto.CONTEXT_LIMIT, longest + 2)
-        reasons["data.text.context"] = f"{text.context} (longest training caption {longest} tokens, at most {auto.CONTEXT_LIMIT})"
+        why = f"longest of {len(sample):,} training captions {longest} tokens, at most {auto.CONTEXT_LIMIT}"
+        reasons["data.text.context"] = f"{text.context} ({why})"
         tokenizer = Tokenizer(tokenizer.backend, text.context)
     if text.vocab_size != tokenizer.vocab_size:
         reasons["data.text.vocab_size"] = f"{tokenizer.vocab_size} (all that the captions give, at most {text.vocab_size})"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import platform
 from itertools import islice
 from pathlib import Path
@@ -17,6 +16,7 @@ from mmkit.data.images import load_rgb
 from mmkit.data.shards import Dataset, open_dataset
 from mmkit.metrics.ranking import rank
 from mmkit.model import CONFIG
+from mmkit.training.doctor import read_rows
 from mmkit.training.loop import LOG
 from mmkit.vectors import Embeddings, read_embeddings
 from mmkit.views import pictures
@@ -62,7 +62,7 @@ def tell(folder: Path, trained: Path, record: dict[str, Any], vectors: Path, sec
         data_note=_data_note(data),
         samples=_samples(data),
         model=_facts(config, record),
-        rows=log_rows(trained),
+        rows=read_rows(trained / LOG),
         batch_size=config.train.batch_size,
         curve_note=(
             f"It stays below the figure on the {images} test scenes: several val scenes show the same combination or share "
@@ -76,11 +76,6 @@ def tell(folder: Path, trained: Path, record: dict[str, Any], vectors: Path, sec
         commands=_commands(folder, found),
         footer=f"mmkit {__version__} · {platform.system()} {platform.machine()} · this page is one file and loads nothing",
     )
-
-
-def log_rows(trained: Path) -> list[dict[str, Any]]:
-    """The rows of a run's metrics.jsonl."""
-    return [json.loads(line) for line in (trained / LOG).read_text(encoding="utf-8").splitlines()]
 
 
 def examples(found: Embeddings, data: Dataset) -> tuple[list[Strip], list[Strip], list[Strip]]:

@@ -223,3 +223,14 @@ def test_a_printed_recipe_lists_every_key_and_trains(invoke, folder):
     (folder / "mine.toml").write_text(shown.stdout)
     assert invoke("train", "--recipe", "mine.toml", "--dry-run", cwd=folder).code == 0
     assert tomllib.loads(shown.stdout)["loss"]["itc"]["kind"] == "sigmoid"
+
+
+def test_a_finished_run_has_a_model_card(invoke, folder):
+    outcome = invoke("train", "--steps", 2, "--name", "carded", cwd=folder)
+    assert outcome.code == 0, outcome.stderr
+    card = (folder / "runs/carded/README.md").read_text()
+    rows = [json.loads(line) for line in (folder / "runs/carded/metrics.jsonl").read_text().splitlines()]
+    val = [row for row in rows if "val/mean_recall" in row][-1]
+    assert card.startswith("---\nlibrary_name: mmkit\n")
+    assert f"| image_retrieval_recall@1 | {val['val/image_retrieval_recall@1']:.3f} |" in card
+    assert "2 steps of" in card and f"step {val['step']}, best on val" in card

@@ -69,3 +69,12 @@ def test_a_batch_larger_than_what_is_left_runs_into_the_next_epoch():
     batches = take(Order([group], 0, 8), 5)
     assert [len(b) for b in batches] == [8] * 5
     assert {p.epoch for p in batches[1]} == {0, 1}
+
+
+def test_a_batch_that_two_windows_share_holds_different_keys_too():
+    keyed = [(i % 12, i) for i in range(48)]
+    for offset in (0, 3, 7):
+        places = spread(keyed, 8, offset)
+        keys = [place % 12 for place in places]
+        batches = [keys[: 8 - offset]] + [keys[i : i + 8] for i in range(8 - offset, 40, 8)]
+        assert all(len(set(batch)) == len(batch) for batch in batches)

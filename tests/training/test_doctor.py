@@ -48,7 +48,7 @@ def test_a_healthy_run_has_no_finding():
     ("name", "facts", "changes", "says"),
     [
         ("stuck", {}, {"train__loss": math.log(64) + 0.01}, "the loss is stuck at 4.17, ln(batch)"),
-        ("warmup", {"run/warmup": 200}, {}, "the warm-up of 200 steps is as long as the run of 200"),
+        ("warmup", {"run/warmup": 200}, {}, "the warm-up of 200 steps is no shorter than the run of 200"),
         ("clamp", {}, {"train__logit_scale": 100.0}, "logit_scale is at its clamp of 100"),
         ("collapsed", {}, {"train__cosine__image": 0.999}, "the image vectors have collapsed"),
         ("truncated", {}, {"train__truncated": 0.4}, "40% of the captions are cut at 32 tokens"),

@@ -131,12 +131,16 @@ def test_another_transform_is_another_entry(place: Path, invoke: Callable[..., A
 
 def test_the_oldest_make_room(place: Path, invoke: Callable[..., Any]) -> None:
     root = place / "cache" / "features"
-    for name, age in (("old", 100), ("new", 10)):
+    for name, age in (("old", 100), ("new", 10), (".partial-now", 10), (".partial-killed", 100_000)):
         (root / name).mkdir(parents=True)
         (root / name / "vectors.npy").write_bytes(b"0" * 100_000)
-        os.utime(root / name, (time.time() - age, time.time() - age))
-    train(invoke, place, "--lock-image", "--name", "a", "--cache-limit", 0.0001)
+        for path in (root / name / "vectors.npy", root / name):
+            os.utime(path, (time.time() - age, time.time() - age))
+    train(invoke, place, "--lock-image", "--name", "a", "--cache-limit", 0.00018)
     assert not (root / "old").exists()
+    assert (root / "new").exists()
+    assert (root / ".partial-now").exists()
+    assert not (root / ".partial-killed").exists()
 
 
 def test_larger_than_the_limit(place: Path, invoke: Callable[..., Any]) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import math
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 from mmkit.config import build, read_toml
 from mmkit.model import load_model
+from mmkit.training.schedule import make_optimizer
 from tests.parity.conftest import clip_folder, siglip_folder  # noqa: F401  fixtures
 
 BRIEF = ["--steps", 2, "--batch-size", 8]
@@ -45,6 +50,39 @@ def test_a_siglip_checkpoint_stays_fully_padded(place: Path, invoke: Callable[..
     assert after.tokenizer(["a"])["ids"].shape == (1, 16)
     assert torch.equal(before.encode_texts(["a red circle"]), after.encode_texts(["a red circle"]))
     assert before.loss["itc"].logit_bias == after.loss["itc"].logit_bias
+
+
+def test_a_siglip_scale_beyond_the_clamp_of_clip_is_kept(place: Path, invoke: Callable[..., Any], siglip_folder: Path) -> None:  # noqa: F811
+    shutil.copytree(siglip_folder, place / "siglip")
+    tensors = load_file(place / "siglip/model.safetensors")
+    save_file(
+        tensors | {"logit_scale": torch.full_like(tensors["logit_scale"], math.log(117.3))}, place / "siglip/model.safetensors"
+    )
+    outcome = invoke("train", "--init", place / "siglip", *BRIEF, "--lr", 0.0, "--set", "train.weight_decay=0.0", cwd=place)
+    assert outcome.code == 0, outcome.stderr
+    assert load_model(str(place / outcome.stdout.strip()), "cpu").loss["itc"].logit_scale.exp().item() == pytest.approx(
+        117.3, 1e-4
+    )
+
+
+def test_another_encoder_takes_the_place_of_the_checkpoints(place: Path, invoke: Callable[..., Any], clip_folder: Path) -> None:  # noqa: F811
+    shutil.copytree(clip_folder, place / "other")
+    config = json.loads((place / "other/config.json").read_text())
+    config["vision_config"]["num_hidden_layers"] += 1
+    (place / "other/config.json").write_text(json.dumps(config))
+    outcome = invoke("train", "--init", clip_folder, "--image-encoder", place / "other", *BRIEF, cwd=place)
+    assert outcome.code == 1
+    assert "--init does not fit this configuration" in outcome.stderr
+
+
+def test_a_run_over_a_pretrained_encoder(place: Path, invoke: Callable[..., Any], clip_folder: Path) -> None:  # noqa: F811
+    first = invoke("train", "--image-encoder", clip_folder, *BRIEF, "--name", "first", cwd=place)
+    assert first.code == 0, first.stderr
+    assert "lr_factor" not in load_model(str(place / "runs/first"), "cpu").config.encoder["image"]
+    outcome = invoke("train", "--init", place / "runs/first", *BRIEF, cwd=place)
+    assert outcome.code == 0, outcome.stderr
+    model = load_model(str(place / outcome.stdout.strip()), "cpu")
+    assert {group["factor"] for group in make_optimizer(model, model.config.train).param_groups} == {1.0}
 
 
 def test_a_run(place: Path, run: Path, invoke: Callable[..., Any]) -> None:

@@ -17,7 +17,18 @@ from mmkit.errors import UserError
 from mmkit.model import Model
 from mmkit.training.auto import resolve_frozen
 from mmkit.training.schedule import make_optimizer, next_optimizer
-from mmkit.training.stages import apply_stage, check_stages, frozen, largest, learns, lock, parameter_names, stage_at, stages_of
+from mmkit.training.stages import (
+    apply_stage,
+    check_ends,
+    check_patterns,
+    frozen,
+    largest,
+    learns,
+    lock,
+    parameter_names,
+    stage_at,
+    stages_of,
+)
 from mmkit.training.step import gradients
 from tests.conftest import coloured_row, write_dataset
 
@@ -100,12 +111,33 @@ def test_wrong_stages(model: Model) -> None:
     names = [name for name, _ in model.named_parameters()]
     assert parameter_names(model.config, model.tokenizer) == names
     with pytest.raises(UserError, match=r"'projekt\.\*' matches no parameter") as e:
-        check_stages(tiny(Stage(["projekt.*"])), names)
+        check_patterns(tiny(Stage(["projekt.*"])), names)
     assert "project.image.*" in e.value.hint
     with pytest.raises(UserError, match="nothing learns"):
-        check_stages(tiny(Stage(["!project.*"])), names)
-    with pytest.raises(UserError, match="stage 1 has no end"):
-        check_stages(tiny(Stage(), Stage()), names)
+        check_patterns(tiny(Stage(["!project.*"])), names)
+
+
+@pytest.mark.parametrize(
+    ("ends", "message"),
+    [
+        ([None], "stage 1 has no end"),
+        ([8, 4], "stage 2 ends at step 4, but it begins at step 8"),
+        ([4, 20], "stage 2 ends at step 20 of 10, so stage 3 would never begin"),
+    ],
+)
+def test_a_stage_that_would_never_begin(ends: list[int | None], message: str) -> None:
+    config = tiny(*(Stage(until=end) for end in ends), Stage())
+    config.train.steps = 10
+    with pytest.raises(UserError, match=message):
+        check_ends(config)
+
+
+def test_patterns_match_the_projection_over_a_frozen_encoder(run: Path, invoke: Callable[..., Any], tmp_path: Path) -> None:
+    args = ["train", run / "data", "--steps", 2, "--quiet", "--lock-image", "--set"]
+    outcome = invoke(*args, 'stage=[{train=["project.image.4.*"]}]', cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    outcome = invoke(*args, 'stage=[{train=["project.image.weight"]}]', cwd=tmp_path)
+    assert outcome.code == 1 and "'project.image.weight' matches no parameter" in outcome.stderr
 
 
 def test_lock(model: Model) -> None:
@@ -119,7 +151,7 @@ def test_lock(model: Model) -> None:
     assert largest(config, model) is config.stage[1]
     lock(config, ["image", "text"])
     assert frozen(config, stages_of(config), names) == ["image", "text"]
-    check_stages(config, names)
+    check_patterns(config, names)
 
 
 def test_augmentation_is_off_in_a_stage_in_which_the_image_encoder_is_frozen(model: Model, tmp_path: Path) -> None:

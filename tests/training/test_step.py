@@ -7,9 +7,10 @@ import textwrap
 import pytest
 import torch
 
-from mmkit.config import resolve
+from mmkit.config import Project, resolve
 from mmkit.data.tokenizer import Tokenizer, train_tokenizer
-from mmkit.model import Model
+from mmkit.errors import UserError
+from mmkit.model import Model, projection
 from mmkit.training.step import gradients
 
 B = 16
@@ -56,6 +57,11 @@ def test_parts_have_the_gradient_of_one_batch(loss, parts):
     assert (flat_gradient(model) - expected).norm() / expected.norm() < 1e-5
 
 
+def test_a_projection_left_out_needs_encoders_of_the_shared_width():
+    with pytest.raises(UserError, match="the image encoder gives 16 values"):
+        projection("image", 16, Project(dim=8, kind="none"))
+
+
 def test_one_part_equals_plain_backward():
     model = tiny_model()
     batch = tiny_batch(model)
@@ -81,6 +87,19 @@ def test_dropout_is_replayed_in_the_second_pass():
     joined = {w: torch.cat([o[w] for o in outputs]) for w in model.wants()}
     model.loss["itc"](joined, batch["keys"].values()).backward()
     assert (flat_gradient(model) - ours).norm() / ours.norm() < 1e-5
+
+
+def test_parts_draw_the_same_dropout_where_the_encoders_ran_before():
+    model = tiny_model()
+    torch.manual_seed(2)
+    model.project = torch.nn.ModuleDict({m: projection(m, 16, Project(dim=8, kind="mlp", dropout=0.3)) for m in model.modalities})
+    batch = tiny_batch(model)
+    batch |= {"image": {"pooled": torch.randn(B, 16)}, "text": batch["text"] | {"pooled": torch.randn(B, 16)}}
+    losses = []
+    for parts in (1, 4):
+        torch.manual_seed(3)
+        losses.append(gradients(model, batch, parts, "fp32")["loss"].item())
+    assert losses[0] == losses[1]
 
 
 SCRIPT = """

@@ -1,0 +1,77 @@
+"""What is automatic: the length of a run, the batch and the rate from the size of the data."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmkit.config import resolve
+from mmkit.data.shards import Dataset
+from mmkit.errors import UserError
+from mmkit.training import auto
+
+
+def of(rows: int, **train: Any) -> Any:
+    config = resolve("clip", None, [{"train": train}] if train else [])
+    manifest = {"columns": {"image": "image", "captions": "text"}, "splits": {"train": {"rows": rows, "shards": []}}}
+    auto.resolve_data(config, Dataset("data", manifest, None))
+    return config
+
+
+@pytest.mark.parametrize(("rows", "batch"), [(2, 2), (7, 7), (10, 5), (100, 50), (10_000, 128), (1_000_000, 128)])
+def test_the_batch_is_at_most_half_of_small_data(rows: int, batch: int) -> None:
+    assert of(rows).train.batch_size == batch
+
+
+def test_a_batch_is_shared_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auto, "world", lambda: (0, 2))
+    assert of(26).train.batch_size == 12
+
+
+def test_a_smaller_batch_has_a_lower_rate() -> None:
+    assert of(10_000).train.lr == 1.5e-3
+    assert of(64).train.lr == pytest.approx(1.5e-3 / 2)
+    assert of(10_000, batch_size=512).train.lr == 1.5e-3
+    assert of(10_000, init="runs/a").train.lr == 1e-5
+
+
+@pytest.mark.parametrize(("rows", "epochs"), [(100, 100), (1000, 37.2), (10_000, 13.8), (1_000_000, 2)])
+def test_small_data_is_passed_more_often(rows: int, epochs: float) -> None:
+    config = of(rows)
+    auto.resolve_length(config, rows, 1e-6, on_cpu=True)
+    assert config.train.steps == max(200, round(epochs * rows / config.train.batch_size)) or (
+        config.train.steps * config.train.batch_size / rows == pytest.approx(epochs, rel=0.01)
+    )
+
+
+def test_a_plain_run_on_a_cpu_is_bounded_in_time() -> None:
+    config = of(1000)
+    reasons = auto.resolve_length(config, 1000, 4.0, on_cpu=True, overhead=80.0)
+    assert config.train.steps == (8 * 60 - 80) / 4
+    assert "on this CPU" in reasons["train.steps"]
+    config = of(1000)
+    auto.resolve_length(config, 1000, 4.0, on_cpu=False)
+    assert config.train.steps > 100
+
+
+def test_one_row_is_too_few_and_no_batch_is_named() -> None:
+    with pytest.raises(UserError, match="larger than the data, 1 training rows") as e:
+        of(1)
+    assert "--batch-size" not in e.value.hint
+    with pytest.raises(UserError) as e:
+        of(50, batch_size=60)
+    assert e.value.hint == "--batch-size 50 or less"
+
+
+def test_a_share_is_no_length_of_a_run() -> None:
+    config = of(100, steps="10%")
+    with pytest.raises(UserError, match="a share of the run cannot be its length"):
+        auto.resolve_length(config, 100, 1.0, on_cpu=True)
+
+
+def test_a_projection_of_no_encoder_is_named(tmp_path: Path) -> None:
+    config = resolve("clip", None, [{"project": {"kind": {"imag": "mlp"}}}])
+    with pytest.raises(UserError, match="there is no imag encoder"):
+        auto.resolve_frozen(config, [], Dataset("data", {}, None))
