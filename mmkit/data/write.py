@@ -27,6 +27,8 @@ from mmkit.files import DATASET_VERSION, free_bytes, lock, read_json, sha256, wr
 
 FORMAT = "mmkit-dataset"
 JOURNAL = ".prep"
+# where shards wait while a finished dataset is in their place
+BESIDE = f"{JOURNAL}/new"
 REJECTED = "rejected.jsonl"
 _FORCE = "--force moves what mmkit wrote there aside and prepares again"
 GROUP_ROWS = 1_000
@@ -40,7 +42,7 @@ def prepare(kind: str, options: Options, choices: Choices, settings: dict[str, A
 
     Args:
         settings: what was typed that changes the result; a folder made with others is refused.
-        force: move what mmkit wrote there before aside.
+        force: prepare again; what mmkit wrote there before is moved aside once the new shards are whole.
 
     Returns:
         The manifest, as written to dataset.json.
@@ -52,9 +54,8 @@ def prepare(kind: str, options: Options, choices: Choices, settings: dict[str, A
     fresh = not out.exists()
     try:
         with lock(out):
-            if force:
-                _set_aside(out, options.say)
-            return _finished(kind, options, choices, settings) or _make(kind, options, choices, settings)
+            finished = None if force else _finished(kind, options, choices, settings)
+            return finished or _make(kind, options, choices, settings, force)
     finally:
         if fresh and out.is_dir() and not any(out.iterdir()):
             out.rmdir()
@@ -79,7 +80,6 @@ def _finished(kind: str, options: Options, choices: Choices, settings: dict[str,
     lost = [s["file"] for split in manifest["splits"].values() for s in split["shards"] if not (out / s["file"]).exists()]
     if lost:
         options.say(f"{lost[0]} is missing: preparing again")
-        _set_aside(out, options.say)
         return None
     if choices.fail and (n := manifest.get("rejected")):
         rejected = f"{n:,} rows were" if n > 1 else "1 row was"
@@ -105,21 +105,30 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _make(kind: str, options: Options, choices: Choices, settings: dict[str, Any]) -> dict[str, Any]:
+def _make(kind: str, options: Options, choices: Choices, settings: dict[str, Any], force: bool) -> dict[str, Any]:
     out = options.out
+    beside = (out / MANIFEST).exists()
+    if beside:
+        _read_manifest(out / MANIFEST)
     source = reader(kind)(options)
     if source.note:
         options.say(source.note)
     plan = make_plan(source, choices, options.say)
     if plan.merged:
         options.say(f"{plan.merged:,} rows were merged into samples that have the same image")
-    _open_journal(out, {"kind": kind, "options": settings, "fingerprint": plan.fingerprint}, plan)
-    records = _write_shards(out, plan, choices, options.progress("prep"))
+    _check_names(out, plan)
+    work = out / BESIDE if beside else out
+    command = {"kind": kind, "options": settings, "fingerprint": plan.fingerprint}
+    aside = functools.partial(_set_aside, out, options.say) if force else None
+    _open_journal(work, command, plan, functools.partial(shutil.rmtree, work) if beside else aside)
+    records = _write_shards(work, plan, choices, options.progress("prep"))
     rejects = plan.rejects + [Reject(**r) for record in records for r in record["rejected"]]
     if not any(record["rows"] for record in records):
-        _drop_shards(out, plan.shards)
+        _drop_shards(work, plan.shards)
         shutil.rmtree(out / JOURNAL)
         raise nothing_left(rejects)
+    if beside:
+        _put_in_place(work, out, plan, options.say)
     manifest = _manifest(kind, options, choices, settings, source, plan)
     manifest["splits"] = _splits(out, plan, records, options.say)
     manifest["rejected"] = len(rejects)
@@ -127,29 +136,51 @@ def _make(kind: str, options: Options, choices: Choices, settings: dict[str, Any
     return manifest
 
 
-def _open_journal(out: Path, command: dict[str, Any], plan: Plan) -> None:
-    """Continue the journal of the same command, else begin one.
-
-    Raises:
-        UserError: another command left its work here unfinished, or a file that is not ours has the name of a shard.
-    """
-    journal = out / JOURNAL
-    if (journal / "plan.json").exists():
-        left = read_json(journal / "plan.json")
-        _sweep(out, left["shards"])
-        if left["command"] == command:
-            return
-        if any((out / name).exists() for name in left["shards"]):
-            raise UserError(
-                f"an unfinished `prep {left['command']['kind']}` with other options or another source", str(out), _FORCE
-            )
-        shutil.rmtree(journal)
+def _check_names(out: Path, plan: Plan) -> None:
+    ours = _written(out)
     for name in [*(shard.file for shard in plan.shards), REJECTED]:
-        if (out / name).exists():
+        if name not in ours and (out / name).exists():
             raise UserError(
                 "a file that mmkit did not write has the name of one it would", str(out / name), "choose another folder"
             )
+
+
+def _open_journal(work: Path, command: dict[str, Any], plan: Plan, make_room: Callable[[], None] | None) -> None:
+    """Continue the journal of the same command, else begin one.
+
+    Args:
+        make_room: takes away the shards that another command left unfinished; None where they must stay.
+
+    Raises:
+        UserError: another command left its work here unfinished, and it must stay.
+    """
+    journal = work / JOURNAL
+    if (journal / "plan.json").exists():
+        left = read_json(journal / "plan.json")
+        _sweep(work, left["shards"])
+        if left["command"] == command:
+            return
+        if not any((work / name).exists() for name in left["shards"]):
+            shutil.rmtree(journal)
+        elif make_room:
+            make_room()
+        else:
+            raise UserError(
+                f"an unfinished `prep {left['command']['kind']}` with other options or another source", str(work), _FORCE
+            )
     write_json(journal / "plan.json", {"command": command, "shards": [shard.file for shard in plan.shards]})
+
+
+def _put_in_place(work: Path, out: Path, plan: Plan, say: Callable[[str], None]) -> None:
+    """Change the finished dataset for the shards that were written beside it."""
+    # the journal of the finished dataset, if a kill left it, is of no use
+    (out / JOURNAL / "plan.json").unlink(missing_ok=True)
+    _set_aside(out, say)
+    for entry in (work / JOURNAL).iterdir():
+        entry.rename(out / JOURNAL / entry.name)
+    for shard in plan.shards:
+        (work / shard.file).rename(out / shard.file)
+    shutil.rmtree(work)
 
 
 def _sweep(out: Path, shards: Sequence[str]) -> None:
@@ -333,17 +364,20 @@ def _finish(out: Path, manifest: dict[str, Any], rejects: Sequence[Reject], opti
     shutil.rmtree(out / JOURNAL)
 
 
-def _set_aside(out: Path, say: Callable[[str], None]) -> None:
-    """Move what mmkit wrote before to OUT/.old-n; raw data and the user's own files stay where they are."""
+def _written(out: Path) -> list[str]:
+    """The names of what mmkit wrote there, finished or not."""
     names = [name for name in card.NAMES if card.is_ours(out / name)]
     if (out / MANIFEST).exists():
         manifest = _read_manifest(out / MANIFEST)
         names += [MANIFEST, REJECTED, *(s["file"] for split in manifest["splits"].values() for s in split["shards"])]
     if (out / JOURNAL / "plan.json").exists():
-        shards = read_json(out / JOURNAL / "plan.json")["shards"]
-        _sweep(out, shards)
-        names += [REJECTED, *shards, JOURNAL]
-    names = [name for name in dict.fromkeys(names) if (out / name).exists()]
+        names += [REJECTED, *read_json(out / JOURNAL / "plan.json")["shards"], JOURNAL]
+    return [name for name in dict.fromkeys(names) if (out / name).exists()]
+
+
+def _set_aside(out: Path, say: Callable[[str], None]) -> None:
+    """Move what mmkit wrote before to OUT/.old-n; raw data and the user's own files stay where they are."""
+    names = _written(out)
     if not names:
         return
     n = 1

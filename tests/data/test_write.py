@@ -276,6 +276,54 @@ def test_force_moves_aside_what_mmkit_wrote_and_nothing_else(tmp_path: Path) -> 
     assert {k.removeprefix(".old-1/"): v for k, v in now.items() if k.startswith(".old-1/")} == first
 
 
+def test_a_forced_command_that_fails_leaves_the_finished_dataset(tmp_path: Path) -> None:
+    table, out = raw.table(tmp_path / "raw", 8), tmp_path / "data"
+    make("table", out, table)
+    before = digests(out)
+    with pytest.raises(UserError, match="no such table"):
+        make("table", out, tmp_path / "nope.csv", force=True)
+    assert digests(out) == before
+    (tmp_path / "raw" / "photos" / "0003.jpg").write_text("no picture")
+    with pytest.raises(UserError, match="not an image"):
+        make("table", out, table, {"resize": 16}, force=True, fail=True, resize=16)
+    assert {k: v for k, v in digests(out).items() if not k.startswith(".prep/")} == before
+    for photo in (tmp_path / "raw" / "photos").iterdir():
+        photo.write_text("no picture")
+    with pytest.raises(UserError, match="all 8 rows were rejected"):
+        make("table", out, table, force=True)
+    assert {k: v for k, v in digests(out).items() if not k.startswith(".prep/")} == before
+
+
+def test_a_forced_command_goes_on_where_it_was_stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(planning, "SHARD_ROWS", 10)
+    table, out = raw.table(tmp_path / "raw", 24), tmp_path / "data"
+    make("table", out, table)
+    before = digests(out)
+    forced: dict[str, Any] = {"settings": {"splits": "train:1"}, "force": True, "shares": {"train": 1.0}}
+    with monkeypatch.context() as patch:
+        written: list[Path] = []
+
+        def stop(path: Path, *args: Any) -> dict[str, Any]:
+            if written:
+                raise KeyboardInterrupt
+            written.append(path)
+            return write_shard(path, *args)
+
+        write_shard = write._write_shard
+        patch.setattr(write, "_write_shard", stop)
+        with pytest.raises(KeyboardInterrupt):
+            make("table", out, table, **forced)
+    assert {k: v for k, v in digests(out).items() if not k.startswith(".prep/")} == before
+    first = written[0].stat().st_mtime_ns
+    make("table", out, table, **forced)
+    assert (out / written[0].name).stat().st_mtime_ns == first, "it began again"
+    now = digests(out)
+    assert {k.removeprefix(".old-1/"): v for k, v in now.items() if k.startswith(".old-1/")} == before
+    assert not (out / ".prep").exists()
+    make("table", tmp_path / "plain" / "data", table, {"splits": "train:1"}, shares={"train": 1.0})
+    assert {k: v for k, v in now.items() if not k.startswith(".old-1/")} == digests(tmp_path / "plain" / "data")
+
+
 def test_files_of_the_user_are_never_overwritten(tmp_path: Path) -> None:
     table = raw.table(tmp_path / "raw", 6)
     out = tmp_path / "data"
