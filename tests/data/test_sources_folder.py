@@ -37,6 +37,41 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     assert [(r.split, r.label) for r in samples(tmp_path)] == [(None, "plane"), (None, "train")]
 
 
+def rejects(root: Path) -> dict[str, str]:
+    """id -> reason."""
+    return {row.id: row.reason for row in read(Options(root)).rows if isinstance(row, Reject)}
+
+
+def test_what_lies_beside_official_splits_does_not_turn_them_into_classes(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        raw.folder(tmp_path / split, 2)
+    raw.jpeg(tmp_path / "loose.jpg", 5)
+    raw.jpeg(tmp_path / "extra" / "cats" / "1.jpg", 6)
+    assert [(r.split, r.label) for r in samples(tmp_path)] == [(s, c) for s in ("test", "train") for c in ("big_dogs", "cats")]
+    assert rejects(tmp_path).keys() == {"loose.jpg", "extra/cats/1.jpg"}
+    assert all("test, train are the official ones" in reason for reason in rejects(tmp_path).values())
+    assert "2 pictures lie in none of them" in read(Options(tmp_path)).note
+
+
+def test_pictures_of_a_kind_that_is_not_read_are_rejects(tmp_path: Path) -> None:
+    raw.folder(tmp_path, 2)
+    (tmp_path / "cats" / "phone.HEIC").write_bytes(b"x")
+    (tmp_path / "cats" / "notes.pdf").write_bytes(b"x")
+    assert rejects(tmp_path) == {"cats/phone.HEIC": ".HEIC pictures are not read: convert them to JPEG"}
+    assert read(Options(tmp_path)).note.startswith("3 pictures")
+
+
+def test_one_text_file_does_not_turn_a_class_tree_into_text_mode(tmp_path: Path) -> None:
+    raw.folder(tmp_path, 6)
+    (tmp_path / "cats" / "0001.txt").write_text("notes")
+    assert {row.label for row in samples(tmp_path)} == {"big_dogs", "cats"}
+    assert "class folders (a text file lies beside 1 of them only: it is not read)" in read(Options(tmp_path)).note
+    for path in tmp_path.rglob("*.jpg"):
+        path.with_suffix(".txt").write_text("a text")
+    assert {row.captions[0] for row in samples(tmp_path)} == {"a text"}
+    assert "images beside text files" in read(Options(tmp_path)).note
+
+
 def test_text_files_beside_images(tmp_path: Path) -> None:
     for i in range(3):
         raw.jpeg(tmp_path / f"{i}.jpg", i)
