@@ -76,6 +76,36 @@ def test_a_caption_without_its_photo_is_a_reject(tmp_path: Path) -> None:
     assert "photo of the caption is not there" in lost.reason
 
 
+def test_each_bad_line_of_a_token_file_is_a_reject_with_its_place(tmp_path: Path) -> None:
+    root = raw.flickr(tmp_path / "flickr", 2)
+    path = root / "Flickr8k.token.txt"
+    bad = ["no tab here", "0000.jpg\ta dog", "0001.jpg#7\t ", "\ta cat", "0001.jpg#8 a cat"]
+    path.write_text("\n".join([bad[0], path.read_text().strip(), *bad[1:], "", ""]))
+    rows = read(Options(root / "out", root)).rows
+    assert [row.id for row in rows if isinstance(row, Row)] == ["0000.jpg", "0001.jpg"]
+    found = [(row.id, row.where.rpartition(" ")[2], row.reason) for row in rows if isinstance(row, Reject)]
+    assert found == [
+        ("row 1", "1", "no tab between photo and caption in the line"),
+        ("0000.jpg", "6", "no #number behind the name of the photo"),
+        ("0001.jpg", "7", "empty caption"),
+        ("row 8", "8", "no photo in the line"),
+        ("row 9", "9", "no tab between photo and caption in the line"),
+    ]
+
+
+def test_blank_captions_are_rejects_in_every_form(tmp_path: Path) -> None:
+    root = raw.flickr(tmp_path / "flickr", 2)
+    text = "image,caption\n0000.jpg,a b\n0000.jpg,\n0001.jpg,  \n,c d\n"
+    assert commas(root, text) == ([("0000.jpg", ["a b"])], [("0000.jpg", "3"), ("0001.jpg", "4"), ("row 5", "5")])
+    (root / "captions.txt").unlink()
+    (root / "results.csv").write_text("0000.jpg| 0| a b\n0000.jpg| 1| \n")
+    rows = read(Options(root / "out", root)).rows
+    assert [(r.id, r.reason) if isinstance(r, Reject) else (r.id, r.captions) for r in rows] == [
+        ("0000.jpg", "empty caption"),
+        ("0000.jpg", ["a b"]),
+    ]
+
+
 def test_no_caption_file(tmp_path: Path) -> None:
     raw.jpeg(tmp_path / "a.jpg", 1)
     with pytest.raises(UserError, match="no caption file") as e:

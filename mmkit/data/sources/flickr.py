@@ -21,7 +21,13 @@ FORMS = "*.token*, captions.txt, results.csv or dataset_flickr*.json"
 IMAGE_NAMES = ("image", "image_name", "filename", "file_name")
 CAPTION_NAMES = ("caption", "comment", "captions", "comments", "text", "sentence", "raw")
 
-Line = tuple[int, str, str | None]  # row in the file, photo, caption; None where the line cannot be read
+# `1000092795.jpg#0`: the name of the photo and the number of the caption
+TOKEN = re.compile(r"\s*(\S.*?)#\d+\s*$")
+HEAD = 20
+
+Line = tuple[int, str, str, str]  # row in the file, photo, caption, and why the line cannot be used ("" if it can)
+
+UNREADABLE = "no photo and caption in the line: its quotes do not match, or a separator is missing"
 
 
 def read(options: Options) -> Source:
@@ -93,14 +99,14 @@ def _caption_file(texts: list[Path], have_lists: bool) -> Path | None:
 
 
 def _captions(path: Path) -> tuple[dict[str, list[str]], dict[str, int], list[Row | Reject]]:
-    """Photo -> captions, photo -> the row of its first one, and the lines that cannot be read."""
+    """Photo -> captions, photo -> the row of its first one, and the lines that cannot be used."""
     captions: dict[str, list[str]] = {}
     lines: dict[str, int] = {}
     rejects: list[Row | Reject] = []
-    for row, photo, caption in _parse(path):
-        if caption is None:
-            reason = "no photo and caption in the line: its quotes do not match, or a separator is missing"
-            rejects.append(Reject(photo or f"row {row}", f"{path} row {row}", reason))
+    for row, photo, caption, flaw in _parse(path):
+        flaw = flaw or ("" if photo else "no photo in the line") or ("" if caption.strip() else "empty caption")
+        if flaw:
+            rejects.append(Reject(photo or f"row {row}", f"{path} row {row}", flaw))
             continue
         captions.setdefault(photo, []).append(caption)
         lines.setdefault(photo, row)
@@ -115,11 +121,11 @@ def _parse(path: Path) -> Iterator[Line]:
         return
     # what does not decode is kept as surrogates and rejected later as wrong encoding
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as f:
-        first = f.readline()
+        head = list(itertools.islice(f, HEAD))
         f.seek(0)
-        if "#" in first.partition("\t")[0]:
+        if any(TOKEN.match(line.partition("\t")[0]) for line in head if "\t" in line):
             yield from _parse_token(f)
-        elif "|" in first:
+        elif "|" in next((line for line in head if line.strip()), ""):
             yield from _parse_bars(f)
         else:
             yield from _parse_commas(f)
@@ -128,9 +134,16 @@ def _parse(path: Path) -> Iterator[Line]:
 def _parse_token(lines: Iterator[str]) -> Iterator[Line]:
     """`1000092795.jpg#0<TAB>Two young guys …`"""
     for n, line in enumerate(lines, 1):
-        key, _, caption = line.rstrip("\r\n").partition("\t")
-        if key:
-            yield n, key.rpartition("#")[0], caption
+        key, tab, caption = line.rstrip("\r\n").partition("\t")
+        match = TOKEN.match(key)
+        if not line.strip():
+            continue
+        if not tab:
+            yield n, match[1] if match else "", "", "no tab between photo and caption in the line"
+        elif not match:
+            yield n, key.strip(), caption, "no #number behind the name of the photo" if key.strip() else ""
+        else:
+            yield n, match[1], caption, ""
 
 
 def _parse_bars(lines: Iterator[str]) -> Iterator[Line]:
@@ -138,8 +151,9 @@ def _parse_bars(lines: Iterator[str]) -> Iterator[Line]:
     for n, line in enumerate(lines, 1):
         photo, _, rest = line.rstrip("\r\n").partition("|")
         match = re.match(r"\s*\d+\s*\|?\s*(.*)", rest)
-        if n > 1 and line.strip():
-            yield n, photo.strip(), match[1] if match else None
+        heading = n == 1 and Path(photo.strip()).suffix.lower() not in SUFFIXES
+        if line.strip() and not heading:
+            yield n, photo.strip(), match[1] if match else "", "" if match else UNREADABLE
 
 
 def _parse_commas(lines: Iterator[str]) -> Iterator[Line]:
@@ -157,9 +171,9 @@ def _parse_commas(lines: Iterator[str]) -> Iterator[Line]:
         if len(cells) > width and caption == width - 1:
             cells[caption:] = [",".join(cells[caption:])]
         if len(cells) == width:
-            yield n, cells[image].strip(), cells[caption]
+            yield n, cells[image].strip(), cells[caption], ""
         elif line.strip():
-            yield n, line.partition(",")[0].strip(), None
+            yield n, line.partition(",")[0].strip(), "", UNREADABLE
 
 
 def _columns(names: list[str]) -> tuple[int, int, int] | None:
@@ -185,7 +199,7 @@ def _parse_karpathy(path: Path) -> Iterator[Line]:
     try:
         for n, image in enumerate(read_json(path)["images"], 1):
             for sentence in image["sentences"]:
-                yield n, image["filename"], sentence["raw"]
+                yield n, image["filename"], sentence["raw"] or "", ""
     except (KeyError, TypeError) as e:
         raise UserError(
             f"not a Karpathy split file (no {e})", str(path), "it has images with filename, split and sentences"
