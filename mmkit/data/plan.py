@@ -88,7 +88,8 @@ def fingerprint(rows: Iterable[Row | Reject], link: bool) -> str:
     digest = hashlib.sha256()
     for row in rows:
         if isinstance(row, Reject):
-            seen: list[object] = [row.id, row.reason]
+            # a reason may name the folder that the command was typed in
+            seen: list[object] = [row.id]
         else:
             seen = [row.id, row.image.stamp, row.captions, row.label, row.split, row.image.path if link else None]
         digest.update(json.dumps(seen).encode())

@@ -10,7 +10,7 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class Table:
         columns: names in the order of the file; `column 1` … where it has no header.
         note: what was detected, for the user.
         first: number of the first row of data as an editor counts lines.
+        classes: column -> names of the classes that its numbers stand for (Parquet of `datasets`); rows hold the names.
     """
 
     path: Path
@@ -51,6 +52,7 @@ class Table:
     _encoding: str = "utf-8"
     _separator: str = ","
     first: int = 1
+    classes: dict[str, list[str]] = field(default_factory=dict)
 
     def rows(self, columns: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
         """(row number, row) one by one; text that does not decode holds surrogates, and a JSON line that is none has DAMAGED.
@@ -62,7 +64,7 @@ class Table:
             UserError: the file is damaged; file and row are named.
         """
         if self._kind == "parquet":
-            yield from enumerate(_parquet_rows(self.path, columns), 1)
+            yield from enumerate(map(self._named, _parquet_rows(self.path, columns)), 1)
         elif self._kind == "csv":
             yield from self._csv_rows()
         else:
@@ -71,6 +73,14 @@ class Table:
     def sample(self) -> list[dict[str, Any]]:
         """The first rows."""
         return [row for _, row in itertools.islice(self.rows(), SAMPLE_ROWS)]
+
+    def _named(self, row: dict[str, Any]) -> dict[str, Any]:
+        for column, names in self.classes.items():
+            value = row.get(column)
+            if isinstance(value, int) and value < len(names):
+                # -1 stands for no class
+                row[column] = names[value] if value >= 0 else None
+        return row
 
     def _csv_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         with open(self.path, encoding=self._encoding, errors="surrogateescape", newline="") as f:
@@ -111,7 +121,8 @@ def open_table(path: Path) -> Table:
         raise UserError("the table is empty", str(path))
     suffix = path.suffix.lower()
     if suffix in (".parquet", ".pq"):
-        return Table(path, _parquet(path).schema_arrow.names, f"{path.name}: Parquet", "parquet")
+        schema = _parquet(path).schema_arrow
+        return Table(path, schema.names, f"{path.name}: Parquet", "parquet", classes=_classes(schema))
     encoding = detect_encoding(path)
     if suffix in (".jsonl", ".ndjson", ".json"):
         first = list(itertools.islice(_json_rows(path, encoding), SAMPLE_ROWS))
@@ -242,6 +253,15 @@ def _parquet(path: Path) -> pq.ParquetFile:
         return pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as e:
         raise _damaged(path, e) from e
+
+
+def _classes(schema: pa.Schema) -> dict[str, list[str]]:
+    """The ClassLabel columns that `datasets` notes in the schema."""
+    try:
+        features = json.loads((schema.metadata or {}).get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+        return {name: list(f["names"]) for name, f in features.items() if isinstance(f, dict) and f.get("_type") == "ClassLabel"}
+    except (ValueError, KeyError, AttributeError, TypeError):
+        return {}  # a note of another program
 
 
 def _parquet_rows(path: Path, columns: list[str] | None) -> Iterator[dict[str, Any]]:

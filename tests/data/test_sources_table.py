@@ -150,7 +150,7 @@ def test_rejects_name_file_row_and_reason(root: Path) -> None:
     content = "image,caption\nnope.jpg,a b\n,c d\nhttp://x/y.jpg,e f\n0.jpg,g, h\n1.jpg,i j\n2.jpg,k l\n3.jpg,m n\n"
     rejects = [row for row in found(root, "t.csv", content).rows if isinstance(row, Reject)]
     assert [r.where.rpartition("t.csv ")[2] for r in rejects] == ["row 2", "row 3", "row 4", "row 5"]
-    reasons = ["missing file nope.jpg", "no image in the row", "is a URL", "more cells than columns"]
+    reasons = [f"missing file {root / 'nope.jpg'}", "no image in the row", "is a URL", "more cells than columns"]
     assert all(reason in r.reason for reason, r in zip(reasons, rejects, strict=True))
 
 
@@ -207,6 +207,55 @@ def test_a_column_called_caption_or_image_is_what_it_says(root: Path) -> None:
     ]
     source = found(root, "t.csv", "path,Image,Caption,text\nx,0.jpg,n.jpg,a long text of words\ny,1.jpg,m.jpg,another\n")
     assert texts(source) == [("0.jpg", ["n.jpg"]), ("1.jpg", ["m.jpg"])]
+
+
+def test_a_column_called_caption_or_image_may_begin_with_blank_rows(root: Path) -> None:
+    blank = "".join(f"ab-{i},,{i} Euro\n" for i in range(60))
+    source = found(root, "t.csv", f"sku,caption,price,image\n{blank.replace(' Euro', ' Euro,0.jpg')}x,a b,1 Euro,1.jpg\n")
+    assert "image column 'image', caption column 'caption'" in source.note
+    assert texts(source)[-1] == ("1.jpg", ["a b"])
+    assert texts(found(root, "t.csv", "image,thumb,caption\n" + ",0.jpg,a b\n" * 60 + "1.jpg,0.jpg,c d\n")) == [
+        ("1.jpg", ["c d"])
+    ]
+    # of two such names the one that is filled
+    assert texts(found(root, "t.csv", "image,captions,caption\n0.jpg,,a b\n")) == [("0.jpg", ["a b"])]
+
+
+@pytest.mark.parametrize(
+    ("cell", "captions"),
+    [
+        ("['a dog', \"a dog's bone\"]", ["a dog", "a dog's bone"]),
+        ("['a',\n 'b']", ["a", "b"]),
+        ("[a caption in brackets]", ["[a caption in brackets]"]),
+        ("['a' 'b']", ["['a' 'b']"]),
+        ("['a', 1]", ["['a', 1]"]),
+        ("['a', [" + "[" * 9000 + "]", ["['a', [" + "[" * 9000 + "]"]),
+        ("[__import__('os')]", ["[__import__('os')]"]),
+    ],
+)
+def test_a_list_as_pandas_writes_it(root: Path, cell: str, captions: list[str]) -> None:
+    quoted = cell.replace('"', '""')
+    assert texts(found(root, "t.csv", f'image,captions\n0.jpg,"{quoted}"\n')) == [("0.jpg", captions)]
+
+
+def test_the_classes_of_a_parquet_file_that_datasets_wrote(root: Path) -> None:
+    features = {"image": {"_type": "Image"}, "label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}
+    data = pa.table({"image": ["0.jpg", "1.jpg", "2.jpg"], "caption": ["a b", "c d", "e f"], "label": [1, 0, -1]})
+    note = json.dumps({"info": {"features": features}})
+    pq.write_table(data.replace_schema_metadata({"huggingface": note}), root / "t.parquet")
+    rows = read(Options(root / "out", root / "t.parquet")).rows
+    assert [row.label for row in rows if isinstance(row, Row)] == ["dog", "cat", None]
+
+
+def test_a_missing_picture_names_the_path_and_where_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (root / "lists").mkdir()
+    monkeypatch.chdir(root)
+    source = found(root, "lists/t.csv", "image,caption\n0.jpg,a b\nnope.jpg,c d\n")
+    reasons = [row.reason for row in source.rows if isinstance(row, Reject)]
+    assert reasons == [
+        f"missing file {root}/lists/0.jpg; it is there with --image-root .",
+        f"missing file {root}/lists/nope.jpg",
+    ]
 
 
 def test_zero_is_an_id_a_class_and_a_split(root: Path) -> None:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import ast
 import functools
 import hashlib
+import io
 import json
 import os
 import re
 import tempfile
+import tokenize
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from threading import Lock
@@ -146,7 +150,7 @@ def _value(row: dict[str, Any], column: str) -> Any:
 
 
 def _image_column(table: Table, sample: list[dict[str, Any]]) -> str:
-    found = _sure([name for name in table.columns if _filled(sample, name)], SURELY_IMAGE)
+    found = _sure(sample, table.columns, SURELY_IMAGE)
     holding = [name for name in table.columns if _share(sample, name, _is_image) > 0.5]
     found = found or sorted(holding, key=lambda name: _rank(name, IMAGE_NAMES))
     # a name is enough where the values do not tell (paths without a suffix)
@@ -159,9 +163,9 @@ def _image_column(table: Table, sample: list[dict[str, Any]]) -> str:
 
 
 def _caption_column(table: Table, sample: list[dict[str, Any]], image: str) -> str:
-    free = [name for name in table.columns if name not in (image, "id", "split", "label") and _filled(sample, name)]
+    free = [name for name in table.columns if name not in (image, "id", "split", "label")]
     others = [name for name in free if _share(sample, name, _is_text) > 0.5]
-    found = _sure(free, SURELY_CAPTION)
+    found = _sure(sample, free, SURELY_CAPTION)
     usual = [name for name in others if name.lower() in CAPTION_NAMES]
     found = found or sorted(usual, key=lambda name: _rank(name, CAPTION_NAMES))
     # no usual name: the column with the longest texts that are sentences rather than paths or codes
@@ -179,8 +183,10 @@ def _filled(sample: list[dict[str, Any]], name: str) -> bool:
     return any(row.get(name) not in (None, "") for row in sample)
 
 
-def _sure(columns: list[str], names: tuple[str, ...]) -> list[str]:
-    return sorted((name for name in columns if name.lower() in names), key=lambda name: _rank(name, names))
+def _sure(sample: list[dict[str, Any]], columns: list[str], names: tuple[str, ...]) -> list[str]:
+    # one that the first rows leave blank may be filled below: it counts, after those that are filled here
+    found = [name for name in columns if name.lower() in names]
+    return sorted(found, key=lambda name: (not _filled(sample, name), _rank(name, names)))
 
 
 def _rank(name: str, names: tuple[str, ...]) -> int:
@@ -213,19 +219,34 @@ def _length(sample: list[dict[str, Any]], name: str) -> float:
 
 
 def _texts(value: Any) -> list[str]:
-    """A caption cell as captions: one text, a list, a list as JSON, or objects with `raw`, `caption` or `text`."""
+    """A caption cell as captions: one text, a list, a list as JSON or as Python writes it, or objects with `raw` …"""
     if isinstance(value, str):
         if value.startswith("[") and value.endswith("]"):
             try:
                 return _texts(json.loads(value))
-            except ValueError:
-                pass  # a caption in brackets
+            except (ValueError, RecursionError):
+                return _python_list(value) or [value]
         return [value]
     if isinstance(value, list):
         return [text for item in value for text in _texts(item)]
     if isinstance(value, dict):
         return [text for key in ("raw", "caption", "text") if key in value for text in _texts(value[key])][:1]
     return [] if value is None or isinstance(value, bytes) else [str(value)]
+
+
+def _python_list(text: str) -> list[str]:
+    """`['a', "b's"]` as pandas writes a list of strings; empty for anything else, such as a caption in brackets."""
+    try:
+        with warnings.catch_warnings():
+            # a caption with a backslash is no fault of the user's code
+            warnings.simplefilter("ignore", SyntaxWarning)
+            found = ast.literal_eval(text)
+        strings = sum(token.type == tokenize.STRING for token in tokenize.generate_tokens(io.StringIO(text).readline))
+    except (ValueError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError):
+        return []
+    # Python joins strings without a comma between them, which is how numpy writes an array: those are several captions
+    whole = isinstance(found, list) and len(found) == strings and all(isinstance(item, str) for item in found)
+    return found if whole else []
 
 
 @dataclass(slots=True)
@@ -263,7 +284,7 @@ class Samples:
         try:
             picture = _picture(value, self.root, self.spool)
         except (FileNotFoundError, NotADirectoryError):
-            return Reject(name, where, f"missing file {_name(value)}")
+            return Reject(name, where, _missing(self.root, _name(value)))
         except (OSError, ValueError) as e:
             return Reject(name, where, str(getattr(e, "strerror", None) or e))
         label = _text(row.get("label")) if self.with_label else ""
@@ -291,6 +312,12 @@ def _name(value: Any) -> str:
     if isinstance(value, dict):
         return str(value.get("path") or "")
     return value.strip() if isinstance(value, str) else ""
+
+
+def _missing(root: Path, name: str) -> str:
+    """Why a picture was not found: the path that was looked at, and where it is instead."""
+    here = not os.path.isabs(name) and Path(name).is_file()
+    return f"missing file {root / os.path.expanduser(name)}" + ("; it is there with --image-root ." if here else "")
 
 
 def _picture(value: Any, root: Path, spool: Spool) -> Picture:
