@@ -29,8 +29,11 @@ EXCESS = "(more cells than columns)"
 # the key of a row that could not be read, and why
 DAMAGED = "(not readable)"
 SEPARATORS = "\t|;,"
-# letters and punctuation that Western European texts in cp1252 are made of
+# letters, punctuation and signs that Western European texts in cp1252 are made of
 WESTERN = set("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿœŒ‘’“”–—…«»°€£¡¿\xa0")
+WESTERN |= set("„‚‹›´·•†‡§©®™‰ªº¹²³¼½¾×÷±µ¢¥")
+# some of these bytes are letters of Central Europe (`ma³y` is mały in cp1250, `ºi` şi): then letters follow them
+FOREIGN = re.compile(r"(?<!\d)[ªº¹²³¼½¾±¢¥][A-Za-zÀ-ÖØ-öø-ÿŒœ]|[A-Za-zÀ-ÖØ-öø-ÿŒœ][¼½¾]|µ[aeiou]")
 
 
 @dataclass(slots=True)
@@ -168,6 +171,7 @@ def _surely_cp1252(path: Path) -> bool:
     single, odd = 0, 0
     with open(path, "rb") as f:
         for line in f:
+            odd += bool(FOREIGN.search(line.decode("cp1252", "replace")))
             for run in re.findall(rb"[\x80-\xff]+", line):
                 if len(run) > 1 and _decodes(run):
                     return False  # UTF-8 with some damaged rows

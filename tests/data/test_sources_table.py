@@ -132,6 +132,42 @@ def test_cp1252_where_it_is_sure(root: Path) -> None:
     assert "cp1252" in source.note
 
 
+WESTERN_TEXTS = [
+    "„Anführung“",
+    "‚a‘ ‹b›",
+    "1º de mayo",
+    "2ª planta",
+    "10 m² 3 cm³",
+    "1½ Tassen",
+    "20±2 °C 5×4",
+    "5 µm ©Foto ®™",
+    "• Punkt¹ †",
+]
+
+
+@pytest.mark.parametrize("text", WESTERN_TEXTS)
+def test_ordinary_signs_do_not_stop_a_file_from_being_cp1252(root: Path, text: str) -> None:
+    assert texts(found(root, "t.csv", f"image,caption\n0.jpg,{text}; été\n".encode("cp1252"))) == [("0.jpg", [f"{text}; été"])]
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"),
+    [
+        ("cp1250", "mały pies biegnie"),
+        ("cp1250", "oraş şi casă"),
+        ("cp1250", "ľudia na ulici"),
+        ("iso8859-2", "żółta łódź na wodzie"),
+        ("iso8859-2", "ľudia na ulici"),
+        ("cp1254", "şehir ışıkları"),
+        ("cp1251", "красный круг"),
+        ("shift-jis", "赤い丸"),
+        ("big5", "紅色圓形"),
+    ],
+)
+def test_letters_of_other_encodings_are_not_taken_for_signs(root: Path, encoding: str, text: str) -> None:
+    assert "utf-8" in found(root, "t.csv", f"image,caption\n0.jpg,{text}\n1.jpg,plain\n".encode(encoding)).note
+
+
 def test_another_encoding_is_not_guessed(root: Path) -> None:
     source = found(root, "t.csv", "image,caption\n0.jpg,红色圆形\n1.jpg,plain text\n".encode("gbk"))
     assert "utf-8" in source.note
