@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,7 +11,7 @@ import typer
 from mmkit.cli.console import console
 from mmkit.cli.options import Data, Debug, Force, Json, Limit, Quiet, Workers
 from mmkit.data.sources import SOURCES
-from mmkit.errors import UsageError
+from mmkit.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from mmkit.data.plan import Choices
@@ -272,8 +273,6 @@ def _run(
     kind: str, out: Path, typed: dict[str, Any], asked: dict[str, Any], how: dict[str, Any], dry_run: bool, force: bool
 ) -> None:
     """Prepare with one source and print the folder (or show what would be prepared)."""
-    import os
-
     from mmkit.cli.progress import bars
     from mmkit.data import splits
     from mmkit.data.audit import table as lines
@@ -281,6 +280,9 @@ def _run(
     from mmkit.data.schema import Options
     from mmkit.data.write import prepare
 
+    if out.exists() and not out.is_dir():
+        read_it = f"mmkit prep {kind} ./data --source {out}   reads it" if "source" in asked else ""
+        raise UserError("OUT is a file, not the folder of a dataset", str(out), read_it or "choose another name")
     shares = how.get("shares")
     how |= {"shares": splits.parse(shares) if shares else None, "workers": how["workers"] or os.cpu_count() or 1}
     choices = Choices(**how)
@@ -312,9 +314,9 @@ def _local(source: str | None) -> Path | None:
 
 
 def _settings(typed: dict[str, Any], options: Options) -> dict[str, Any]:
-    """What was typed that changes the result, as dataset.json keeps it."""
+    """What was typed that changes the result, as dataset.json keeps it; a path is the same however it is typed."""
     named = typed | {"source": options.source}
-    plain = {name: str(value.absolute()) if isinstance(value, Path) else value for name, value in named.items()}
+    plain = {name: os.path.abspath(value) if isinstance(value, Path) else value for name, value in named.items()}
     return {name: value for name, value in plain.items() if value is not None and value is not False}
 
 

@@ -94,6 +94,31 @@ def test_a_finished_dataset_is_reused(tmp_path: Path, invoke: Invoke) -> None:
     assert (tmp_path / "data" / ".old-1" / "dataset.json").exists()
 
 
+def test_a_path_typed_in_another_way_is_the_same_command(tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    raw.table(tmp_path / "raw", 6)
+    (tmp_path / "raw" / "photos" / "0003.jpg").unlink()
+    (tmp_path / "link").symlink_to("raw")
+    assert invoke("prep", "table", "data", "--source", "raw/pairs.csv", "--image-root", "raw").code == 0
+    for source, root in ((tmp_path / "raw/pairs.csv", tmp_path / "raw"), ("./raw/photos/../pairs.csv", "raw/photos/..")):
+        outcome = invoke("prep", "table", "data", "--source", source, "--image-root", root)
+        assert outcome.code == 0, outcome.stderr
+        assert "up to date: reused" in outcome.stderr
+    # a link is the user's own name for a place, and may lead elsewhere tomorrow
+    assert invoke("prep", "table", "data", "--source", "link/pairs.csv", "--image-root", "raw").code == 1
+
+
+def test_a_file_in_place_of_the_folder(tmp_path: Path, invoke: Invoke) -> None:
+    table = raw.table(tmp_path / "raw", 3)
+    for command, hint in (("table", f"mmkit prep table ./data --source {table}   reads it"), ("shapes", "choose another name")):
+        outcome = invoke("prep", command, table)
+        assert outcome.code == 1
+        assert outcome.stderr.splitlines() == [
+            f"error: OUT is a file, not the folder of a dataset, {table}",
+            f"hint: {hint}",
+        ]
+
+
 def test_audit_again(tmp_path: Path, invoke: Invoke) -> None:
     invoke("prep", "folder", tmp_path / "data", "--source", raw.folder(tmp_path / "raw"))
     outcome = invoke("prep", "audit", tmp_path / "data", "--json")
