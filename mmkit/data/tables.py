@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -45,6 +45,7 @@ class Table:
         columns: names in the order of the file; `column 1` … where it has no header.
         note: what was detected, for the user.
         first: number of the first row of data as an editor counts lines.
+        quoting: csv's: QUOTE_NONE where quotes are plain characters.
         classes: column -> names of the classes that its numbers stand for (Parquet of `datasets`); rows hold the names.
     """
 
@@ -55,6 +56,7 @@ class Table:
     _encoding: str = "utf-8"
     _separator: str = ","
     first: int = 1
+    quoting: Literal[0, 3] = csv.QUOTE_MINIMAL
     classes: dict[str, list[str]] = field(default_factory=dict)
 
     def rows(self, columns: list[str] | None = None) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -88,7 +90,8 @@ class Table:
     def _csv_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         with open(self.path, encoding=self._encoding, errors="surrogateescape", newline="") as f:
             lines: list[str] = []  # those of the record that is read
-            reader = csv.reader((lines.append(line) or line for line in f), delimiter=self._separator)  # type: ignore[func-returns-value]
+            noted = (lines.append(line) or line for line in f)  # type: ignore[func-returns-value]
+            reader = csv.reader(noted, delimiter=self._separator, quoting=self.quoting)
             n = 0
             try:
                 for cells in reader:
@@ -195,7 +198,9 @@ def _open_csv(path: Path, encoding: str) -> Table:
         # whole lines, so that the last row of the sample is not cut
         lines = list(itertools.islice(f, 200))
     separator = "\t" if path.suffix.lower() == ".tsv" else _separator(lines)
-    rows = list(itertools.islice(csv.reader(lines, delimiter=separator), SAMPLE_ROWS))
+    plain = separator == "\t" and not _quotes_balance(path, encoding)
+    quoting: Literal[0, 3] = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
+    rows = list(itertools.islice(csv.reader(lines, delimiter=separator, quoting=quoting), SAMPLE_ROWS))
     if not rows or len(rows[0]) < 2:
         raise UserError(
             "no columns found: not separated by comma, semicolon, tab or bar",
@@ -208,7 +213,30 @@ def _open_csv(path: Path, encoding: str) -> Table:
         raise UserError("wrong encoding: the header is not UTF-8", f"{path} row 1", "save the table as UTF-8")
     name = {"\t": "tab", "|": "bar", ";": "semicolon", ",": "comma"}[separator]
     note = f"{path.name}: separated by {name}, {encoding}, {'a header' if has_header else 'no header'}"
-    return Table(path, columns, note, "csv", encoding, separator, 2 if has_header else 1)
+    note += ", quotes are plain characters" if plain else ""
+    return Table(path, columns, note, "csv", encoding, separator, 2 if has_header else 1, quoting)
+
+
+def _quotes_balance(path: Path, encoding: str) -> bool:
+    """No quote that opens a cell of a table with tabs takes other rows along, or stays open to the end."""
+    lines: list[str] = []  # those of the record that is read
+    last: list[str] = []
+    with open(path, encoding=encoding, errors="surrogateescape", newline="") as f:
+        width = f.readline().count("\t")
+        f.seek(0)
+
+        def until_swallowed() -> Iterator[str]:
+            for line in f:
+                if lines and line.count("\t") == width and any(map(_is_image_name, line.split("\t"))):
+                    return
+                lines.append(line)
+                yield line
+
+        for _ in csv.reader(until_swallowed(), delimiter="\t"):
+            last[:] = lines
+            lines.clear()
+    # an open quote takes one more line along
+    return len(list(csv.reader([*last, "more\n"], delimiter="\t"))) > 1
 
 
 def _is_image_name(cell: str) -> bool:

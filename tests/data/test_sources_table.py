@@ -226,6 +226,16 @@ def test_a_quote_that_is_not_closed_costs_its_own_row_only(root: Path) -> None:
     assert texts(several_lines) == [("0.jpg", ["a b,\nc, d"]), ("1.jpg", ["e\n\nf"])]
 
 
+def test_quotes_that_do_not_balance_are_characters_in_a_table_with_tabs(root: Path) -> None:
+    for end in ('1.jpg\t"c d\n', '1.jpg\t"c d', "1.jpg\te f\n"):
+        source = found(root, "t.tsv", f'image\tcaption\n0.jpg\t"a b\n{end}')
+        assert texts(source) == [("0.jpg", ['"a b']), ("1.jpg", [end.strip()[6:]])]
+        assert source.note.startswith("t.tsv: separated by tab, utf-8, a header, quotes are plain characters")
+    assert texts(found(root, "t.tsv", 'image\tcaption\n0.jpg\ta b\n1.jpg\t"c')) == [("0.jpg", ["a b"]), ("1.jpg", ['"c'])]
+    balanced = found(root, "t.tsv", 'image\tcaption\n0.jpg\t"a\tb ""c""\nd"\n1.jpg\t5" e\n')
+    assert texts(balanced) == [("0.jpg", ['a\tb "c"\nd']), ("1.jpg", ['5" e'])]
+
+
 def test_a_json_line_that_is_none_is_a_reject(root: Path) -> None:
     good = '{"image": "0.jpg", "caption": "a b"}\n'
     source = found(root, "t.jsonl", good + '{"image": "1.jpg", \n[1]\n' + good.replace("0", "2"))
