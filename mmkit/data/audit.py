@@ -6,7 +6,7 @@ import re
 import unicodedata
 from array import array
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -99,14 +99,21 @@ def _duplicates(data: Dataset, tally: Tally, names: list[str]) -> dict[str, Any]
     order = np.lexsort((splits, hashes))
     same = hashes[order][1:] == hashes[order][:-1]
     same_split = splits[order][1:] == splits[order][:-1]
-    leaks = np.flatnonzero(same & ~same_split)
-    wanted = [(int(order[i]), int(order[i + 1])) for i in leaks[:EXAMPLES]]
+    leaks, twins = np.flatnonzero(same & ~same_split), np.flatnonzero(same & same_split)
+    wanted = [(int(order[i]), int(order[i + 1])) for found in (leaks, twins) for i in found[:EXAMPLES]]
     ids = _ids(data, {i for pair in wanted for i in pair})
     return {
-        "within_splits": int((same & same_split).sum()),
+        "within_splits": len(twins),
         "across_splits": len(leaks),
-        "examples": [{names[splits[a]]: ids[a], names[splits[b]]: ids[b]} for a, b in wanted],
+        "examples": [_by_split((names[splits[i]], ids[i]) for i in pair) for pair in wanted],
     }
+
+
+def _by_split(pair: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for split, row_id in pair:
+        found.setdefault(split, []).append(row_id)
+    return found
 
 
 def _ids(data: Dataset, wanted: set[int]) -> dict[int, str]:
@@ -172,9 +179,9 @@ def table(found: dict[str, Any]) -> list[list[str]]:
     if found["missing_images"]:
         rows.append(["linked images missing", f"{found['missing_images']:,}", "they were moved or deleted since"])
     same = found["duplicate_images"]
-    rows.append(["equal images within a split", f"{same['within_splits']:,}", ""])
-    leak = " = ".join(f"{split}/{name}" for split, name in same["examples"][0].items()) if same["examples"] else ""
-    rows.append(["equal images across splits", f"{same['across_splits']:,}", f"LEAK: {leak}" if leak else ""])
+    equal = {len(pair): " = ".join(f"{s}/{i}" for s, ids in pair.items() for i in ids) for pair in reversed(same["examples"])}
+    rows.append(["equal images within a split", f"{same['within_splits']:,}", equal.get(1, "")])
+    rows.append(["equal images across splits", f"{same['across_splits']:,}", f"LEAK: {equal[2]}" if 2 in equal else ""])
     if "caption_words" in found:
         rows += _caption_lines(found)
     if "labels" in found:

@@ -46,7 +46,10 @@ def test_counts_and_balance(found: dict[str, Any]) -> None:
 def test_duplicates_within_and_across_splits(found: dict[str, Any]) -> None:
     same = found["duplicate_images"]
     assert (same["within_splits"], same["across_splits"]) == (1, 1)
-    assert same["examples"] == [{"train": "train/cats/1.jpg", "test": "test/cats/leak.jpg"}]
+    leak, twins = same["examples"]
+    assert leak == {"train": ["train/cats/1.jpg"], "test": ["test/cats/leak.jpg"]}
+    assert twins.keys() == {"train"}
+    assert len(set(twins["train"])) == 2
 
 
 def test_equal_captions_on_different_images(found: dict[str, Any]) -> None:
@@ -55,6 +58,7 @@ def test_equal_captions_on_different_images(found: dict[str, Any]) -> None:
 
 def test_the_table_says_it_plainly(found: dict[str, Any]) -> None:
     lines = {line[0]: line[1:] for line in table(found)}
+    assert lines["equal images within a split"][1].count("train/train/") == 2
     assert lines["equal images across splits"] == ["1", "LEAK: train/train/cats/1.jpg = test/test/cats/leak.jpg"]
     assert lines["captions over the context"][1].startswith("estimate: words x 1.3 + 2")
     assert lines["classes"] == ["2", "cats 8 … dogs 4"]
