@@ -18,7 +18,7 @@ import torch
 from mmkit.data.images import SUFFIXES, load_rgb
 from mmkit.errors import UserError
 from mmkit.files import move_aside
-from mmkit.vectors import EmbeddingsWriter, check_target, joined, read_meta
+from mmkit.vectors import EmbeddingsWriter, check_target, joined, read_meta, unit
 
 if TYPE_CHECKING:
     from mmkit.data.shards import Dataset
@@ -61,7 +61,8 @@ def embed_dataset(
         The path of the file.
 
     Raises:
-        UserError: an image cannot be read (its id is named), `out` holds something else, or nothing is there to embed.
+        UserError: an image cannot be read (its id is named), a vector is not finite, `out` holds something else, or
+            nothing is there to embed.
     """
     _require_image_encoder(model)
     split = data.split_name(split) if split else None
@@ -112,7 +113,7 @@ def embed_image(model: Model, path: str) -> torch.Tensor:
     """The vector of one image file, (d,).
 
     Raises:
-        UserError: the file is missing or is no image.
+        UserError: the file is missing or is no image, or the vector is not finite.
     """
     _require_image_encoder(model)
     require_image(path)
@@ -120,7 +121,33 @@ def embed_image(model: Model, path: str) -> torch.Tensor:
         picture = load_rgb(path)
     except (UserError, OSError, ValueError) as e:
         raise UserError(f"cannot be read as an image ({_reason(e)})", path) from e
-    return model.encode_images(model.pixels(picture)[None])[0]
+    return _finite(model, model.encode_images(model.pixels(picture)[None]))[0]
+
+
+def embed_texts(model: Model, texts: list[str]) -> torch.Tensor:
+    """The vectors of some texts, (n, d).
+
+    Raises:
+        UserError: a vector is not finite.
+    """
+    return _finite(model, model.encode_texts(texts))
+
+
+def diverged(model: Model, what: str) -> UserError:
+    """The error for weights that answer with something that is not finite."""
+    hint = "the model has diverged"
+    if model.folder:
+        hint += f"; an earlier checkpoint of the run may not have: --model {model.folder}/checkpoints/step-…"
+    return UserError(what, model.name, hint)
+
+
+def _finite(model: Model, vectors: torch.Tensor) -> torch.Tensor:
+    """The vectors as they are, (n, d), where each is finite."""
+    try:
+        unit(vectors.numpy())
+    except UserError as e:
+        raise diverged(model, e.what) from e
+    return vectors
 
 
 def require_image(path: str) -> None:
@@ -273,7 +300,7 @@ def _pixels(model: Model, row: Row) -> torch.Tensor | None:
 
 def _write_images(model: Model, writer: EmbeddingsWriter, rows: list[Row], pixels: torch.Tensor, cost: Cost) -> None:
     begin = time.perf_counter()
-    vectors = model.encode_images(pixels).numpy()
+    vectors = _finite(model, model.encode_images(pixels)).numpy()
     cost.image_seconds += time.perf_counter() - begin
     cost.images += len(rows)
     splits, labels = [row.get("split") for row in rows], [row.get("label") for row in rows]
@@ -290,7 +317,7 @@ def _write_texts(model: Model, writer: EmbeddingsWriter, rows: list[Row], batch_
     vectors = torch.empty(len(pairs), model.dim)
     for start in range(0, len(order), batch_size):
         part = order[start : start + batch_size]
-        vectors[part] = model.encode_texts([pairs[i][1] for i in part])
+        vectors[part] = embed_texts(model, [pairs[i][1] for i in part])
     cost.text_seconds += time.perf_counter() - begin
     cost.texts += len(pairs)
     splits, labels = [row.get("split") for row, _ in pairs], [row.get("label") for row, _ in pairs]

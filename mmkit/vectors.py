@@ -218,6 +218,23 @@ def _read_npy(path: Path) -> Embeddings:
     return _embeddings({name: np.array(columns.get(name) or [None] * n, object) for name in STRINGS}, vectors, meta, path)
 
 
+def unit(vectors: np.ndarray) -> np.ndarray:
+    """Rows of length 1 as float32, (n, d): the array itself if it is so already, else a copy. Zero rows stay zero.
+
+    Raises:
+        UserError: a row is not finite.
+    """
+    vectors = vectors.astype(np.float32, copy=False)
+    squares = np.einsum("nd,nd->n", vectors, vectors)
+    if not np.isfinite(squares).all():
+        raise UserError(
+            f"vector {int(np.flatnonzero(~np.isfinite(squares))[0])} is not finite", hint="the model that made it has diverged"
+        )
+    if np.all(np.abs(squares - 1) < 1e-6):
+        return vectors
+    return vectors / np.sqrt(np.where(squares == 0, 1, squares))[:, None]
+
+
 def check_target(path: str | Path) -> None:
     """Refuse a path that no embeddings can be written to, before any work is done.
 

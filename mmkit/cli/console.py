@@ -33,7 +33,7 @@ class Console:
 
     def record(self, value: dict[str, Any]) -> None:
         """Print one JSON object on its own line."""
-        self.product(json.dumps(value, ensure_ascii=False))
+        self.product(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
     def say(self, text: str) -> None:
         """Talk to the user on stderr; nothing under --quiet."""

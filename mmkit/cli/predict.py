@@ -61,10 +61,13 @@ def predict(
 
 
 def _probabilities(model: LoadedModel, path: str, texts: list[str]) -> list[dict[str, Any]]:
-    from mmkit.embedding import embed_image
+    from mmkit.embedding import diverged, embed_image, embed_texts
 
-    image, vectors = embed_image(model, path), model.encode_texts(texts)
-    pairs = zip(texts, model.probabilities(image, vectors).tolist(), (vectors @ image).tolist(), strict=True)
+    image, vectors = embed_image(model, path), embed_texts(model, texts)
+    probabilities = model.probabilities(image, vectors)
+    if not probabilities.isfinite().all():  # a scale that has diverged beside vectors that have not
+        raise diverged(model, "a probability is not finite")
+    pairs = zip(texts, probabilities.tolist(), (vectors @ image).tolist(), strict=True)
     return [{"image": path, "text": text, "probability": probability, "score": score} for text, probability, score in pairs]
 
 

@@ -1,4 +1,4 @@
-"""Recall@k between images and texts, in strips of any gallery size; exact, with ties. numpy only.
+"""Recall@k between images and texts, in strips of any gallery size; exact, with ties. No torch here.
 
 Shapes: Q queries, N gallery items, d dimensions.
 """
@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from mmkit.errors import UserError
+from mmkit.vectors import unit
 
 TIE = 1e-6  # the same pair scored in another tile differs by 1.2e-7
 STRIP_BYTES = 64 << 20
@@ -114,23 +115,6 @@ def _rank_in(scores: np.ndarray, own: np.ndarray) -> float:
     above = np.count_nonzero(scores > np.float32(best + TIE))
     at_least = np.count_nonzero(scores >= np.float32(best - TIE))
     return 1 + (above + at_least) / 2
-
-
-def unit(vectors: np.ndarray) -> np.ndarray:
-    """Rows of length 1 as float32, (n, d): the array itself if it is so already, else a copy. Zero rows stay zero.
-
-    Raises:
-        UserError: a row is not finite.
-    """
-    vectors = vectors.astype(np.float32, copy=False)
-    squares = np.einsum("nd,nd->n", vectors, vectors)
-    if not np.isfinite(squares).all():
-        raise UserError(
-            f"vector {int(np.flatnonzero(~np.isfinite(squares))[0])} is not finite", hint="the model that made it has diverged"
-        )
-    if np.all(np.abs(squares - 1) < 1e-6):
-        return vectors
-    return vectors / np.sqrt(np.where(squares == 0, 1, squares))[:, None]
 
 
 def _shared_numbers(image_ids: Ids, text_ids: Ids) -> tuple[np.ndarray, np.ndarray]:

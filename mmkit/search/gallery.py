@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmkit.data.shards import MANIFEST, SPLIT_ALIASES, open_dataset
-from mmkit.embedding import Pace, embed_dataset, embed_folder, embed_image, images_in
+from mmkit.embedding import Pace, embed_dataset, embed_folder, embed_image, embed_texts, images_in
 from mmkit.errors import UserError
 from mmkit.search.index import top
 from mmkit.vectors import SUFFIXES, Embeddings, read_embeddings
@@ -39,15 +39,19 @@ class Gallery:
             Objects with query, rank (from 1), score (cosine), id, modality, text, path.
 
         Raises:
-            UserError: the query's image cannot be read, or nothing of that modality is there.
+            UserError: the query's image cannot be read, a vector is not finite, or nothing of that modality is there.
         """
-        vector = self.model.encode_texts([query["text"]])[0] if "text" in query else embed_image(self.model, query["image"])
+        vector = embed_texts(self.model, [query["text"]])[0] if "text" in query else embed_image(self.model, query["image"])
         modality = find or self._other("text" if "text" in query else "image")
         rows = self.found.rows(modality, self.split)
         if not len(rows):
             there = ", ".join(sorted({str(m) for m in self.found.modality}))
             raise UserError(f"no {modality} rows to find", str(self.found.path), f"it has: {there}")
-        best = top(vector.numpy(), self.found.vectors, k, rows)
+        try:
+            best = top(vector.numpy(), self.found.vectors, k, rows)
+        except UserError as e:
+            e.where = str(self.found.path)
+            raise
         return [self._object(query, n, row, score) for n, (row, score) in enumerate(best, 1)]
 
     def caption(self, id: str) -> str | None:

@@ -1,10 +1,11 @@
-"""Exact nearest neighbours by cosine, in tiles, over vectors that may be larger than memory. numpy only."""
+"""Exact nearest neighbours by cosine, in tiles, over vectors that may be larger than memory. No torch here."""
 
 from __future__ import annotations
 
 import numpy as np
 
 from mmkit.errors import UserError
+from mmkit.vectors import unit
 
 TILE_ROWS = 65_536
 
@@ -22,7 +23,7 @@ def top(query: np.ndarray, vectors: np.ndarray, k: int, rows: np.ndarray | None 
         (row of `vectors`, cosine) for each answer.
 
     Raises:
-        UserError: the query has another number of dimensions than the vectors.
+        UserError: the query has another number of dimensions than the vectors, or a vector is not finite.
     """
     if query.shape[-1] != vectors.shape[1]:
         raise UserError(
@@ -36,10 +37,13 @@ def top(query: np.ndarray, vectors: np.ndarray, k: int, rows: np.ndarray | None 
         tile = rows[slice(*np.searchsorted(rows, (begin, begin + TILE_ROWS)))]
         if not len(tile):
             continue
+        # all rows of the tile are scored, since picking some would copy them
+        scores = _cosines(query, vectors[begin : begin + TILE_ROWS])[tile - begin]
+        if not np.isfinite(scores).all():
+            unit(vectors[: begin + TILE_ROWS])  # raises, and names the first one
         # what is kept comes first, so that a stable sort leaves ties in row order
         best_rows = np.concatenate([best_rows, tile])
-        # all rows of the tile are scored, since picking some would copy them
-        best_scores = np.concatenate([best_scores, _cosines(query, vectors[begin : begin + TILE_ROWS])[tile - begin]])
+        best_scores = np.concatenate([best_scores, scores])
         keep = np.argsort(-best_scores, kind="stable")[:k]
         best_rows, best_scores = best_rows[keep], best_scores[keep]
     return [(int(row), float(score)) for row, score in zip(best_rows, best_scores, strict=True)]

@@ -8,6 +8,7 @@ import os
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from mmkit.cli.queries import query_lines
@@ -175,6 +176,41 @@ def test_a_model_without_an_image_encoder(folder, colour_model, invoke):
     outcome = invoke("eval", "recall@k", cwd=folder)
     assert outcome.code == 1
     assert "the model has no image encoder" in outcome.stderr
+
+
+COMMANDS_OF_A_MODEL = [
+    ["embed"],
+    ["eval", "recall@k"],
+    ["retrieve", "red"],
+    ["retrieve", "red", "--figure", "out.png"],
+    ["retrieve", "red.png"],
+    ["predict", "red.png", "red", "blue"],
+]
+
+
+@pytest.mark.parametrize("args", COMMANDS_OF_A_MODEL, ids=" ".join)
+def test_a_model_that_has_diverged_is_named(folder, colour_model, invoke, args):
+    Image.new("RGB", (8, 8), "red").save(folder / "red.png")
+    colour_model.encode_images = colour_model.encode_texts = lambda batch: torch.full((len(batch), 3), torch.nan)
+    outcome = invoke(*args, cwd=folder)
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert outcome.stderr.startswith("error: vector 0 is not finite, runs/colours\nhint: the model has diverged; an earlier")
+    assert "runs/colours/checkpoints" in outcome.stderr
+    assert not list(folder.glob("**/out.png")) + list(folder.glob("runs/**/*.arrow"))
+
+
+def test_a_scale_that_has_diverged_is_no_probability(folder, colour_model, invoke):
+    Image.new("RGB", (8, 8), "red").save(folder / "red.png")
+    colour_model.probabilities = lambda image, texts: texts @ image * torch.nan
+    outcome = invoke("predict", "red.png", "red", "blue", cwd=folder)
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert "error: a probability is not finite, runs/colours" in outcome.stderr
+
+
+def test_vectors_on_disk_that_have_diverged_are_not_searched(folder, invoke):
+    outcome = invoke("retrieve", "red", "--in", "diverged.arrow", cwd=folder)
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert "error: vector 0 is not finite, diverged.arrow" in outcome.stderr
 
 
 def test_a_full_disk_leaves_the_last_result(folder, invoke, monkeypatch):

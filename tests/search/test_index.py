@@ -32,6 +32,15 @@ def test_only_the_given_rows_are_searched():
     assert top(vectors[3], vectors, 1, np.array([1, 3])) == [(3, 1.0)]
 
 
+@pytest.mark.parametrize("tile", [3, 65_536])
+def test_a_vector_that_is_not_finite_is_named(monkeypatch, tile):
+    monkeypatch.setattr(index, "TILE_ROWS", tile)
+    vectors = np.eye(8, dtype=np.float32)
+    vectors[5, 2] = np.nan
+    with pytest.raises(UserError, match="vector 5 is not finite"):
+        top(vectors[0], vectors, 1)
+
+
 def test_another_dimension_is_refused():
     with pytest.raises(UserError, match="3 dimensions, the embeddings 4"):
         top(np.ones(3), np.eye(4), 1)
