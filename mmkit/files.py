@@ -9,13 +9,14 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from mmkit.errors import UserError
 
 DATASET_VERSION = 1
+MAKER = "mmkit"  # what a picture or a page of ours names as the software that made it
 
 
 @contextlib.contextmanager
@@ -127,6 +128,29 @@ def move_aside(path: Path) -> Path:
         n += 1
     path.rename(target)
     return target
+
+
+def check_output(path: str | os.PathLike[str], is_ours: Callable[[Path], bool], force: bool = False) -> None:
+    """Refuse an output that exists and is not ours, before any work is done; a pipe or a device takes whatever comes.
+
+    Args:
+        is_ours: whether mmkit wrote a file, by its content.
+        force: a file of others is fine, too: `make_way` moves it aside once there is something to write.
+
+    Raises:
+        UserError: it is a folder, or a file of others.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise UserError("this is a folder, not a file", str(path), "name a file in it")
+    if path.is_file() and not force and not is_ours(path):
+        raise UserError("the file exists and is not one that mmkit wrote", str(path), "--force moves it aside")
+
+
+def make_way(path: str | os.PathLike[str], force: bool) -> None:
+    """With `force`, move a file that stands where an output is now written aside."""
+    if force and Path(path).is_file():
+        move_aside(Path(path))
 
 
 @contextlib.contextmanager

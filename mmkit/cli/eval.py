@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmkit.cli.console import console
-from mmkit.cli.options import BatchSize, DataOption, Debug, Device, Json, Limit, Quiet, Split, Workers
+from mmkit.cli.options import BatchSize, DataOption, Debug, Device, Force, Json, Limit, Quiet, Split, Workers
 from mmkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -51,6 +51,7 @@ def evaluate(
     ] = None,
     split: Split = None,
     out: Out = None,
+    force: Force = False,
     device: Device = "auto",
     batch_size: BatchSize = 64,
     workers: Workers = None,
@@ -68,26 +69,54 @@ def evaluate(
 
     if embeddings and (model or data):
         raise UsageError("--embeddings needs no --model and no --data", hint="leave them out")
-    _check_out(out)
     asked = parse_metrics(metrics)
+    models = [] if embeddings else model or ["runs/latest"]
+    targets = _targets(out, len(asked) * (len(models) or 1), force)
     results: list[Result] = []
     with bars() as progress:
         requests = [Request(name, ks, split, limit, batch_size, workers, progress) for name, ks in asked]
         if embeddings:
             results += [_of_embeddings(embeddings, request) for request in requests]
-        for name in [] if embeddings else model or ["runs/latest"]:
+        for name in models:
             results += _of_model(name, data or Path("data"), device, requests)
-    _show([result.record for result in results], out)
+    records = [result.record for result in results]
+    if targets:
+        _write(records, targets, force)
+    _show(records, out)
 
 
-def _check_out(out: str | None) -> None:
-    from mmkit.files import is_special
+def _targets(out: str | None, results: int, force: bool) -> list[Path]:
+    """The files that results go to, checked before any work is done: one object a file, as clip_benchmark reads them.
 
+    Several results get numbered names; a pipe or a device takes all of them.
+    """
+    from mmkit.files import check_output, is_special
+
+    if not out or out == "-":
+        return []
+    path = Path(out)
     # a pipe or a device has no suffix to pick a format with
-    if out and out != "-" and Path(out).suffix != ".json" and not is_special(out):
+    if path.suffix != ".json" and not is_special(path):
         raise UsageError(
-            f"results cannot be written as {Path(out).suffix or 'a file without suffix'}", out, "-o FILE.json, or -o - for stdout"
+            f"results cannot be written as {path.suffix or 'a file without suffix'}", out, "-o FILE.json, or -o - for stdout"
         )
+    numbered = results > 1 and not is_special(path)
+    targets = [path.with_stem(f"{path.stem}-{i}") if numbered else path for i in range(1, results + 1)]
+    for target in targets:
+        check_output(target, _is_result, force)
+    return targets
+
+
+def _is_result(path: Path) -> bool:
+    """Whether a file holds a result of `eval`."""
+    from mmkit.errors import UserError
+    from mmkit.files import read_json
+
+    try:
+        value = read_json(path)
+    except UserError:
+        return False
+    return isinstance(value, dict) and {"task", "n", "metrics", "chance", "data_hash"} <= value.keys()
 
 
 def _of_embeddings(path: Path, request: Request) -> Result:
@@ -113,8 +142,6 @@ def _of_model(name: str, path: Path, device: str, requests: list[Request]) -> li
 
 
 def _show(records: list[dict[str, Any]], out: str | None) -> None:
-    if out and out != "-":
-        _write(records, Path(out))
     if console.as_json or out == "-" or (console.json and not out):
         for record in records:
             console.record(record)
@@ -122,12 +149,11 @@ def _show(records: list[dict[str, Any]], out: str | None) -> None:
         (_one if len(records) == 1 else _several)(records)
 
 
-def _write(records: list[dict[str, Any]], path: Path) -> None:
-    """One object a file, as clip_benchmark reads them: several records get numbered names."""
-    from mmkit.files import write_json
+def _write(records: list[dict[str, Any]], targets: list[Path], force: bool) -> None:
+    from mmkit.files import make_way, write_json
 
-    for i, record in enumerate(records, 1):
-        target = path if len(records) == 1 else path.with_stem(f"{path.stem}-{i}")
+    for record, target in zip(records, targets, strict=True):
+        make_way(target, force)
         write_json(target, record)
         console.say(f"wrote {target}")
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mmkit.cli.console import console
-from mmkit.cli.options import BatchSize, Debug, Device, Json, Model, Quiet, Split, Workers
+from mmkit.cli.options import BatchSize, Debug, Device, Force, Json, Model, Quiet, Split, Workers
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -50,6 +50,7 @@ def retrieve(
         typer.Option("--figure", help="Draw the answers with their scores: .png .jpg .pdf or .html.", show_default=False),
     ] = None,
     split: Split = None,
+    force: Force = False,
     device: Device = "auto",
     batch_size: BatchSize = 64,
     workers: Workers = None,
@@ -69,9 +70,9 @@ def retrieve(
     from mmkit.search.gallery import open_gallery
 
     if figure:
-        from mmkit.views.sheet import check_format
+        from mmkit.views.sheet import check_target
 
-        check_format(figure)
+        check_target(figure, force)
     asked: Iterable[Asked] = query_lines(sys.stdin) if queries == ["-"] else [parse_query(word) for word in queries]
     loaded = load_model(model, device)
     with bars() as progress:
@@ -91,7 +92,7 @@ def retrieve(
         if figure and len(drawn) < DRAWN:
             drawn.append((query, answers))
     if figure:
-        _draw(drawn, gallery, figure)
+        _draw(drawn, gallery, figure, force)
 
 
 def _table(query: dict[str, Any], answers: list[dict[str, Any]], gallery: Gallery) -> None:
@@ -101,8 +102,9 @@ def _table(query: dict[str, Any], answers: list[dict[str, Any]], gallery: Galler
     console.table(query.get("text") or query["image"], ["rank", "score", "id", "path or text"], rows, to_stdout=True)
 
 
-def _draw(asked: list[tuple[dict[str, Any], list[dict[str, Any]]]], gallery: Gallery, figure: Path) -> None:
+def _draw(asked: list[tuple[dict[str, Any], list[dict[str, Any]]]], gallery: Gallery, figure: Path, force: bool) -> None:
     """Draw the queries with their answers, which are right or wrong where a query's id is one of the gallery's."""
+    from mmkit.files import make_way
     from mmkit.views.pictures import of_source
     from mmkit.views.sheet import save_answers
 
@@ -113,6 +115,7 @@ def _draw(asked: list[tuple[dict[str, Any], list[dict[str, Any]]]], gallery: Gal
         console.say(f"the figure shows the first {DRAWN} queries")
     known = set(gallery.found.ids)
     strips = [_strip(query, answers, pictures, query.get("id") in known) for query, answers in asked]
+    make_way(figure, force)
     save_answers(strips, figure, "Answers")
     console.say(f"wrote {figure}")
 

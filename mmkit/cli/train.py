@@ -139,6 +139,10 @@ def _train(
         sheet: where to draw the first batch instead of training.
     """
     # before torch is imported: what is typed wrongly is said at once
+    if sheet is not None:
+        from mmkit.views.sheet import check_target
+
+        check_target(sheet, force)
     resolved = resolve(recipe, file, levels)
     from mmkit.cli.live import LiveView
     from mmkit.training import distributed
@@ -161,7 +165,7 @@ def _train(
         with LiveView(console) as view:
             talk = fit.Talk(say=view.say, warn=view.warn, begin=view.begin, report=view.row)
             if sheet is not None:
-                return _dry_run(resolved, device, talk, sheet)
+                return _dry_run(resolved, device, talk, sheet, force)
             folder = fit.resume(resume, runs, device, talk, levels) if resume else None
             if folder is None:
                 folder = fit.start(resolved, runs, name, force, device, talk)
@@ -176,16 +180,18 @@ def _train(
     return Exit.DONE
 
 
-def _dry_run(config: Config, device: str, talk: Any, out: Path) -> int:
+def _dry_run(config: Config, device: str, talk: Any, out: Path, force: bool) -> int:
     """The resolved configuration on stdout, the first batch as a contact sheet."""
     import tomli_w
 
     from mmkit.config import to_dict
+    from mmkit.files import make_way
     from mmkit.views.sheet import contact_sheet, save_sheet
     from mmkit.workflows import fit
 
     made, pictures, captions = fit.dry_run(config, device, talk)
     shown = min(SHEET, len(pictures))
+    make_way(out, force)
     save_sheet(contact_sheet(pictures[:shown], captions[:shown]), out)
     console.say(f"first     {shown} of {len(pictures)} pairs of a batch, as the model sees them: {out}")
     console.product(tomli_w.dumps(to_dict(made.config)).rstrip())

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmkit.errors import UsageError
-from mmkit.files import writing
+from mmkit.files import MAKER, writing
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -175,9 +175,9 @@ def encode(figure: Figure, suffix: str) -> bytes:
     import matplotlib
 
     sink = io.BytesIO()
-    dated = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}}.get(suffix)
+    about = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": MAKER}}[suffix]
     with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "mmkit", "pdf.fonttype": 42}):
-        figure.savefig(sink, format=suffix[1:], dpi=DPI, metadata=dated)
+        figure.savefig(sink, format=suffix[1:], dpi=DPI, metadata=about)
     return sink.getvalue()
 
 

@@ -9,9 +9,11 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
+from PIL.PdfParser import encode_text
+from PIL.PngImagePlugin import PngInfo
 
 from mmkit.errors import UsageError
-from mmkit.files import writing
+from mmkit.files import MAKER, check_output, writing
 from mmkit.views import fonts
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".pdf": "PDF", ".html": "HTML"}
@@ -19,6 +21,14 @@ GROUND, INK, FAINT, CARD, EDGE = "#ffffff", "#1b1f24", "#667080", "#f3f5f8", "#d
 # green and red of unlike lightness; a mark beside the score says the same without colour
 RIGHT, WRONG = "#0b8f63", "#d0374b"
 MARKS = {True: "✓ ", False: "✗ ", None: ""}
+# the bytes by which a file shows that it is ours; they stand near its beginning or its end
+SIGNS = {
+    "PNG": f"tEXtSoftware\0{MAKER}".encode(),
+    "JPEG": b"\xff\xfe" + (2 + len(MAKER)).to_bytes(2) + MAKER.encode(),
+    "PDF": b"/Creator (" + encode_text(MAKER) + b")",
+    "HTML": f'name="generator" content="{MAKER}"'.encode(),
+}
+SIGNED_WITHIN = 4096  # bytes
 CELL, GAP, FRAME, TEXT, SMALL = 168, 14, 4, 15, 13
 LINES = 3
 
@@ -128,6 +138,24 @@ def check_format(path: str | Path) -> str:
     return FORMATS[suffix]
 
 
+def check_target(path: str | Path, force: bool = False) -> None:
+    """Refuse a path that no sheet can be written to, before any work is done.
+
+    Raises:
+        UsageError: as of `check_format`.
+        UserError: it is a folder, or without `force` a file that mmkit did not write.
+    """
+    kind = check_format(path)
+    check_output(path, lambda there: _is_signed(there, SIGNS[kind]), force)
+
+
+def _is_signed(path: Path, sign: bytes) -> bool:
+    with open(path, "rb") as f:
+        head = f.read(SIGNED_WITHIN)
+        f.seek(max(len(head), path.stat().st_size - SIGNED_WITHIN))
+        return sign in head + f.read()
+
+
 def save_answers(strips: Sequence[Strip], path: str | Path, title: str = "") -> None:
     """Write the answers to queries as PNG, JPEG, PDF or one self-contained HTML page, by suffix, whole or not at all."""
     kind = check_format(path)
@@ -143,7 +171,13 @@ def save_answers(strips: Sequence[Strip], path: str | Path, title: str = "") -> 
 def save_sheet(sheet: Image.Image, path: str | Path) -> None:
     """Write a drawn sheet as PNG, JPEG or PDF, by suffix, whole or not at all."""
     kind = check_format(path)
-    options: dict[str, Any] = {"JPEG": {"quality": 92}, "PDF": {"resolution": 144.0}, "PNG": {"optimize": True}}
+    made_by = PngInfo()
+    made_by.add_text("Software", MAKER)
+    options: dict[str, Any] = {
+        "JPEG": {"quality": 92, "comment": MAKER.encode()},
+        "PDF": {"resolution": 144.0, "creator": MAKER},
+        "PNG": {"optimize": True, "pnginfo": made_by},
+    }
     with writing(path) as temporary:
         sheet.save(temporary, kind, **options[kind])
 

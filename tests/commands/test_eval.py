@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -96,6 +97,39 @@ def test_several_models_are_numbered_files(colours, colour_model, invoke):
     assert len(outcome.lines) == 2
     assert sorted(path.name for path in folder.glob("r*.json")) == ["r-1.json", "r-2.json"]
     assert json.loads((folder / "r-2.json").read_text()) == outcome.lines[1]
+
+
+def test_a_result_of_ours_is_replaced_and_a_file_of_others_is_not(vectors, invoke, tmp_path):
+    ask = ["eval", "recall@k", "--embeddings", vectors, "-o", "r.json"]
+    for _ in range(2):
+        assert invoke(*ask, cwd=tmp_path).code == 0
+    assert sorted(path.name for path in tmp_path.glob("r*")) == ["r.json"]
+    for text in ("{}", "[1]", "no json", '{"task": "mine", "metrics": {}}'):
+        (tmp_path / "r.json").write_text(text)
+        refused = invoke(*ask, cwd=tmp_path)
+        assert refused.code == 1
+        assert refused.stderr == (
+            "error: the file exists and is not one that mmkit wrote, r.json\nhint: --force moves it aside\n"
+        )
+        assert (tmp_path / "r.json").read_text() == text
+    assert invoke(*ask, "--force", cwd=tmp_path).code == 0
+    assert (tmp_path / "r.json.old-1").read_text() == text
+    assert json.loads((tmp_path / "r.json").read_text())["task"] == "zeroshot_retrieval"
+
+
+def test_numbered_files_are_looked_at_before_any_model(invoke, tmp_path):
+    (tmp_path / "r-2.json").write_text("mine")
+    outcome = invoke("eval", "recall@k", "--model", "absent-a", "--model", "absent-b", "-o", "r.json", cwd=tmp_path)
+    assert "error: the file exists and is not one that mmkit wrote, r-2.json" in outcome.stderr
+    assert os.listdir(tmp_path) == ["r-2.json"]
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/stdout"), reason="no such device here")
+def test_results_go_into_a_device(vectors):
+    line = f"{sys.executable} -m mmkit eval recall@k --embeddings {vectors} -o /dev/stdout | cat"
+    done = subprocess.run(["bash", "-o", "pipefail", "-c", line], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["task"] == "zeroshot_retrieval"
 
 
 def test_ks_asked_for_one_by_one_are_one_result(vectors, invoke):

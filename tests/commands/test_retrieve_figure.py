@@ -29,6 +29,27 @@ def test_a_sheet_by_suffix(colours, colour_model, invoke, suffix):
     assert path.stat().st_size > 500
 
 
+@pytest.mark.parametrize("suffix", [".png", ".jpg", ".pdf", ".html"])
+def test_a_figure_of_ours_is_replaced_and_a_file_of_others_is_not(colours, colour_model, invoke, suffix):
+    folder, path = colours.parent, colours.parent / f"out{suffix}"
+    ask = ["retrieve", "red", "--split", "test", "--figure", path.name]
+    for _ in range(2):
+        outcome = invoke(*ask, cwd=folder)
+        assert outcome.code == 0, outcome.stderr
+    if suffix in (".png", ".jpg"):
+        Image.new("RGB", (4, 4)).save(path)
+    else:
+        path.write_text("<!doctype html><p>mmkit")
+    before = path.read_bytes()
+    refused = invoke(*ask, "--model", "absent", cwd=folder)
+    assert (refused.code, refused.stdout) == (1, "")
+    assert f"error: the file exists and is not one that mmkit wrote, {path.name}\nhint: --force moves" in refused.stderr
+    assert path.read_bytes() == before
+    assert invoke(*ask, "--force", cwd=folder).code == 0
+    assert path.with_name(f"{path.name}.old-1").read_bytes() == before
+    assert invoke(*ask, cwd=folder).code == 0
+
+
 def test_a_page_that_loads_nothing(colours, colour_model, invoke):
     outcome = invoke("retrieve", "red", "--split", "test", "--figure", "out.html", cwd=colours.parent)
     assert outcome.code == 0, outcome.stderr

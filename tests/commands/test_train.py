@@ -7,6 +7,7 @@ import sys
 import tomllib
 
 import pytest
+from PIL import Image
 
 
 @pytest.fixture
@@ -214,6 +215,18 @@ def test_dry_run_shows_and_trains_nothing(invoke, folder):
     assert "memory    about" in outcome.stderr
     assert (folder / "sheet.png").stat().st_size > 10_000
     assert not (folder / "runs").exists()
+
+
+def test_dry_run_draws_over_its_own_picture_only(invoke, folder):
+    for _ in range(2):
+        outcome = invoke("train", "--steps", 7, "--dry-run", cwd=folder)
+        assert outcome.code == 0, outcome.stderr
+    Image.new("RGB", (4, 4)).save(folder / "dry-run.png")
+    refused = invoke("train", "nowhere", "--dry-run", cwd=folder)
+    assert refused.code == 1
+    assert "error: the file exists and is not one that mmkit wrote, dry-run.png" in refused.stderr
+    assert invoke("train", "--steps", 7, "--dry-run", "--force", cwd=folder).code == 0
+    assert Image.open(folder / "dry-run.png.old-1").size == (4, 4)
 
 
 def test_a_printed_recipe_lists_every_key_and_trains(invoke, folder):

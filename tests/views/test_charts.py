@@ -59,6 +59,7 @@ def test_every_figure_is_written_in_every_format(tmp_path):
 def test_a_figure_is_not_blank_and_the_same_twice():
     png = charts.encode(charts.recall_bars(record()), ".png")
     assert len(Image.open(io.BytesIO(png)).convert("RGB").getcolors(1 << 24)) > 20
+    assert Image.open(io.BytesIO(png)).info["Software"] == "mmkit"
     twice = [charts.encode(charts.recall_bars(record()), ".svg") for _ in range(2)]
     assert twice[0] == twice[1]
 
