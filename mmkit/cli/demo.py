@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmkit.cli.console import console
-from mmkit.cli.options import Debug, Device, Force, Json, Quiet
+from mmkit.cli.options import SEED_MOST, Debug, Device, Force, Json, Quiet
 from mmkit.errors import Exit
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ def demo(
     steps: Annotated[
         int | None, typer.Option("--steps", min=1, help="Length of the training. Default: 850.", show_default=False)
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", help="Of the scenes and of the training.")] = 0,
+    seed: Annotated[int, typer.Option("--seed", min=0, max=SEED_MOST, help="Of the scenes and of the training.")] = 0,
     device: Device = "auto",
     force: Force = False,
     json: Json = False,

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from mmkit.cli.console import console
+from mmkit.errors import UsageError
+
+SEED_MOST = 2**32 - 1  # of numpy's generators
 
 
 def _json(value: bool) -> bool:
@@ -25,6 +29,12 @@ def _debug(value: bool) -> bool:
     return value
 
 
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|(cpu|cuda|mps)(:\d+)?", value):
+        raise UsageError(f"no such device {value!r}", "--device", "auto, cpu, cuda, cuda:1 or mps")
+    return value
+
+
 Json = Annotated[bool, typer.Option("--json", callback=_json, help="JSON even in a terminal.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_quiet, help="No progress on stderr.")]
 Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show tracebacks.")]
@@ -34,7 +44,7 @@ DataOption = Annotated[Path | None, typer.Option("--data", help="A dataset folde
 Split = Annotated[str | None, typer.Option("--split", help="train, val or test.", show_default=False)]
 Model = Annotated[str, typer.Option("--model", "-m", help="A run folder, a checkpoint in one, or a CLIP / SigLIP checkpoint.")]
 Out = Annotated[str | None, typer.Option("--out", "-o", help="Where the product goes; `-` is stdout.", show_default=False)]
-Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or mps.")]
+Device = Annotated[str, typer.Option("--device", callback=_device, help="auto, cpu, cuda or mps.")]
 Workers = Annotated[
     int | None, typer.Option("--workers", min=1, help="Threads that decode. Default: one per core.", show_default=False)
 ]

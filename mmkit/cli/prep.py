@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmkit.cli.console import console
-from mmkit.cli.options import Data, Debug, Force, Json, Limit, Quiet, Workers
+from mmkit.cli.options import SEED_MOST, Data, Debug, Force, Json, Limit, Quiet, Workers
 from mmkit.data.sources import SOURCES
 from mmkit.errors import UsageError, UserError
 
@@ -70,7 +70,9 @@ Examples:
 def shapes(
     out: Out = Path("data"),
     limit: Annotated[int, typer.Option("--limit", min=1, help="Scenes of train and val together; test has 300 more.")] = 10_000,
-    seed: Annotated[int, typer.Option("--seed", help="Another seed gives other scenes and other unseen combinations.")] = 0,
+    seed: Annotated[
+        int, typer.Option("--seed", min=0, max=SEED_MOST, help="Another seed gives other scenes and other unseen combinations.")
+    ] = 0,
     workers: Workers = None,
     dry_run: DryRun = False,
     force: Force = False,

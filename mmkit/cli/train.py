@@ -8,7 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from mmkit.cli.console import console
-from mmkit.cli.options import Debug, Device, Force, Json, Quiet
+from mmkit.cli.levels import level
+from mmkit.cli.options import SEED_MOST, Debug, Device, Force, Json, Quiet
 from mmkit.config import Config, parse_set, resolve
 from mmkit.errors import Exit, UsageError
 
@@ -42,7 +43,7 @@ def train(
     lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
     limit: Annotated[int | None, typer.Option(min=1, help="Use at most this many training rows.")] = None,
     workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode.")] = None,
-    seed: Annotated[int | None, typer.Option(help="Of everything drawn.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, max=SEED_MOST, help="Of everything drawn.")] = None,
     image_encoder: Annotated[
         str | None,
         typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id."),
@@ -94,29 +95,28 @@ def train(
         raise UsageError(f"--name {name!r} is no folder name", hint="letters, digits, - and _")
     if steps is not None and epochs is not None:
         raise UsageError("--steps and --epochs both say how long the run is", hint="leave one out")
-    shortcuts: dict[str, Any] = {
-        "data.path": data,
-        "data.limit": limit,
-        "data.workers": workers,
-        "size": size,
-        "train.epochs": epochs,
-        "train.batch_size": batch_size,
-        "train.lr": lr,
-        "train.seed": seed,
-        "train.patience": patience,
-        "train.cache_limit": cache_limit,
-        "train.init": init,
-        "train.amp": amp,
-        "train.accumulate": accumulate,
-        "train.grad_checkpoint": grad_checkpoint or None,
-        "train.report_to": report_to and [name.strip() for name in report_to.split(",")],
-        "encoder.image": _encoder(image_encoder),
-        "encoder.text": _encoder(text_encoder),
+    typed = {
+        "DATA": ("data.path", data),
+        "--limit": ("data.limit", limit),
+        "--workers": ("data.workers", workers),
+        "--size": ("size", size),
+        "--steps": ("train.steps", steps),
+        "--epochs": ("train.epochs", epochs),
+        "--batch-size": ("train.batch_size", batch_size),
+        "--lr": ("train.lr", lr),
+        "--seed": ("train.seed", seed),
+        "--patience": ("train.patience", patience),
+        "--cache-limit": ("train.cache_limit", cache_limit),
+        "--init": ("train.init", init),
+        "--amp": ("train.amp", amp),
+        "--accumulate": ("train.accumulate", accumulate),
+        "--grad-checkpoint": ("train.grad_checkpoint", grad_checkpoint or None),
+        "--report-to": ("train.report_to", report_to),
+        "--image-encoder": ("encoder.image", image_encoder),
+        "--text-encoder": ("encoder.text", text_encoder),
     }
-    # steps is a duration, so it is read like --set reads it
-    sets = [parse_set(f"train.steps={steps}")] if steps is not None else []
-    sets += [_table(key, value) for key, value in shortcuts.items() if value is not None]
-    levels = [parse_set(s) for s in set_ or []] + sets
+    levels = [parse_set(s) for s in set_ or []]
+    levels += [level(option, key, value) for option, (key, value) in typed.items() if value is not None]
     locked = [modality for modality, lock in (("image", lock_image), ("text", lock_text)) if lock]
     return _train(recipe, config, levels, locked, resume, name, force, device, out if dry_run else None)
 
@@ -196,18 +196,3 @@ def _dry_run(config: Config, device: str, talk: Any, out: Path, force: bool) -> 
     console.say(f"first     {shown} of {len(pictures)} pairs of a batch, as the model sees them: {out}")
     console.product(tomli_w.dumps(to_dict(made.config)).rstrip())
     return Exit.DONE
-
-
-def _encoder(name: str | None) -> dict[str, Any] | None:
-    """The table that `--image-encoder NAME` stands for."""
-    from mmkit.encoders import ENCODERS
-
-    if name is None:
-        return None
-    return {"kind": name} if name in ENCODERS else {"kind": "pretrained", "from": name}
-
-
-def _table(key: str, value: Any) -> dict[str, Any]:
-    for part in reversed(key.split(".")):
-        value = {part: value}
-    return value

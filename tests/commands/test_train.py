@@ -100,10 +100,19 @@ def test_the_same_seed_gives_the_same_weights(invoke, folder):
         (["--stpes", "3"], 2, "error: No such option"),
         (["--name", "a/b"], 2, "error: --name 'a/b' is no folder name"),
         (["--resume", "runs/none"], 1, "error: nothing to resume, runs/none"),
+        (["--steps", "0"], 2, "error: train.steps = 0 is not at least 1, --steps"),
+        (["--steps", "3 bananas"], 2, "error: train.steps = '3 bananas' has an unknown unit, --steps\nhint: e.g. 500"),
+        (["--epochs", "0"], 2, "error: train.epochs = 0.0 is not above 0, --epochs"),
+        (["--lr", "-1"], 2, "error: train.lr = -1.0 is not at least 0, --lr"),
+        (["--lr", "nan"], 2, "error: train.lr = nan is not at least 0, --lr"),
+        (["--report-to", "tensorboard,foo"], 2, "error: cannot report to 'foo', --report-to"),
+        (["--device", "foo"], 2, "error: no such device 'foo', --device"),
+        (["--config", "wrong.toml"], 1, "error: train.steps = 0 is not at least 1, wrong.toml"),
         (["--size", "huge"], 2, "error: no size 'huge'\nhint: known: base, large, small, tiny"),
     ],
 )
 def test_bad_input_is_one_line(invoke, folder, args, code, message):
+    (folder / "wrong.toml").write_text("[train]\nsteps = 0\n")
     outcome = invoke("train", *args, cwd=folder)
     assert outcome.code == code
     assert message in outcome.stderr
