@@ -95,6 +95,7 @@ def main(args: list[str] | None = None) -> int:
     # known before anything is parsed: a mistake in the words themselves is reported as JSON, too
     console.as_json = "--json" in args[: args.index("--") if "--" in args else None]
     try:
+        _require_utf8(args)
         code = typer.main.get_command(app)(args=args, prog_name="mmkit", standalone_mode=False)
         sys.stdout.flush()
         return int(code or Exit.DONE)
@@ -115,6 +116,17 @@ def main(args: list[str] | None = None) -> int:
         error = _as_user_error(e)
         _print(error)
         return error.code
+
+
+def _require_utf8(args: list[str]) -> None:
+    """Python keeps the bytes of a word that is no text as lone surrogates, which nothing could print or write again."""
+    for number, word in enumerate(args, 1):
+        try:
+            word.encode()
+        except UnicodeEncodeError as e:
+            shown = os.fsencode(word).decode(errors="backslashreplace")
+            hint = "a text: iconv -f latin1 -t utf-8; a file: give it another name"
+            raise UsageError("not UTF-8", f"argument {number}: {shown}", hint) from e
 
 
 def _reader_has_enough() -> int:

@@ -46,6 +46,8 @@ def predict(
 
     if image != "-" and not texts:
         raise UsageError("which texts?", hint=f'mmkit predict {image} "a cat" "a dog"')
+    if not all(text.strip() for text in texts or []):
+        raise UsageError("a text is empty", hint=f'mmkit predict {image} "a cat" "a dog"')
     if image != "-":
         require_image(image)
     loaded = load_model(model, device)

@@ -83,6 +83,8 @@ def predict_lines(stream: Iterable[str], texts: list[str]) -> Iterator[Asked]:
         own = asked.query.setdefault("texts", texts)
         if not isinstance(own, list) or not all(isinstance(text, str) for text in own):
             raise UserError("texts is not a list of strings", asked.where, PREDICT_LINE)
+        if not all(text.strip() for text in own):
+            raise UserError("one of the texts is empty", asked.where, PREDICT_LINE)
         if not own:
             raise UserError("the line names no texts", asked.where, PREDICT_LINE)
         yield asked

@@ -11,6 +11,7 @@ import typer
 
 from mmkit.cli.console import console
 from mmkit.cli.options import BatchSize, Debug, Device, Force, Json, Model, Quiet, Split, Workers
+from mmkit.errors import UsageError
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -73,6 +74,8 @@ def retrieve(
         from mmkit.views.sheet import check_target
 
         check_target(figure, force)
+    if "-" in queries and len(queries) > 1:
+        raise UsageError("- reads the queries from stdin, all of them", hint="leave - out, or the other queries")
     asked: Iterable[Asked] = query_lines(sys.stdin) if queries == ["-"] else [parse_query(word) for word in queries]
     loaded = load_model(model, device)
     with bars() as progress:

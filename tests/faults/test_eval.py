@@ -77,11 +77,21 @@ FAULTS = [
     (["retrieve", "a dog", "--top", "0"], 2, "greater than or equal to 1", "mmkit retrieve --help"),
     (["predict", "note.txt", "a dog"], 1, "cannot be read as an image", ""),
     (["predict", "absent.jpg", "a dog"], 1, "no such image, absent.jpg", ""),
+    (["retrieve", "-", "red"], 2, "- reads the queries from stdin, all of them", "leave - out"),
+    (["retrieve", "red", "-"], 2, "- reads the queries from stdin, all of them", "leave - out"),
+    (["retrieve", "caf\udce9"], 2, "not UTF-8, argument 2: caf\\xe9", "iconv -f latin1 -t utf-8"),
+    (["predict", "note.txt", "a", "caf\udce9"], 2, "not UTF-8, argument 4: caf\\xe9", "iconv -f latin1 -t utf-8"),
+    (["predict", "note.txt", "a dog", " "], 2, "a text is empty", "mmkit predict note.txt"),
+    (["embed", "--device", "foo"], 2, "no such device 'foo', --device", "cuda:1"),
+    (["embed", "--device", "cpu:x"], 2, "no such device 'cpu:x', --device", "cuda:1"),
+    (["prep", "shapes", "--seed", "99999999999999999999"], 2, "--seed", "mmkit prep shapes --help"),
+    (["demo", "--seed", "-1"], 2, "--seed", "mmkit demo --help"),
+    (["train", "--seed", "99999999999999999999"], 2, "--seed", "mmkit train --help"),
     (["predict", "note.txt"], 2, "which texts?", "mmkit predict"),
 ]
 
 
-@pytest.mark.parametrize(("args", "code", "message", "hint"), FAULTS, ids=[" ".join(args) for args, *_ in FAULTS])
+@pytest.mark.parametrize(("args", "code", "message", "hint"), FAULTS, ids=[ascii(" ".join(args)) for args, *_ in FAULTS])
 def test_one_line_a_hint_and_an_exit_code(folder, invoke, args, code, message, hint):
     outcome = invoke(*args, cwd=folder)
     error, *rest = outcome.stderr.splitlines()
@@ -129,6 +139,7 @@ def test_a_bad_line_on_stdin_is_named(folder, invoke, line, message):
     [
         ('{"id": 2, "image": "red.png", "texts": "a cat"}', "texts is not a list of strings, stdin line 2, id 2"),
         ('{"id": 2, "image": "red.png", "texts": ["a", 1]}', "texts is not a list of strings, stdin line 2, id 2"),
+        ('{"id": 2, "image": "red.png", "texts": ["a", " "]}', "one of the texts is empty, stdin line 2, id 2"),
         ('{"id": 2, "image": "red.png"}', "the line names no texts, stdin line 2, id 2"),
         ('{"id": 2, "image": 5, "texts": ["a"]}', "image is not a string, stdin line 2, id 2"),
         ('{"id": 2, "texts": ["a"]}', "no image in the object, stdin line 2, id 2"),
