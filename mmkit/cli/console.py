@@ -16,6 +16,7 @@ class Console:
     as_json: bool = False
     quiet: bool = False
     debug: bool = False
+    above: Any = None  # the Rich console of a bar or a live view that is on the screen: lines go above it
 
     @property
     def json(self) -> bool:
@@ -38,11 +39,22 @@ class Console:
     def say(self, text: str) -> None:
         """Talk to the user on stderr; nothing under --quiet."""
         if not self.quiet:
-            print(text, file=sys.stderr, flush=True)
+            self._line(text)
 
     def warn(self, text: str) -> None:
         """Something the user should know even under --quiet."""
-        print(f"warning: {text}", file=sys.stderr, flush=True)
+        self._line(f"warning: {text}")
+
+    def _line(self, text: str) -> None:
+        if self.above is None:
+            print(text, file=sys.stderr, flush=True)
+            return
+        from rich.console import Group
+        from rich.text import Text
+
+        # what Rich wraps is cut for good: a path in two is nothing to copy. A group, for a bare Text forgets that it is
+        # not to be wrapped, and said to print() it would hold for the bar below, too.
+        self.above.print(Group(Text(text, no_wrap=True, overflow="ignore")), crop=False)
 
     def table(self, title: str, columns: list[str], rows: list[list[str]], to_stdout: bool = False) -> None:
         """A table for people: Rich in a terminal, aligned plain text elsewhere."""

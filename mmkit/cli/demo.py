@@ -70,7 +70,7 @@ def _training() -> Iterator[Talk]:
     from mmkit.workflows.fit import Talk
 
     with LiveView(console) as view:
-        yield Talk(say=view.say, begin=view.begin, report=view.row)
+        yield Talk(say=console.say, begin=view.begin, report=view.row)
 
 
 def _table(record: dict[str, Any]) -> None:

@@ -30,24 +30,11 @@ class LiveView:
     def __exit__(self, *exc: Any) -> None:
         if self.live is not None:
             self.live.stop()
+            self.console.above = None
 
     def begin(self, steps: int) -> None:
         """The run's length, known before its first step."""
         self.steps = steps
-
-    def say(self, text: str) -> None:
-        """A line of talk, above the live view."""
-        if self.live is not None:
-            self.live.console.print(text, highlight=False, markup=False)
-        else:
-            self.console.say(text)
-
-    def warn(self, text: str) -> None:
-        """A line that is told under --quiet too."""
-        if self.live is not None:
-            self.live.console.print(f"warning: {text}", highlight=False, markup=False)
-        else:
-            self.console.warn(text)
 
     def row(self, row: dict[str, Any]) -> None:
         """One row of metrics.jsonl; the first only states facts of the run."""
@@ -89,6 +76,7 @@ class LiveView:
         if self.live is None:
             self.live = Live(console=Rich(stderr=True), refresh_per_second=4, transient=False)
             self.live.start()
+            self.console.above = self.live.console
         grid = Table.grid(padding=(0, 2))
         latest = self.latest
         done = latest["step"] / self.steps if self.steps else 0.0

@@ -33,7 +33,11 @@ def bars() -> Iterator[Callable[[str], Callable[[int, int], None]]]:
 
             return report
 
-        yield start
+        console.above = progress.console
+        try:
+            yield start
+        finally:
+            console.above = None
 
 
 def _lines(title: str) -> Callable[[int, int], None]:

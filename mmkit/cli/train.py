@@ -163,7 +163,7 @@ def _train(
     runs = Path("runs")
     try:
         with LiveView(console) as view:
-            talk = fit.Talk(say=view.say, warn=view.warn, begin=view.begin, report=view.row)
+            talk = fit.Talk(say=console.say, warn=console.warn, begin=view.begin, report=view.row)
             if sheet is not None:
                 return _dry_run(resolved, device, talk, sheet, force)
             folder = fit.resume(resume, runs, device, talk, levels) if resume else None
