@@ -9,6 +9,8 @@ import tomllib
 import pytest
 from PIL import Image
 
+from tests.encoders.test_pretrained import checkpoint
+
 
 @pytest.fixture
 def folder(run, tmp_path):
@@ -236,6 +238,15 @@ def test_dry_run_draws_over_its_own_picture_only(invoke, folder):
     assert "error: the file exists and is not one that mmkit wrote, dry-run.png" in refused.stderr
     assert invoke("train", "--steps", 7, "--dry-run", "--force", cwd=folder).code == 0
     assert Image.open(folder / "dry-run.png.old-1").size == (4, 4)
+
+
+def test_recomputed_activations_of_a_checkpoint_raise_no_warning(invoke, folder, recwarn):
+    checkpoint("vit", folder / "vit")
+    settings = {"image_processor_type": "ViTImageProcessor", "size": {"height": 32, "width": 32}}
+    (folder / "vit/preprocessor_config.json").write_text(json.dumps(settings))
+    outcome = invoke("train", "--steps", 2, "--image-encoder", "./vit", "--grad-checkpoint", cwd=folder)
+    assert outcome.code == 0, outcome.stderr
+    assert not [str(w.message) for w in recwarn if w.category is FutureWarning]
 
 
 def test_a_printed_recipe_lists_every_key_and_trains(invoke, folder):
