@@ -100,7 +100,8 @@ def _objects(stream: Iterable[str], expected: str) -> Iterator[Asked]:
             continue
         try:
             value = json.loads(line)
-            json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair could not be printed again
+            # half a surrogate pair or a NaN could not be printed again
+            json.dumps(value, ensure_ascii=False, allow_nan=False).encode()
         except UnicodeDecodeError as e:
             raise UserError("not UTF-8", where, "iconv -f latin1 -t utf-8 QUERIES | mmkit …") from e
         except ValueError as e:

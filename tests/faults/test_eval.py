@@ -122,6 +122,7 @@ def test_with_json_the_error_is_an_object(folder, invoke):
         ('{"text": " "}', "text is empty, stdin line 2"),
         ('{"id": [1], "text": "a"}', "the id is neither a string nor a number, stdin line 2"),
         ('{"text": "half a pair: \\ud800"}', "not valid JSON"),
+        ('{"id": NaN, "text": "a"}', "not valid JSON"),
         ('{"id": 7, "image": "absent.png"}', "no such image, absent.png, stdin line 2, id 7"),
         ('{"id": 7, "image": "nothing"}', "this is a folder, not an image, nothing, stdin line 2, id 7"),
     ],
