@@ -33,7 +33,7 @@ def _tables(option: str, key: str, value: Any) -> dict[str, Any]:
         steps = tables["train"]["steps"]
         # only whether it can be read: how many steps it is depends on the data
         if isinstance(steps, str):
-            duration(steps, 1, 1, 1, 1.0, key)
+            duration(steps, 1, 1, 0, 1.0, key)
         return tables
     if option == "--report-to":
         value = _reporters(value)

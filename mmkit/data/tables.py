@@ -105,6 +105,8 @@ class Table:
 
     def _records(self, cells: list[str], lines: list[str]) -> list[dict[str, Any]]:
         """The record as a row; where a quote that is not closed swallowed rows, those are read line by line."""
+        if len(lines) == 1 or not _swallows(cells, self._separator):
+            return [self._row(cells)]
         behind = [next(csv.reader([line], delimiter=self._separator), []) for line in lines[1:]]
         if not any(len(row) == len(self.columns) and any(map(_is_image_name, row)) for row in behind):
             return [self._row(cells)]
@@ -218,25 +220,22 @@ def _open_csv(path: Path, encoding: str) -> Table:
 
 
 def _quotes_balance(path: Path, encoding: str) -> bool:
-    """No quote that opens a cell of a table with tabs takes other rows along, or stays open to the end."""
-    lines: list[str] = []  # those of the record that is read
-    last: list[str] = []
-    with open(path, encoding=encoding, errors="surrogateescape", newline="") as f:
-        width = f.readline().count("\t")
-        f.seek(0)
+    """Most quotes that open a cell of a table with tabs are closed, in the cell or on a line further down."""
+    whole = opened = closed = 0
+    with open(path, encoding=encoding, errors="surrogateescape") as f:
+        for line in f:
+            for cell in line.rstrip("\n").split("\t"):
+                opens, closes = cell.startswith('"'), len(cell) > 1 and cell.endswith('"')
+                whole += opens and closes
+                opened += opens and not closes
+                closed += closes and not opens
+    return opened - closed <= whole
 
-        def until_swallowed() -> Iterator[str]:
-            for line in f:
-                if lines and line.count("\t") == width and any(map(_is_image_name, line.split("\t"))):
-                    return
-                lines.append(line)
-                yield line
 
-        for _ in csv.reader(until_swallowed(), delimiter="\t"):
-            last[:] = lines
-            lines.clear()
-    # an open quote takes one more line along
-    return len(list(csv.reader([*last, "more\n"], delimiter="\t"))) > 1
+def _swallows(cells: list[str], separator: str) -> bool:
+    """Whether a cell of several lines names a picture in one of them: it holds rows rather than a text."""
+    lines = [line for cell in cells if "\n" in cell for line in cell.splitlines()]
+    return any(_is_image_name(part) for line in lines for part in line.split(separator))
 
 
 def _is_image_name(cell: str) -> bool:

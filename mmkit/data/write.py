@@ -196,8 +196,8 @@ def _write_shards(out: Path, plan: Plan, choices: Choices, progress: Callable[[i
     records, done, total = [], 0, plan.rows
     for shard in plan.shards:
         path, journal = out / shard.file, _journal_of(out, shard)
-        if journal.exists() and path.exists():
-            record = read_json(journal)
+        record = read_json(journal) if journal.exists() and path.exists() else None
+        if record and record["sha256"] == sha256(path):  # else a crash of the machine lost part of what was written
             if choices.fail and record["rejected"]:
                 raise failed(Reject(**record["rejected"][0]))
         else:
@@ -385,6 +385,7 @@ def _set_aside(out: Path, say: Callable[[str], None]) -> None:
         n += 1
     target = out / f".old-{n}"
     target.mkdir()
-    for name in names:
+    # a kill in between leaves a dataset.json without its shards, which are then made again
+    for name in sorted(names, key=lambda name: name in (MANIFEST, JOURNAL, *card.NAMES)):
         (out / name).rename(target / name)
     say(f"what was there before is in {target}")

@@ -101,3 +101,14 @@ def test_hidden_folders_and_other_files_are_left_out(tmp_path: Path) -> None:
 def test_a_template_needs_a_place_for_the_label(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no place for the label"):
         read(Options(raw.folder(tmp_path, 2), template="a photo"))
+
+
+def test_one_folder_around_all_is_no_class_and_a_raw_file_beside_its_jpeg_is_no_picture(tmp_path: Path) -> None:
+    for i in range(5):
+        raw.jpeg(tmp_path / "all" / f"{i}.jpg", i)
+    (tmp_path / "all/0.txt").write_text("a b")
+    (tmp_path / "all/0.cr2").write_bytes(b"raw")
+    (tmp_path / "all/other.psd").write_bytes(b"8BPS")
+    rows = list(read(Options(tmp_path / "out", tmp_path)).rows)
+    assert [row.captions for row in rows if isinstance(row, Row)] == [["a b"]]
+    assert [row.id for row in rows if isinstance(row, Reject)] == [*(f"all/{i}.jpg" for i in range(1, 5)), "all/other.psd"]

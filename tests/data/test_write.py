@@ -390,3 +390,15 @@ def test_in_order_keeps_the_order_and_holds_little() -> None:
     assert [next(results) for _ in range(3)] == [0, 1, 4]
     assert len(taken) <= 3 + 4 * 2 + 1
     assert list(results) == [i * i for i in range(3, 100)]
+
+
+def test_an_unfinished_shard_that_was_damaged_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    table = raw.table(tmp_path / "raw", 12)
+    make("table", tmp_path / "whole" / "data", table)
+    monkeypatch.setattr(write, "_finish", lambda *args: 1 / 0)  # all shards are written, dataset.json is not
+    with pytest.raises(ZeroDivisionError):
+        make("table", tmp_path / "data", table)
+    monkeypatch.undo()
+    (tmp_path / "data" / "train-00000-of-00001.parquet").write_bytes(b"lost in a crash")
+    make("table", tmp_path / "data", table)
+    assert digests(tmp_path / "data") == digests(tmp_path / "whole" / "data")

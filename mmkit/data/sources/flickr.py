@@ -123,7 +123,8 @@ def _parse(path: Path) -> Iterator[Line]:
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as f:
         head = list(itertools.islice(f, HEAD))
         f.seek(0)
-        if any(TOKEN.match(line.partition("\t")[0]) for line in head if "\t" in line):
+        keys = [match[1] for line in head if "\t" in line and (match := TOKEN.match(line.partition("\t")[0]))]
+        if any(Path(key).suffix.lower() in SUFFIXES for key in keys):
             yield from _parse_token(f)
         elif "|" in next((line for line in head if line.strip()), ""):
             yield from _parse_bars(f)

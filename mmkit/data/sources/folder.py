@@ -31,7 +31,7 @@ def read(options: Options) -> Source:
         )
     if not root.is_dir():
         raise UserError("no such folder", str(root), "--source names the folder of the pictures")
-    found = sorted(_pictures(root))
+    found = _without_sources(sorted(_pictures(root)))
     if not found:
         raise UserError("no pictures", str(root), f"looked for {' '.join(sorted(SUFFIXES))}")
     tree = _layout(root, found, options.template)
@@ -60,8 +60,9 @@ def _layout(root: Path, found: list[Path], template: str) -> Layout:
     readable = [path for path in found if path.suffix.lower() in SUFFIXES]
     official = _official(readable)
     texts = {path for path in readable if (root / path).with_suffix(".txt").exists()}
-    # a picture in no class folder can have no other caption than a text
-    classed = sum(1 for path in readable if path not in texts and _classes(path, official))
+    # a picture in no class folder, or in the only one, can have no other caption than a text
+    classes = {path: folders[0] for path in readable if (folders := _classes(path, official))}
+    classed = len(classes.keys() - texts) if len(set(classes.values())) > 1 else 0
     return Layout(root, template, official, texts, bool(texts) and len(texts) >= classed)
 
 
@@ -98,6 +99,12 @@ def _pictures(root: Path) -> Iterator[Path]:
         for file in files:
             if Path(file).suffix.lower() in SUFFIXES | UNREAD and not file.startswith("."):
                 yield (Path(folder) / file).relative_to(root)
+
+
+def _without_sources(found: list[Path]) -> list[Path]:
+    """Leave out what is not read where the same picture lies beside it in a form that is: `a.cr2` beside `a.jpg`."""
+    stems = {path.with_suffix("") for path in found if path.suffix.lower() in SUFFIXES}
+    return [path for path in found if path.suffix.lower() in SUFFIXES or path.with_suffix("") not in stems]
 
 
 def _is_stray(path: Path, official: list[str]) -> bool:

@@ -153,8 +153,9 @@ def _image_column(table: Table, sample: list[dict[str, Any]]) -> str:
     found = _sure(sample, table.columns, SURELY_IMAGE)
     holding = [name for name in table.columns if _share(sample, name, _is_image) > 0.5]
     found = found or sorted(holding, key=lambda name: _rank(name, IMAGE_NAMES))
-    # a name is enough where the values do not tell (paths without a suffix)
-    found = found or [name for name in table.columns if name.lower() in IMAGE_NAMES]
+    # a name is enough where the values do not tell: paths without a suffix, or a column that the first rows leave blank
+    named = [name for name in table.columns if name.lower() in IMAGE_NAMES]
+    found = found or sorted(named, key=lambda name: _rank(name, IMAGE_NAMES))
     if not found:
         raise UserError(
             "no image column found", str(table.path), f"name it with --image-column; columns: {', '.join(table.columns)}"
@@ -168,6 +169,8 @@ def _caption_column(table: Table, sample: list[dict[str, Any]], image: str) -> s
     found = _sure(sample, free, SURELY_CAPTION)
     usual = [name for name in others if name.lower() in CAPTION_NAMES]
     found = found or sorted(usual, key=lambda name: _rank(name, CAPTION_NAMES))
+    # one that the first rows leave blank may be filled below
+    found = found or [name for name in free if name.lower() in SURELY_CAPTION]
     # no usual name: the column with the longest texts that are sentences rather than paths or codes
     found = found or sorted((n for n in others if _share(sample, n, _has_words) > 0.5), key=lambda n: -_length(sample, n))
     # a single column of text is what there is, whatever its name
@@ -184,9 +187,8 @@ def _filled(sample: list[dict[str, Any]], name: str) -> bool:
 
 
 def _sure(sample: list[dict[str, Any]], columns: list[str], names: tuple[str, ...]) -> list[str]:
-    # one that the first rows leave blank may be filled below: it counts, after those that are filled here
-    found = [name for name in columns if name.lower() in names]
-    return sorted(found, key=lambda name: (not _filled(sample, name), _rank(name, names)))
+    found = [name for name in columns if name.lower() in names and _filled(sample, name)]
+    return sorted(found, key=lambda name: _rank(name, names))
 
 
 def _rank(name: str, names: tuple[str, ...]) -> int:
