@@ -226,7 +226,8 @@ def merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
         old = merged.get(key)
         if isinstance(value, dict) and isinstance(old, dict):
             replaces = any(name in value and name in old and value[name] != old[name] for name in ("kind", "from"))
-            merged[key] = {k: old[k] for k in ("kind",) if k in old} | value if replaces else merge(old, value)
+            kind = {"kind": old["kind"]} if "kind" in old else {}
+            merged[key] = kind | value if replaces else merge(old, value)
         else:
             merged[key] = value
     for one, other in (("steps", "epochs"), ("epochs", "steps")):

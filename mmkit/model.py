@@ -119,7 +119,9 @@ class Model(nn.Module):
             if isinstance(module, Stack):
                 module.checkpoint = True
             elif getattr(module, "supports_gradient_checkpointing", False):
-                module.gradient_checkpointing_enable({"use_reentrant": False})  # type: ignore[operator]
+                # renamed within transformers 5, where the old name warns
+                enable: Any = getattr(module, "activation_checkpointing_enable", module.gradient_checkpointing_enable)
+                enable({"use_reentrant": False})
 
     def wants(self) -> set[str]:
         """What the losses want of a batch."""

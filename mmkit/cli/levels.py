@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from mmkit.config import build, duration, parse_set
-from mmkit.errors import UsageError, UserError, nearest
+from mmkit.errors import UsageError, UserError
 
 
 def level(option: str, key: str, value: Any) -> dict[str, Any]:
@@ -45,12 +45,10 @@ def _tables(option: str, key: str, value: Any) -> dict[str, Any]:
 
 
 def _reporters(names: str) -> list[str]:
-    from mmkit.training.report_to import REPORTERS
+    from mmkit.training.report_to import check_names
 
     asked = [name.strip() for name in names.split(",")]
-    for name in asked:
-        if name not in REPORTERS:
-            raise UsageError(f"cannot report to {name!r}", hint=nearest(name, REPORTERS))
+    check_names(asked)
     return asked
 
 

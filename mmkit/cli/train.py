@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -118,8 +117,6 @@ def train(
     }
     levels = [parse_set(s) for s in set_ or []]
     levels += [level(option, key, value) for option, (key, value) in typed.items() if value is not None]
-    # a name that transformers 5 has and 6 drops is nothing that a user could change
-    warnings.filterwarnings("ignore", ".*gradient_checkpointing_enable. is deprecated", FutureWarning)
     locked = [modality for modality, lock in (("image", lock_image), ("text", lock_text)) if lock]
     return _train(recipe, config, levels, locked, resume, name, force, device, out if dry_run else None)
 

@@ -179,6 +179,7 @@ def table(found: dict[str, Any]) -> list[list[str]]:
     if found["missing_images"]:
         rows.append(["linked images missing", f"{found['missing_images']:,}", "they were moved or deleted since"])
     same = found["duplicate_images"]
+    # one split in a pair: twins within it; two: a leak
     equal = {len(pair): " = ".join(f"{s}/{i}" for s, ids in pair.items() for i in ids) for pair in reversed(same["examples"])}
     rows.append(["equal images within a split", f"{same['within_splits']:,}", equal.get(1, "")])
     rows.append(["equal images across splits", f"{same['across_splits']:,}", f"LEAK: {equal[2]}" if 2 in equal else ""])

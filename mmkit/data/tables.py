@@ -90,8 +90,13 @@ class Table:
     def _csv_rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         with open(self.path, encoding=self._encoding, errors="surrogateescape", newline="") as f:
             lines: list[str] = []  # those of the record that is read
-            noted = (lines.append(line) or line for line in f)  # type: ignore[func-returns-value]
-            reader = csv.reader(noted, delimiter=self._separator, quoting=self.quoting)
+
+            def noted() -> Iterator[str]:
+                for line in f:
+                    lines.append(line)
+                    yield line
+
+            reader = csv.reader(noted(), delimiter=self._separator, quoting=self.quoting)
             n = 0
             try:
                 for cells in reader:

@@ -210,7 +210,7 @@ def _facts(config: Config, model: Model) -> Row:
         "run/context": model.tokenizer.context,
         "run/loss_at_chance": sum(loss.weight * loss.at_chance(batch) for loss in losses),
         "run/frozen": frozen(config, stages_of(config), [name for name, _ in model.named_parameters()]),
-        "run/random": [] if config.train.init else [m for m, t in config.encoder.items() if t["kind"] != "pretrained"],
+        "run/random": [] if config.train.init else [m for m, t in config.encoder.items() if "from" not in t],
         "run/max_scale": max((loss.max_scale for loss in losses if hasattr(loss, "max_scale")), default=None),
     }
 

@@ -38,15 +38,25 @@ REPORTERS: dict[str, Callable[[Path], Report]] = {"tensorboard": tensorboard, "w
 PACKAGES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
 
 
+def check_names(names: list[str]) -> None:
+    """Check that each is a tracker that mmkit knows.
+
+    Raises:
+        UserError: an unknown name; the nearest is named.
+    """
+    for name in names:
+        if name not in REPORTERS:
+            raise UserError(f"cannot report to {name!r}", "train.report_to", nearest(name, REPORTERS))
+
+
 def check_reporters(names: list[str]) -> None:
     """Check the names of `train.report_to`, and that their packages are there, before a run folder is made.
 
     Raises:
         UserError: an unknown name (the nearest is named), or a package that is not installed (its extra is named).
     """
+    check_names(names)
     for name in names:
-        if name not in REPORTERS:
-            raise UserError(f"cannot report to {name!r}", "train.report_to", nearest(name, REPORTERS))
         try:
             importlib.import_module(PACKAGES[name])
         except ImportError:

@@ -28,8 +28,8 @@ ARCHIVES = {
 SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 LAYOUT = "annotations/captions_train2017.json and train2017/, or train2017.zip, val2017.zip and annotations_trainval2017.zip"
 
-# what zipfile raises for a damaged or encrypted member, or one that is compressed in a way it does not know
-DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, RuntimeError)
+# what zipfile raises for a damaged member; RuntimeError for one that is encrypted or compressed in a way it does not know
+DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 
 Finder = Callable[[], Picture]
 
