@@ -10,7 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmkit.data.schema import Options, Reject, Row, Source
-from mmkit.data.sources.table import Spool, read
+from mmkit.data.sources.table import read
+from mmkit.data.spool import Spool
 from mmkit.errors import UserError
 from tests import raw
 
