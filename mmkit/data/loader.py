@@ -35,7 +35,8 @@ class Loader:
     """Training batches of pictures and captions.
 
     Each batch is {"id": list[str], "image": uint8 (B, 3, S, S), "text": {"ids", "mask"}, "caption": list[str],
-    "keys": {"image": int64 (B,), "text": int64 (B,)}, "epoch": float}: equal keys mark equal pictures or captions.
+    "keys": {"image": int64 (B,), "text": int64 (B,)}, "epoch": float}: equal keys mark equal pictures,
+    or captions that are equal as written.
     A modality with features is delivered as {"pooled": float32 (B, D)} (text beside its tokens), and no picture is read.
 
     Args:
@@ -112,7 +113,7 @@ class Loader:
         slices = [places[i : i + size] for i in range(0, len(places), size)]
         return [sample for part in pool.map(lambda part: [self._sample(p) for p in part], slices) for sample in part]
 
-    def _sample(self, place: Place) -> tuple[torch.Tensor, str, str, int, torch.Tensor | None]:
+    def _sample(self, place: Place) -> tuple[torch.Tensor, str, str, int, int, torch.Tensor | None]:
         prepared, sample, captions, image_key = self._prepared(place)
         chosen = caption = choose_caption(captions, self.seed, place.epoch, sample)
         if self.word_dropout or isinstance(prepared, Image.Image):  # seeding is not free, and mostly nothing is drawn
@@ -122,7 +123,8 @@ class Loader:
                 prepared = to_tensor(self.augment(prepared, caption, rng))
         image = self.features["image"].pooled(place) if prepared is None else prepared
         text = self.features["text"].pooled(place, captions.index(chosen)) if "text" in self.features else None
-        return image, sample, caption, image_key, text
+        # the key is of the caption as written: with words left out, others look equal, and equal ones do not
+        return image, sample, caption, image_key, text_key(chosen), text
 
     def _prepared(self, place: Place) -> tuple[Image.Image | torch.Tensor | None, str, list[str], int]:
         if "image" in self.features:
@@ -156,7 +158,7 @@ class Loader:
         ]
 
     def _collate(self, samples: list[tuple[Any, ...]], number: int) -> dict[str, Any]:
-        images, ids, captions, image_keys, texts = zip(*samples, strict=True)
+        images, ids, captions, image_keys, text_keys, texts = zip(*samples, strict=True)
         image, text = torch.stack(images), self._tokens(captions)
         return {
             "id": list(ids),
@@ -165,7 +167,7 @@ class Loader:
             "text": text | {"pooled": torch.stack(texts)} if "text" in self.features else text,
             "keys": {
                 "image": torch.from_numpy(np.array(image_keys, dtype=np.int64)),
-                "text": torch.from_numpy(np.array([text_key(c) for c in captions], dtype=np.int64)),
+                "text": torch.from_numpy(np.array(text_keys, dtype=np.int64)),
             },
             "epoch": (number + 1) * self.batch_size / self.rows,
         }

@@ -7,16 +7,17 @@ then samples within a window of several row groups, so that reading stays sequen
 from __future__ import annotations
 
 import random
-from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
+
+import numpy as np
 
 from mmkit.data.shards import Group
 
 WINDOW_GROUPS = 8
 WINDOW_BATCHES = 10
 WINDOW_BYTES = 128 << 20  # a window never holds much more, whatever the batch
-LOOK_BACK = 64
+GOLDEN = (5**0.5 - 1) / 2
 
 
 class Place(NamedTuple):
@@ -34,7 +35,7 @@ class Order:
         groups: the row groups of the split.
         seed: of the permutations.
         batch_size: samples a (global) batch.
-        keys: (epoch, group) -> a key per row; samples of equal key are kept out of the same batch as far as possible.
+        keys: (epoch, group) -> a key per row; samples of equal key are spread evenly over the batches.
     """
 
     def __init__(
@@ -88,45 +89,39 @@ class Order:
         if self.keys is None:
             random.Random(f"{self.seed} {epoch} {number}").shuffle(places)
             return places
+        rng = random.Random(f"{self.seed} {epoch} {number}")
         keyed = list(zip([k for g in window for k in self.keys(epoch, g)], places, strict=True))
-        random.Random(f"{self.seed} {epoch} {number}").shuffle(keyed)
-        return spread(keyed, self.batch_size, start % self.batch_size)
+        rng.shuffle(keyed)
+        return [keyed[i][1] for i in spread([k for k, _ in keyed], self.batch_size, start % self.batch_size, rng.random())]
 
 
-def spread(keyed: list[tuple[int, Place]], batch_size: int, offset: int) -> list[Place]:
-    """Reorder so that a batch holds different keys as far as possible, moving as little as possible.
+def spread(keys: Sequence[int], batch_size: int, offset: int, turn: float) -> np.ndarray:
+    """The rows of a window in an order in which each key is spread evenly over the batches, and within each of them.
+
+    Rows are dealt like cards, key by key: of a key with c rows, a batch gets a row more or less than its share of c, and none
+    gets two while another has none. Batches, and the places in a batch, take turns in a sequence of which every run is spread
+    evenly: a slice of a batch looks like the batch, for any number of slices, and the last batch looks like the first.
 
     Args:
-        keyed: (key, place) in shuffled order.
-        offset: how full the batch already is in which the first place falls.
+        keys: of the rows in shuffled order, (n,).
+        offset: how full the batch already is in which the first row falls.
+        turn: where the sequence begins, in 0..1.
+
+    Returns:
+        Row numbers, (n,) int64.
     """
-    waiting: deque[tuple[int, Place]] = deque()
-    source = iter(keyed)
-    out: list[Place] = []
-    used: set[int] = set()
-    room = batch_size - offset
-    while len(out) < len(keyed):
-        item = _next_unused(waiting, used) or _draw(source, waiting, used) or waiting.popleft()
-        out.append(item[1])
-        used.add(item[0])
-        room -= 1
-        if not room:
-            used, room = set(), batch_size
-    return out
+    _, firsts, inverse = np.unique(np.asarray(keys, dtype=np.int64), return_index=True, return_inverse=True)
+    by_key = np.argsort(firsts[inverse], kind="stable")  # keys by first appearance: in another sequence each epoch
+    batch = (offset + np.arange(len(keys))) // batch_size
+    sizes = np.bincount(batch)
+    turns = {int(size): _turns(size, turn) for size in np.unique(sizes)}
+    # a batch that this window fills in part takes part that much more rarely
+    within = np.concatenate([(turns[int(size)] + 0.5) / size for size in sizes])
+    order = np.empty(len(keys), dtype=np.int64)
+    order[np.lexsort((_turns(len(sizes), turn)[batch], within))] = by_key
+    return order
 
 
-def _next_unused(waiting: deque[tuple[int, Place]], used: set[int]) -> tuple[int, Place] | None:
-    for i in range(min(len(waiting), LOOK_BACK)):
-        if waiting[i][0] not in used:
-            item = waiting[i]
-            del waiting[i]
-            return item
-    return None
-
-
-def _draw(source: Iterator[tuple[int, Place]], waiting: deque[tuple[int, Place]], used: set[int]) -> tuple[int, Place] | None:
-    for item in source:
-        if item[0] not in used:
-            return item
-        waiting.append(item)
-    return None
+def _turns(n: int, start: float) -> np.ndarray:
+    """When each of n neighbours takes its turn, (n,): the multiples of the golden ratio modulo 1, evenly spread at every time."""
+    return np.argsort((start + np.arange(n) * GOLDEN) % 1, kind="stable")
