@@ -11,7 +11,7 @@ from mmkit.errors import UserError
 # lower-case names of columns, the most telling first
 IMAGE_NAMES = (
     *("image", "image_path", "image_file", "image_name", "path", "file_path", "filepath", "file_name", "filename", "file"),
-    *("img", "img_path", "picture", "photo", "jpg", "png", "url"),
+    *("img", "img_path", "picture", "photo", "jpg", "png", "url", "image_id", "img_id", "imageid", "photo_id", "picture_id"),
 )
 CAPTION_NAMES = (
     *("captions", "caption", "texts", "text", "sentences", "sentence", "descriptions", "description", "title"),

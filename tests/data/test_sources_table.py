@@ -365,3 +365,33 @@ def test_a_folder_of_pictures_with_texts_is_no_table(root: Path) -> None:
 def test_absolute_paths_below_the_table_do_not_name_the_machine(root: Path) -> None:
     absolute = found(root, "t.csv", f"image,caption\n{root}/0.jpg,a cat\n{root}/1.jpg,two dogs\n")
     assert [row.id for row in absolute.rows if isinstance(row, Row)] == ["0.jpg", "1.jpg"]
+
+
+def test_paths_of_another_machine_find_their_pictures_and_that_is_said(root: Path) -> None:
+    for name in ("D:\\data\\0.jpg", "/home/ann/0.JPG", ".\\0", "0.jpg"):
+        source = found(root, "t.csv", f"filepath,title\n{name},a b\n")
+        assert texts(source) == [("0.jpg", ["a b"])]
+        assert ("1 of 1 paths" in source.note) == (name != "0.jpg")
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("t.csv", "image_id,caption\n1,a b\n2,c d\n"),
+        ("t.csv", "image_id,caption\n1.0,a b\n2.0,c d\n"),
+        ("t.jsonl", '{"image_id": 1, "caption": "a b"}\n{"image_id": 2.0, "caption": "c d"}\n'),
+    ],
+)
+def test_the_numbers_of_pictures(root: Path, name: str, content: str) -> None:
+    assert texts(found(root, name, content)) == [("1.jpg", ["a b"]), ("2.jpg", ["c d"])]
+
+
+def test_a_path_that_fits_two_pictures_is_a_reject_that_names_both(root: Path) -> None:
+    raw.jpeg(root / "0.jpeg", 7)
+    source = found(root, "t.csv", "image,caption\n0,a b\n1,c d\n")
+    assert [(r.where.rpartition(" ")[2], r.reason) for r in source.rows if isinstance(r, Reject)] == [
+        ("2", "2 files fit 0: 0.jpeg and 0.jpg")
+    ]
+    raw.jpeg(root / "a.jpg", 8)
+    several = found(root, "t.csv", "image,caption\n/x/cats/a.jpg,a b\n/x/dogs/a.jpg,c d\n1.jpg,e f\n")
+    assert texts(several) == [("1.jpg", ["e f"])]

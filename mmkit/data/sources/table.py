@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any
 from mmkit.data.cells import DAMAGED, EXCESS, text_of, texts_of
 from mmkit.data.columns import caption_column, chosen, image_column, value_of
 from mmkit.data.images import SUFFIXES
+from mmkit.data.lookup import Lookup
 from mmkit.data.schema import Options, Picture, Reject, Row, Source
 from mmkit.data.spool import Spool
 from mmkit.data.tables import TABLES, open_table
@@ -40,10 +40,12 @@ def read(options: Options) -> Source:
     # `meta.file` may be the name of a column, or a key of the objects in the column `meta`
     needed = {name if name in table.columns else name.partition(".")[0] for name in (image, caption)}
     columns = [name for name in table.columns if name in needed or name in ("id", "split") or (with_label and name == "label")]
-    samples = Samples(path, root, image, caption, with_label, Spool(options.out))
-    rows = [samples.row(n, row) for n, row in table.rows(columns)]
+    pictures = Lookup(root)
+    samples = Samples(path, pictures, image, caption, with_label, Spool(options.out))
+    rows = pictures.settle([samples.row(n, row) for n, row in table.rows(columns)])
     note = f"{table.note}; image column {image!r}, caption column {caption!r}"
     note += "".join(f", {name!r} column" for name in ("id", "split", "label") if name in columns and name not in (image, caption))
+    note += f"; {pictures.note}" if pictures.note else ""
     return Source(rows, path.name if options.source is None else str(path), LICENSE, note)
 
 
@@ -79,7 +81,7 @@ class Samples:
     """
 
     path: Path
-    root: Path
+    pictures: Lookup
     image: str
     caption: str
     with_label: bool
@@ -95,54 +97,48 @@ class Samples:
         where = f"{self.path} row {n}"
         value = value_of(row, self.image)
         typed = text_of(row.get("id"))
-        name = typed or self._within(_name(value)) or f"row {n}"
+        name = typed or _name(value) or f"row {n}"
         if DAMAGED in row:
             return Reject(name, where, row[DAMAGED])
         if EXCESS in row:
             left = row[EXCESS][0][:40]
             return Reject(name, where, f"more cells than columns: quote texts that hold the separator ({left!r} is left over)")
         try:
-            picture = _picture(value, self.root, self.spool)
-        except (FileNotFoundError, NotADirectoryError):
-            return Reject(name, where, _missing(self.root, _name(value)))
+            picture = _picture(value, self.pictures, self.spool)
         except (OSError, ValueError) as e:
             return Reject(name, where, str(getattr(e, "strerror", None) or e))
         label = text_of(row.get("label")) if self.with_label else ""
         split = text_of(row.get("split")).strip()
         captions = texts_of(value_of(row, self.caption))
-        return Row(typed or self._own(name, picture), picture, captions, where, split or None, label or None)
-
-    def _within(self, name: str) -> str:
-        """A path below the table's folder without that folder: its id, and so its split, are the same on every machine."""
-        root = self.root.absolute()
-        return Path(name).relative_to(root).as_posix() if Path(name).is_relative_to(root) else name
+        own = self.pictures.name(picture) if picture.path else self._own(name, picture)
+        return Row(typed or own, picture, captions, where, split or None, label or None)
 
     def _own(self, name: str, picture: Picture) -> str:
         """The path of an embedded picture as its id; where another picture has that path too, with a part of its hash."""
         taken = self._owners.setdefault(name, picture.key) != picture.key
-        return f"{name} {picture.key[:12]}" if taken and picture.path is None else name
+        return f"{name} {picture.key[:12]}" if taken else name
 
 
 def _name(value: Any) -> str:
+    """The path or number of a picture as text; empty for anything else."""
     if isinstance(value, dict):
-        return str(value.get("path") or "")
+        return _name(value.get("path"))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    # a column of numbers with gaps
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return value.strip() if isinstance(value, str) else ""
 
 
-def _missing(root: Path, name: str) -> str:
-    """Why a picture was not found: the path that was looked at, and where it is instead."""
-    here = not os.path.isabs(name) and Path(name).is_file()
-    return f"missing file {root / os.path.expanduser(name)}" + ("; it is there with --image-root ." if here else "")
-
-
-def _picture(value: Any, root: Path, spool: Spool) -> Picture:
+def _picture(value: Any, pictures: Lookup, spool: Spool) -> Picture:
     """A path, bytes, or the struct {bytes, path} that `datasets` writes."""
-    if isinstance(value, dict):
-        return _picture(value.get("bytes") or value.get("path"), root, spool)
-    if isinstance(value, bytes):
-        return spool.add(value)
-    if not isinstance(value, str) or not value.strip():
+    held = value.get("bytes") if isinstance(value, dict) else value
+    if isinstance(held, bytes) and held:
+        return spool.add(held)
+    name = _name(value)
+    if not name:
         raise ValueError("no image in the row")
-    if re.match(r"https?://", value):
-        raise ValueError(f"{value} is a URL: download the pictures first")
-    return Picture.file(root / os.path.expanduser(value.strip()))
+    if re.match(r"https?://", name):
+        raise ValueError(f"{name} is a URL: download the pictures first")
+    return pictures.find(name)

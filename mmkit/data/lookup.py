@@ -1,0 +1,329 @@
+"""The picture that a stranger's path means: exactly that file, or the only one here that it can mean."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import unicodedata
+import urllib.parse
+from collections import defaultdict
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TypeVar
+
+from mmkit.data.images import SUFFIXES
+from mmkit.data.schema import Picture, Reject, Row
+
+# how a path was read, in the order in which it is said
+WINDOWS = "Windows separators read as /"
+ENCODED = "decoded as a URL"
+ELSEWHERE = "without the folders in front that are not here"
+CASE = "in another case"
+SPELLING = "with accents or spaces written otherwise"
+SUFFIX = "without extension"
+NUMBER = "by the number of the file"
+KINDS = (WINDOWS, ENCODED, ELSEWHERE, CASE, SPELLING, SUFFIX, NUMBER)
+NAMED = 3
+# a hint looks for a missing picture in so many subfolders
+HINT_FOLDERS = 20
+K = TypeVar("K")
+
+
+class Lookup:
+    """Finds pictures below one folder by paths that were written on another machine, by another program, or by hand.
+
+    An exact path wins and costs one look at the file. Only where a path misses, the folders that it names are listed, each
+    once, and these are understood where exactly one file fits: Windows separators, percent signs, folders of another machine
+    in front (the longest tail that is here counts), another case (of folders too), a missing extension, and the number of a
+    file (12 for 000000000012.jpg).
+
+    Args:
+        root: what relative paths start from.
+    """
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self._base = os.path.abspath(root)
+        self._listings: dict[str, Listing] = {}
+        self._total = 0
+        self._counts: dict[str, int] = defaultdict(int)
+        self._first = ""
+        # file -> the folders of another place that were left out to find it, and where those differ all of them
+        self._places: dict[str, str] = {}
+        self._contested: dict[str, set[str]] = {}
+
+    def find(self, name: str) -> Picture:
+        """The picture that `name` means.
+
+        Raises:
+            FileNotFoundError: no file fits; the message names the path that was looked at, and what is there instead.
+            ValueError: several files fit; they are named.
+            OSError: the file cannot be looked at.
+        """
+        self._total += 1
+        for exact in dict.fromkeys((name, name.strip())):
+            try:
+                return Picture.file(self.root / os.path.expanduser(exact))
+            except (FileNotFoundError, NotADirectoryError):
+                continue
+        name = name.strip()
+        for spelled in _spellings(name):
+            if found := self._search(spelled):
+                picture = Picture.file(self.root / found.path)
+                self._note(name, spelled, found, picture)
+                return picture
+        raise FileNotFoundError(f"missing file {self.root / os.path.expanduser(name)}{self._instead(name)}")
+
+    def name(self, picture: Picture) -> str:
+        """Its path below the root as the file is called, with `/`: the same on every machine. Outside of it: the whole path."""
+        path = picture.path or ""
+        return path.removeprefix(self._base.rstrip(os.sep) + os.sep).replace(os.sep, "/")
+
+    def settle(self, rows: Iterable[Row | Reject]) -> list[Row | Reject]:
+        """The rows, after the last `find`: those whose picture paths of different other places lead to are rejects.
+
+        `/data/cats/1.jpg` and `/data/dogs/1.jpg` cannot both be the `1.jpg` that is here.
+        """
+        return [self._settled(row) if isinstance(row, Row) else row for row in rows]
+
+    @property
+    def note(self) -> str:
+        """How many paths were read as what, for the user; empty where all are exact."""
+        said = [f"{self._counts[kind]:,} {kind}" for kind in KINDS if kind in self._counts]
+        if not said:
+            return ""
+        count, _, first = said[0].partition(" ")
+        return f"{'; '.join([f'{count} of {self._total:,} paths: {first}', *said[1:]])} ({self._first})"
+
+    def _settled(self, row: Row) -> Row | Reject:
+        places = sorted(self._contested.get(row.image.path or "", ()))
+        if not places:
+            return row
+        return Reject(row.id, row.where, f"paths of several folders lead to {row.image.path}: {_few(places)}")
+
+    def _note(self, written: str, spelled: Spelled, found: Found, picture: Picture) -> None:
+        for kind in found.kinds:
+            self._counts[kind] += 1
+        self._first = self._first or f"{written} is {found.path}"
+        if ELSEWHERE in found.kinds and picture.path:
+            place = "/".join(spelled.parts[: found.start])
+            first = self._places.setdefault(picture.path, place)
+            if not _same_place(first, place):
+                self._contested.setdefault(picture.path, {first}).add(place)
+
+    def _search(self, spelled: Spelled) -> Found | None:
+        """The file that the longest tail means whose folders are here.
+
+        Raises:
+            ValueError: several files fit.
+        """
+        for start in self._starts(spelled):
+            *folders, name = spelled.parts[start:]
+            for same_case in (True, False):
+                places = self._folders(folders, same_case)
+                fits = {posixpath.join(place, file): kind for place in places for file, kind in self._listing(place).fits(name)}
+                if len(fits) > 1:
+                    raise ValueError(f"{len(fits):,} files fit {spelled.written}: {_few(sorted(fits))}")
+                for path, kind in fits.items():
+                    return Found(path, start, spelled.kinds | _kinds(spelled, start, path, kind))
+            if any(self._listing(place).files for place in places):
+                # its folder is here and holds files, but not this one: one of its name further up is another picture
+                return None
+        return None
+
+    def _starts(self, spelled: Spelled) -> Iterator[int]:
+        """Where the tail may start. A relative path keeps a folder, or loses those down to one called like the root."""
+        parts, root = spelled.parts, _key(os.path.basename(self._base))
+        for start in range(len(parts)):
+            if start == 0 or spelled.elsewhere or start < len(parts) - 1 or _key(parts[start - 1]) == root:
+                yield start
+
+    def _folders(self, parts: list[str], same_case: bool) -> list[str]:
+        """The folders below the root that the parts lead to, as they are called."""
+        found = [""]
+        for part in parts:
+            listings = [(above, self._listing(above)) for above in found]
+            found = [
+                posixpath.join(above, name) for above, listing in listings for name in listing.folders_called(part, same_case)
+            ]
+        return found
+
+    def _listing(self, folder: str) -> Listing:
+        if folder not in self._listings:
+            self._listings[folder] = _listed(self.root / folder)
+        return self._listings[folder]
+
+    def _instead(self, name: str) -> str:
+        """What the user may have meant: a picture in another format, or one that another --image-root finds."""
+        if not os.path.isabs(name) and Path(name).is_file():
+            return "; it is there with --image-root ."
+        for spelled in _spellings(name):
+            *folders, file = spelled.parts
+            for place in self._folders(folders, same_case=False):
+                if others := self._listing(place).stems.get(_key(Path(file).stem)):
+                    return f"; {_few(sorted(others))} is there"
+            subfolders = sorted(self._listing("").folders)
+            for subfolder in subfolders if len(subfolders) <= HINT_FOLDERS else ():
+                for place in self._folders([subfolder, *folders], same_case=False):
+                    if self._listing(place).fits(file):
+                        return f"; it is there with --image-root {self.root / subfolder}"
+        return ""
+
+
+@dataclass(frozen=True, slots=True)
+class Spelled:
+    """A path as it may have been meant.
+
+    Args:
+        written: as it stands in the table.
+        parts: folders and the name of the file.
+        elsewhere: it starts from a place that is not the root: a drive, a bucket, `/`, `~` or `..`.
+        kinds: what had to be read otherwise.
+    """
+
+    written: str
+    parts: list[str]
+    elsewhere: bool
+    kinds: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A file that fits: its path below the root, how many parts of the written path were left out, and how it was read."""
+
+    path: str
+    start: int
+    kinds: frozenset[str]
+
+
+def _spellings(name: str) -> Iterator[Spelled]:
+    """The path as written and, if it holds percent signs, as a URL."""
+    yield from _spelled(name, name, frozenset())
+    decoded = urllib.parse.unquote(name)
+    if decoded != name:
+        yield from _spelled(name, decoded, frozenset({ENCODED}))
+
+
+def _spelled(written: str, path: str, kinds: frozenset[str]) -> Iterator[Spelled]:
+    if "\\" in path:
+        path, kinds = path.replace("\\", "/"), kinds | {WINDOWS}
+    place = re.match(r"[A-Za-z][A-Za-z0-9+.-]+://|[A-Za-z]:(?=/)|~[^/]*/|/", path)
+    path = posixpath.normpath(path[place.end() :] if place else path)
+    parts = [part for part in map(str.strip, path.split("/")) if part not in ("", ".", "..")]
+    if parts:
+        yield Spelled(written, parts, bool(place) or path.startswith("../"), kinds)
+
+
+def _kinds(spelled: Spelled, start: int, path: str, kind: str) -> set[str]:
+    """How the tail was read to give the path."""
+    tail, real = spelled.parts[start:], path.split("/")
+    kinds = {kind} if kind else set()
+    if spelled.elsewhere or start:
+        kinds.add(ELSEWHERE)
+    # the extension that was added, and the name behind a number, are no other spelling
+    name = {SUFFIX: Path(real[-1]).stem, NUMBER: tail[-1]}.get(kind, real[-1])
+    real = [*real[:-1], name]
+    if real != tail or not kinds | spelled.kinds:
+        kinds.add(SPELLING if list(map(_composed, real)) == list(map(_composed, tail)) else CASE)
+    return kinds
+
+
+class Listing:
+    """What lies in one folder.
+
+    Args:
+        files, folders: their names.
+    """
+
+    def __init__(self, files: set[str], folders: set[str]) -> None:
+        self.files, self.folders = files, folders
+
+    def folders_called(self, name: str, same_case: bool) -> list[str]:
+        """The folders of that name, or of that name in any case."""
+        return ([name] if name in self.folders else []) if same_case else self._folder_keys.get(_key(name), [])
+
+    def fits(self, name: str) -> list[tuple[str, str]]:
+        """The files that a name means, and how it was read; the first reading that fits counts."""
+        if name in self.files:
+            return [(name, "")]
+        key = _key(name)
+        if same := self._file_keys.get(key):
+            return [(file, "") for file in same]
+        if longer := self.stems.get(key):
+            return [(file, SUFFIX) for file in [f for f in longer if Path(f).stem == name] or longer]
+        # pandas writes the numbers of a column with gaps as 12.0
+        number = re.fullmatch(r"(\d{1,20})(?:\.0)?", name, re.ASCII)
+        return [(file, NUMBER) for file in self._numbers.get(int(number[1]), [])] if number else []
+
+    @cached_property
+    def stems(self) -> dict[str, list[str]]:
+        """Name without extension, in any case -> the pictures of that name."""
+        return _grouped((_key(Path(name).stem), name) for name in self._pictures)
+
+    @cached_property
+    def _pictures(self) -> list[str]:
+        return [name for name in self.files if Path(name).suffix.lower() in SUFFIXES]
+
+    @cached_property
+    def _folder_keys(self) -> dict[str, list[str]]:
+        return _grouped((_key(name), name) for name in self.folders)
+
+    @cached_property
+    def _file_keys(self) -> dict[str, list[str]]:
+        return _grouped((_key(name), name) for name in self.files)
+
+    @cached_property
+    def _numbers(self) -> dict[int, list[str]]:
+        """000000000012.jpg and COCO_val2014_000000000012.jpg are both 12."""
+        found = ((re.fullmatch(r"(?:COCO_\w+_)?(\d{1,20})", Path(name).stem, re.ASCII), name) for name in self._pictures)
+        return _grouped((int(match[1]), name) for match, name in found if match)
+
+
+def _grouped(pairs: Iterable[tuple[K, str]]) -> dict[K, list[str]]:
+    found = defaultdict(list)
+    for key, name in pairs:
+        found[key].append(name)
+    return dict(found)
+
+
+def _listed(folder: Path) -> Listing:
+    files: set[str] = set()
+    folders: set[str] = set()
+    try:
+        with os.scandir(folder) as entries:
+            for entry in entries:
+                (folders if _is_folder(entry) else files).add(entry.name)
+    except OSError:
+        pass  # in a folder that may not be read nothing can be found
+    return Listing(files, folders)
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False  # a link that leads to itself
+
+
+def _key(name: str) -> str:
+    """What names have in common that differ only in case, in outer spaces or in how accents are written."""
+    return _composed(name).casefold().strip()
+
+
+def _composed(name: str) -> str:
+    # a Mac writes é as two characters
+    return unicodedata.normalize("NFC", name)
+
+
+def _same_place(one: str, other: str) -> bool:
+    """One folder ends in the other: `/data/photos` and `/mnt/data/photos`."""
+    one, other = f"/{_key(one)}", f"/{_key(other)}"
+    return one.endswith(other) or other.endswith(one)
+
+
+def _few(names: list[str]) -> str:
+    more = f" and {len(names) - NAMED:,} more" if len(names) > NAMED else ""
+    return " and ".join(names[:NAMED]) + more
