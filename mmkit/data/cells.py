@@ -1,27 +1,46 @@
-"""What a cell of a stranger's table means: a picture, one text, or several."""
+"""What a cell of a stranger's table means: a picture, one text, several, or none."""
 
 from __future__ import annotations
 
-import ast
-import io
+import contextlib
 import json
-import tokenize
-import warnings
+import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from mmkit.data.images import SUFFIXES
+from mmkit.data.reprs import printed_list
 
 # the key under which a row keeps the cells that it has beyond the columns
 EXCESS = "(more cells than columns)"
 # the key of a row that could not be read, and why
 DAMAGED = "(not readable)"
+# what pandas, R, spreadsheets, JavaScript and SQL write for a missing value, in lower case
+MISSING = {
+    *("", "nan", "-nan", "na", "n/a", "<na>", "#n/a", "#na", "#n/a n/a", "none", "null", "(null)", "(none)"),
+    *("undefined", "\\n", "1.#qnan", "-1.#qnan", "1.#ind", "-1.#ind", "#value!", "#ref!", "#name?", "#null!"),
+}
+NAT = "NaT"
+TEXT_KEYS = ("raw", "caption", "text", "sentence", "description")
+
+
+def is_missing(text: str) -> bool:
+    """A text that is no caption: it is blank, or what a program writes for a missing value."""
+    plain = text.strip()
+    return plain.lower() in MISSING or plain == NAT
+
+
+def no_caption(captions: Sequence[str]) -> str:
+    """Why these are none, for a reject."""
+    words = [word for caption in captions if (word := caption.strip())]
+    return f"no caption: it says {words[0]!r}, a missing value" if words else "empty caption"
 
 
 def is_image(value: Any) -> bool:
     """Bytes, the struct {bytes, path} that `datasets` writes, or the name of an image file."""
     if isinstance(value, str):
-        return Path(value.split("?")[0]).suffix.lower() in SUFFIXES
+        return Path(value.split("?")[0].strip()).suffix.lower() in SUFFIXES
     return isinstance(value, bytes) or (isinstance(value, dict) and bool({"bytes", "path"} & value.keys()))
 
 
@@ -33,40 +52,59 @@ def is_text(value: Any) -> bool:
 
 def has_words(value: Any) -> bool:
     """One of its texts is more than a code or a path: it has several words, or letters beyond ASCII."""
-    return any(" " in text.strip() or not text.isascii() for text in texts_of(value))
+    return any(not _is_number(text) and (" " in text.strip() or not text.isascii()) for text in texts_of(value))
+
+
+def is_code(value: Any) -> bool:
+    """A number or an id such as 12, `3.0`, `[0, 1]`, `c_001`, and no text in words."""
+    texts = texts_of(value)
+    return bool(texts) and all(_is_number(text) or re.fullmatch(r"[!-~]*\d[!-~]*", text.strip()) for text in texts)
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and any(map(str.isdigit, text)) and not any(map(str.isalpha, text))
 
 
 def texts_of(value: Any) -> list[str]:
-    """A caption cell as captions: one text, a list, a list as JSON or as Python writes it, or objects with `raw` …"""
+    """A caption cell as captions: one text, a list, a list as JSON, Python or numpy prints it, or objects with `raw` …
+
+    A missing value stays what it says: "" for null, `nan` for NaN.
+    """
     if isinstance(value, str):
-        if value.startswith("[") and value.endswith("]"):
-            try:
-                return texts_of(json.loads(value))
-            except (ValueError, RecursionError):
-                return _python_list(value) or [value]
-        return [value]
+        return _texts_in(value)
     if isinstance(value, list):
-        return [text for item in value for text in texts_of(item)]
+        return [text for item in value for text in (texts_of(item) if isinstance(item, dict | list) else [text_of(item)])]
     if isinstance(value, dict):
-        return [text for key in ("raw", "caption", "text") if key in value for text in texts_of(value[key])][:1]
-    return [] if value is None or isinstance(value, bytes) else [str(value)]
+        return next((texts_of(value[key]) for key in TEXT_KEYS if key in value), [])
+    return [] if isinstance(value, bytes) else ["nan" if value != value else text_of(value)]
 
 
-def _python_list(text: str) -> list[str]:
-    """`['a', "b's"]` as pandas writes a list of strings; empty for anything else, such as a caption in brackets."""
-    try:
-        with warnings.catch_warnings():
-            # a caption with a backslash is no fault of the user's code
-            warnings.simplefilter("ignore", SyntaxWarning)
-            found = ast.literal_eval(text)
-        strings = sum(token.type == tokenize.STRING for token in tokenize.generate_tokens(io.StringIO(text).readline))
-    except (ValueError, SyntaxError, MemoryError, RecursionError, tokenize.TokenError):
-        return []
-    # Python joins strings without a comma between them, which is how numpy writes an array: those are several captions
-    whole = isinstance(found, list) and len(found) == strings and all(isinstance(item, str) for item in found)
-    return found if whole else []
+def _texts_in(text: str) -> list[str]:
+    """A text, or the texts of the list or object that it is printed from."""
+    plain = text.strip()
+    found: Any = None
+    if plain[:1] in ("[", "{"):
+        with contextlib.suppress(ValueError, RecursionError):
+            found = json.loads(plain)
+    if found is None:
+        found = printed_list(plain)
+    return texts_of(found) if found is not None and _holds_texts(found) else [text]
+
+
+def _holds_texts(found: Any) -> bool:
+    """No dict without a text in it, and no list of numbers only."""
+    if isinstance(found, dict):
+        return bool(texts_of(found))
+    if isinstance(found, list):
+        numbers = sum(isinstance(item, int | float) and item == item for item in found)
+        return (not found or numbers < len(found)) and all(_holds_texts(item) for item in found)
+    return True
 
 
 def text_of(value: Any) -> str:
-    """A cell as text; 0 is a value, as an id or a class may be."""
-    return "" if value is None else str(value)
+    """A cell as text, empty for null and NaN; 0 is a value, and 3.0 is the 3 of a column of integers with blanks."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return str(value)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from mmkit.data import splits
+from mmkit.data.cells import is_missing, no_caption
 from mmkit.data.images import treat
 from mmkit.data.schema import Reject, Row, Source, columns_of
 from mmkit.errors import UserError
@@ -69,7 +71,7 @@ def make_plan(source: Source, choices: Choices, say: Callable[[str], None]) -> P
         UserError: no row is left, or `choices.fail` and a row cannot be used.
     """
     plan = Plan(fingerprint=fingerprint(source.rows, choices.link))
-    rows = _merge(source.rows, choices, plan)
+    rows = _merge(source.rows, choices, plan, say)
     rows.sort(key=lambda row: (stable_hash(row.id), row.id))
     rows = _limited(rows, choices, say)
     rows = _split(rows, choices, plan, say)
@@ -123,8 +125,9 @@ def nothing_left(rejects: Sequence[Reject]) -> UserError:
     return UserError(f"{n} rejected; the first: {first.reason}", first.where, hint)
 
 
-def _merge(found: Iterable[Row | Reject], choices: Choices, plan: Plan) -> list[Row]:
-    """Rows with the same image become one sample with all their captions."""
+def _merge(found: Iterable[Row | Reject], choices: Choices, plan: Plan, say: Callable[[str], None]) -> list[Row]:
+    """Rows with the same image become one sample with all their captions; those that are missing are left out and said."""
+    seen, missing = 0, Counter[str]()
     by_image: dict[tuple[str | None, str], Row] = {}
     owners: dict[tuple[str | None, str], Row] = {}
     for row in found:
@@ -132,20 +135,33 @@ def _merge(found: Iterable[Row | Reject], choices: Choices, plan: Plan) -> list[
             reject(plan, row, row.reason, choices)
             continue
         row.where = _printable(row.where)
-        row.captions = [caption for caption in (c.strip() for c in row.captions if isinstance(c, str)) if caption]
+        captions = [caption.strip() if isinstance(caption, str) else "" for caption in row.captions]
+        row.captions = [caption for caption in captions if not is_missing(caption)]
+        seen += len(captions)
+        missing.update(caption for caption in captions if is_missing(caption))
         # with shares typed, official splits count for nothing: the same image twice is one sample
         split = None if choices.shares else row.split
         first = by_image.get((split, row.image.key))
-        reason = _unfit(row, choices) or _flaw(row, first, owners.get((split, row.id)))
+        reason = _unfit(row, choices) or (None if row.captions else no_caption(captions))
+        reason = reason or _flaw(row, first, owners.get((split, row.id)))
         if reason:
             reject(plan, row, reason, choices)
         elif first:
             first.captions = list(dict.fromkeys(first.captions + row.captions))
+            first.label = first.label or row.label
             plan.merged += 1
         else:
             row.captions = list(dict.fromkeys(row.captions))
             by_image[split, row.image.key] = owners[split, row.id] = row
+    if missing:
+        say(f"{missing.total():,} of {seen:,} captions are missing: {_held(missing)}")
     return list(by_image.values())
+
+
+def _held(missing: Counter[str]) -> str:
+    """`10 are empty, 2 say 'nan'`"""
+    said = (f"{n:,} say {word!r}" if word else f"{n:,} are empty" for word, n in missing.most_common())
+    return ", ".join(said)
 
 
 def _unfit(row: Row, choices: Choices) -> str | None:
@@ -160,11 +176,9 @@ def _unfit(row: Row, choices: Choices) -> str | None:
 
 
 def _flaw(row: Row, same_image: Row | None, same_id: Row | None) -> str | None:
-    if not row.captions:
-        return "empty caption"
     if not _is_unicode("".join(row.captions)):
         return "wrong encoding: the caption is neither UTF-8 nor surely another encoding"
-    if same_image and same_image.label != row.label:
+    if same_image and same_image.label and row.label and same_image.label != row.label:
         return f"label {row.label!r}, but the same image has {same_image.label!r} in {same_image.where}"
     if not same_image and same_id:
         return f"the id {row.id!r} belongs to another image in {same_id.where}"

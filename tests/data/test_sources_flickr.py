@@ -154,3 +154,17 @@ def test_a_line_that_cannot_be_read_is_a_reject_and_takes_no_other_along(tmp_pat
 def test_a_caption_that_begins_with_a_quoted_word_is_kept(tmp_path: Path) -> None:
     found, rejects = commas(raw.flickr(tmp_path / "flickr", 1), 'image,caption\n0000.jpg,"Stop" sign, on a street\n')
     assert (found, rejects) == ([("0000.jpg", ['"Stop" sign, on a street'])], [])
+
+
+def test_missing_captions_and_splits_of_a_karpathy_file(tmp_path: Path) -> None:
+    raw.jpeg(tmp_path / "a.jpg", 1)
+    sentences = [{"raw": text} for text in ("a dog", None, float("nan"), "nan")]
+    images = [{"filename": "a.jpg", "split": None, "sentences": sentences}]
+    (tmp_path / "dataset_flickr8k.json").write_text(json.dumps({"images": images}))
+    row, *lost = sorted(read(Options(tmp_path)).rows, key=lambda row: isinstance(row, Reject))
+    assert isinstance(row, Row)
+    assert (row.captions, row.split) == (["a dog"], None)
+    assert [r.reason for r in lost if isinstance(r, Reject)] == [
+        *["empty caption"] * 2,
+        "no caption: it says 'nan', a missing value",
+    ]

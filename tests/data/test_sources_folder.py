@@ -79,7 +79,7 @@ def test_text_files_beside_images(tmp_path: Path) -> None:
     (tmp_path / "1.txt").write_bytes("café".encode("latin-1"))
     found = read(Options(tmp_path)).rows
     assert isinstance(found[0], Row)
-    assert found[0].captions == ["一只猫", "", "zwei Katzen"]
+    assert found[0].captions == ["一只猫", "zwei Katzen"]
     assert isinstance(found[2], Reject)
     assert found[2].reason == "no text file of the same name beside it"
 

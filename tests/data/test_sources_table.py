@@ -280,7 +280,7 @@ def test_a_column_called_caption_or_image_may_begin_with_blank_rows(root: Path) 
         ("['a dog', \"a dog's bone\"]", ["a dog", "a dog's bone"]),
         ("['a',\n 'b']", ["a", "b"]),
         ("[a caption in brackets]", ["[a caption in brackets]"]),
-        ("['a' 'b']", ["['a' 'b']"]),
+        ("['a' 'b']", ["a", "b"]),
         ("['a', 1]", ["['a', 1]"]),
         ("['a', [" + "[" * 9000 + "]", ["['a', [" + "[" * 9000 + "]"]),
         ("[__import__('os')]", ["[__import__('os')]"]),

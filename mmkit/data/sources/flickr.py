@@ -9,6 +9,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from mmkit.data.cells import is_missing, no_caption, text_of
 from mmkit.data.images import SUFFIXES
 from mmkit.data.schema import Options, Picture, Reject, Row, Source
 from mmkit.errors import UserError
@@ -104,7 +105,7 @@ def _captions(path: Path) -> tuple[dict[str, list[str]], dict[str, int], list[Ro
     lines: dict[str, int] = {}
     rejects: list[Row | Reject] = []
     for row, photo, caption, flaw in _parse(path):
-        flaw = flaw or ("" if photo else "no photo in the line") or ("" if caption.strip() else "empty caption")
+        flaw = flaw or ("" if photo else "no photo in the line") or (no_caption([caption]) if is_missing(caption) else "")
         if flaw:
             rejects.append(Reject(photo or f"row {row}", f"{path} row {row}", flaw))
             continue
@@ -200,7 +201,7 @@ def _parse_karpathy(path: Path) -> Iterator[Line]:
     try:
         for n, image in enumerate(read_json(path)["images"], 1):
             for sentence in image["sentences"]:
-                yield n, image["filename"], sentence["raw"] or "", ""
+                yield n, image["filename"], text_of(sentence["raw"]), ""
     except (KeyError, TypeError) as e:
         raise UserError(
             f"not a Karpathy split file (no {e})", str(path), "it has images with filename, split and sentences"
@@ -208,7 +209,9 @@ def _parse_karpathy(path: Path) -> Iterator[Line]:
 
 
 def _karpathy_lists(path: Path) -> dict[str, str]:
-    return {image["filename"]: image.get("split", "train").replace("restval", "train") for image in read_json(path)["images"]}
+    """Photo -> split; those whose split is missing have none."""
+    splits = {image["filename"]: text_of(image.get("split", "train")) for image in read_json(path)["images"]}
+    return {name: split.replace("restval", "train") for name, split in splits.items() if not is_missing(split)}
 
 
 def _row(name: str, photo: Path | None, captions: list[str], where: str, split: str | None) -> Row | Reject:

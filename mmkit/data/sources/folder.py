@@ -138,4 +138,5 @@ def _row(tree: Layout, path: Path) -> Row | Reject:
 
 def _lines(path: Path) -> list[str]:
     # what does not decode is kept as surrogates and rejected later as wrong encoding
-    return path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    lines = path.read_text(encoding="utf-8-sig", errors="surrogateescape").splitlines()
+    return [line for line in lines if line.strip()]

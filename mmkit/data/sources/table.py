@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmkit.data.cells import DAMAGED, EXCESS, text_of, texts_of
+from mmkit.data.cells import DAMAGED, EXCESS, is_missing, text_of, texts_of
 from mmkit.data.columns import caption_column, chosen, image_column, value_of
 from mmkit.data.images import SUFFIXES
 from mmkit.data.lookup import Lookup
@@ -46,7 +47,22 @@ def read(options: Options) -> Source:
     note = f"{table.note}; image column {image!r}, caption column {caption!r}"
     note += "".join(f", {name!r} column" for name in ("id", "split", "label") if name in columns and name not in (image, caption))
     note += f"; {pictures.note}" if pictures.note else ""
+    note += _labels(rows) if with_label else ""
     return Source(rows, path.name if options.source is None else str(path), LICENSE, note)
+
+
+def _labels(rows: list[Row | Reject]) -> str:
+    """What is said of the labels; where all are whole numbers such as 3.0, a blank cell made them so, and they become 3."""
+    samples = [row for row in rows if isinstance(row, Row)]
+    labels = Counter(row.label or "" for row in samples)
+    empty = labels.pop("", 0)
+    if all(re.fullmatch(r"-?\d+(\.0+)?", label) for label in labels):
+        for row in samples:
+            row.label = row.label and row.label.partition(".")[0]
+    note = f"; {empty:,} of {len(samples):,} labels are empty" if empty else ""
+    # in a column of countries, NA is Namibia
+    words = {label: n for label, n in labels.items() if is_missing(label)}
+    return note + "".join(f"; the label {word!r} ({n:,} of {len(samples):,}) counts as a class" for word, n in words.items())
 
 
 def _find(path: Path) -> Path:
@@ -96,7 +112,7 @@ class Samples:
         """
         where = f"{self.path} row {n}"
         value = value_of(row, self.image)
-        typed = text_of(row.get("id"))
+        typed = text_of(row.get("id")).strip()
         name = typed or _name(value) or f"row {n}"
         if DAMAGED in row:
             return Reject(name, where, row[DAMAGED])
@@ -107,11 +123,11 @@ class Samples:
             picture = _picture(value, self.pictures, self.spool)
         except (OSError, ValueError) as e:
             return Reject(name, where, str(getattr(e, "strerror", None) or e))
-        label = text_of(row.get("label")) if self.with_label else ""
+        label = text_of(row.get("label")).strip() if self.with_label else ""
         split = text_of(row.get("split")).strip()
-        captions = texts_of(value_of(row, self.caption))
+        captions = texts_of(value_of(row, self.caption)) or [""]
         own = self.pictures.name(picture) if picture.path else self._own(name, picture)
-        return Row(typed or own, picture, captions, where, split or None, label or None)
+        return Row(typed or own, picture, captions, where, None if is_missing(split) else split, label or None)
 
     def _own(self, name: str, picture: Picture) -> str:
         """The path of an embedded picture as its id; where another picture has that path too, with a part of its hash."""
