@@ -164,17 +164,20 @@ def flickr(
 Examples:
   mmkit prep table ./data --source products.csv
   mmkit prep table ./data --source pairs.jsonl --image-root ~/photos
-  mmkit prep table ./data --source t.parquet --caption-column title
+  mmkit prep table --source t.csv --column caption=title --column caption=alt
 """,
 )
 def table(
     out: Out = Path("data"),
     source: SourceAt = None,
-    image_column: Annotated[
-        str | None, typer.Option("--image-column", help="Default: detected, and said.", show_default=False)
-    ] = None,
-    caption_column: Annotated[
-        str | None, typer.Option("--caption-column", help="Default: detected, and said.", show_default=False)
+    column: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--column",
+            metavar="ROLE=NAME",
+            help="What a column is: image, caption (may repeat), label, split or id. Default: detected, and said.",
+            show_default=False,
+        ),
     ] = None,
     image_root: Annotated[
         Path | None,
@@ -192,13 +195,17 @@ def table(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """A CSV, TSV, JSONL or Parquet table with a column of images and one of captions.
+    """A CSV, TSV, JSONL or Parquet table with a column of images and one or several of captions.
 
-    Separator, encoding, header and columns are detected and said. Columns named id, label and split count as such.
+    Separator, encoding, header and columns are detected and said. Columns named id, label and split count as such; numbered
+    ones (caption_0, caption_1 …) are captions of one picture.
     """
-    typed = {"source": source, "image_column": image_column, "caption_column": caption_column, "image_root": image_root}
-    how = {"splits": splits, "resize": resize, "limit": limit, "link": link}
-    _run("table", out, typed | how, typed, _how(splits, resize, limit, on_error, link, workers), dry_run, force)
+    from mmkit.data.columns import parse
+
+    asked = {"source": source, "columns": parse(column or []), "image_root": image_root}
+    typed: dict[str, Any] = {"source": source, "column": column or None, "image_root": image_root}
+    typed |= {"splits": splits, "resize": resize, "limit": limit, "link": link}
+    _run("table", out, typed, asked, _how(splits, resize, limit, on_error, link, workers), dry_run, force)
 
 
 @app.command(

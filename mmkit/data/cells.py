@@ -44,6 +44,20 @@ def is_image(value: Any) -> bool:
     return isinstance(value, bytes) or (isinstance(value, dict) and bool({"bytes", "path"} & value.keys()))
 
 
+def is_url(value: Any) -> bool:
+    """A link, which is no file here."""
+    return isinstance(value, str) and re.match(r"\s*https?://", value) is not None
+
+
+def is_blank(value: Any) -> bool:
+    """A cell that holds no picture, and no text but what means missing."""
+    return (
+        not isinstance(value, bytes)
+        and not (isinstance(value, dict) and is_image(value))
+        and all(map(is_missing, texts_of(value)))
+    )
+
+
 def is_text(value: Any) -> bool:
     """It holds texts, and no name of an image file."""
     texts = texts_of(value)
@@ -52,16 +66,22 @@ def is_text(value: Any) -> bool:
 
 def has_words(value: Any) -> bool:
     """One of its texts is more than a code or a path: it has several words, or letters beyond ASCII."""
-    return any(not _is_number(text) and (" " in text.strip() or not text.isascii()) for text in texts_of(value))
+    return any(not _digits(text) and (" " in text.strip() or not text.isascii()) for text in texts_of(value))
+
+
+def is_number(value: Any) -> bool:
+    """A number, or several, such as 12, `3.0`, `[0, 1]`, `2024-01-31`."""
+    texts = texts_of(value)
+    return bool(texts) and all(map(_digits, texts))
 
 
 def is_code(value: Any) -> bool:
-    """A number or an id such as 12, `3.0`, `[0, 1]`, `c_001`, and no text in words."""
+    """A number or an id such as `c_001`, and no text in words."""
     texts = texts_of(value)
-    return bool(texts) and all(_is_number(text) or re.fullmatch(r"[!-~]*\d[!-~]*", text.strip()) for text in texts)
+    return bool(texts) and all(_digits(text) or re.fullmatch(r"[!-~]*\d[!-~]*", text.strip()) for text in texts)
 
 
-def _is_number(text: str) -> bool:
+def _digits(text: str) -> bool:
     return text.isascii() and any(map(str.isdigit, text)) and not any(map(str.isalpha, text))
 
 

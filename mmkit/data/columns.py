@@ -1,107 +1,230 @@
-"""Which columns of a stranger's table hold the pictures and the captions: as typed, by name, and by what is in them."""
+"""Which columns of a stranger's table mean what: as typed, by name, and by what is in them."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from mmkit.data.cells import has_words, is_image, is_text, texts_of
+from mmkit.data.cells import has_words, is_blank, is_code, is_image, is_number, is_text, is_url, texts_of
 from mmkit.data.tables import Table
-from mmkit.errors import UserError
+from mmkit.errors import UsageError, UserError
 
-# lower-case names of columns, the most telling first
+ROLES = ("image", "caption", "label", "split", "id")
+# names of columns as `_plain` writes them, the most telling first
 IMAGE_NAMES = (
     *("image", "image_path", "image_file", "image_name", "path", "file_path", "filepath", "file_name", "filename", "file"),
     *("img", "img_path", "picture", "photo", "jpg", "png", "url", "image_id", "img_id", "imageid", "photo_id", "picture_id"),
 )
 CAPTION_NAMES = (
-    *("captions", "caption", "texts", "text", "sentences", "sentence", "descriptions", "description", "title"),
+    *("caption", "text", "sentence", "description", "title"),
     *("alt_text", "alt", "raw", "comment", "prompt", "name", "product_name"),
 )
-# of these names the column is what it says, whatever its values look like
-SURELY_IMAGE, SURELY_CAPTION = ("image",), ("captions", "caption")
+# what programs call columns that have no name: their numbers tell nothing
+NAMELESS = ("column", "col", "field", "unnamed", "var", "feature")
+NAMED_COLUMNS = 8
+
+Rows = Sequence[dict[str, Any]]
 
 
-def chosen(name: str | None, option: str, table: Table, sample: list[dict[str, Any]]) -> str | None:
-    """A column as typed; `names.zh` is a key of the objects in `names`, `1` is `column 1` of a table without header."""
-    if name is None or name in table.columns:
-        return name
-    if f"column {name}" in table.columns:
-        return f"column {name}"
-    if "." in name and any(value_of(row, name) is not None for row in sample):
-        return name
-    raise UserError(f"no column {name!r}", f"{option} {name} of {table.path}", f"columns: {', '.join(table.columns)}")
+@dataclass(frozen=True, slots=True)
+class Columns:
+    """What the columns of a table are; a name may be a key of objects, such as `names.zh`.
+
+    Args:
+        captions: one or more; each holds captions of the row.
+        left: other columns that hold texts or pictures.
+    """
+
+    image: str
+    captions: tuple[str, ...]
+    label: str | None
+    split: str | None
+    id: str | None
+    left: tuple[str, ...]
+
+    def read(self, table: Table) -> list[str]:
+        """The columns of the table that are needed."""
+        used = [name for name in (self.image, *self.captions, self.label, self.split, self.id) if name is not None]
+        # `meta.file` may be the name of a column, or a key of the objects in the column `meta`
+        needed = {name if name in table.columns else name.partition(".")[0] for name in used}
+        return [name for name in table.columns if name in needed]
+
+    @property
+    def note(self) -> str:
+        """What is taken and what is left, for the user."""
+        several = "s" if len(self.captions) > 1 else ""
+        note = f"image column {self.image!r}, caption column{several} {_listed(self.captions)}"
+        for role, name in (("id", self.id), ("split", self.split), ("label", self.label)):
+            if name is not None:
+                note += f", {name!r} column" if name == role else f", {role} column {name!r}"
+        return note + (f"; not taken: {_listed(self.left)}" if self.left else "")
 
 
-def value_of(row: dict[str, Any], column: str) -> Any:
+def parse(typed: Iterable[str]) -> dict[str, list[str]]:
+    """`caption=title` … as role -> names of columns.
+
+    Raises:
+        UsageError: it is not of that form, there is no such role, or a role other than caption is given twice.
+    """
+    named: dict[str, list[str]] = {}
+    for text in typed:
+        role, equals, name = text.partition("=")
+        if not equals or not name:
+            raise UsageError("not a role and a column", f"--column {text}", "such as --column caption=title")
+        if role not in ROLES:
+            raise UsageError(f"no such role of a column: {role}", f"--column {text}", f"known: {', '.join(ROLES)}")
+        if role in named and role != "caption":
+            raise UsageError(f"two columns for one {role}", f"--column {text}", "only caption may be given several times")
+        named.setdefault(role, []).append(name)
+    return named
+
+
+def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Columns:
+    """The columns of the table, as typed, else detected.
+
+    Args:
+        typed: role -> names, as `parse` gives them.
+
+    Raises:
+        UserError: a column that is typed is not there, or none of images or captions is found; the columns are named.
+    """
+    named = {role: tuple(_typed(name, role, table, sample) for name in names) for role, names in typed.items()}
+    taken = {name for names in named.values() for name in names}
+    for role in ("id", "split", "label"):
+        if role not in named:
+            named[role] = tuple(name for name in table.columns if _plain(name) == role and name not in taken)[:1]
+    image = named["image"][0] if "image" in named else _image(table, sample, taken)
+    other = {image, *named["id"], *named["split"], *named["label"]}
+    free = [name for name in table.columns if name not in other]
+    captions = named.get("caption") or _captions(table, free, sample)
+    left = tuple(name for name in free if name not in captions and _is_of_note(name, sample))
+    label, split, key = (next(iter(named[role]), None) for role in ("label", "split", "id"))
+    return Columns(image, captions, label, split, key, left)
+
+
+def value_of(row: dict[str, Any], column: str | None) -> Any:
     """What a row has in a column, or under a key such as `names.zh`; None where there is none."""
-    if column in row:
-        return row[column]
+    if column is None or column in row:
+        return None if column is None else row[column]
     first, _, rest = column.partition(".")
     inner = row.get(first)
     return inner.get(rest) if isinstance(inner, dict) else None
 
 
-def image_column(table: Table, sample: list[dict[str, Any]]) -> str:
-    """The column that holds the pictures.
+def _typed(name: str, role: str, table: Table, sample: Rows) -> str:
+    """A column as typed; `names.zh` is a key of the objects in `names`, `1` is `column 1` of a table without header."""
+    if name in table.columns:
+        return name
+    if f"column {name}" in table.columns:
+        return f"column {name}"
+    if "." in name and any(value_of(row, name) is not None for row in sample):
+        return name
+    place = f"--column {role}={name} of {table.path}"
+    raise UserError(f"no column {name!r}", place, f"columns: {', '.join(table.columns)}")
 
-    Raises:
-        UserError: there is none; the columns are named.
+
+def _image(table: Table, sample: Rows, taken: set[str]) -> str:
+    """The column that holds the pictures."""
+    graded = [(grade, name) for name in table.columns if (grade := _as_image(name, sample)) and name not in taken]
+    if not graded:
+        hint = f"name it with --column image=NAME; columns: {', '.join(table.columns)}"
+        raise UserError("no image column found", str(table.path), hint)
+    return min(graded, key=lambda item: (item[0], _rank(_plain(item[1]), IMAGE_NAMES)))[1]
+
+
+def _as_image(name: str, sample: Rows) -> int:
+    """From 1, surely the pictures, to 7, numbers that may be the names of files; 0 is none of them."""
+    sure, named = _plain(name) == "image", _plain(name) in IMAGE_NAMES
+    files = _share(sample, name, lambda value: is_image(value) and not is_url(value)) > 0.5
+    if files and named:
+        return 1 if sure else 2
+    if not _filled(sample, name) or _share(sample, name, is_number) > 0.5:
+        # a blank one may be filled further down
+        return 7 if named else 0
+    if sure or files:
+        return 3 if sure else 4
+    # paths without a suffix, or links
+    return 5 if named else 6 if _share(sample, name, is_image) > 0.5 else 0
+
+
+def _captions(table: Table, free: Sequence[str], sample: Rows) -> tuple[str, ...]:
+    """The columns of captions: the most telling one, and those that are numbered like it (`caption_0`, `caption_1` …)."""
+    texts = [name for name in free if _share(sample, name, lambda value: is_text(value) and not is_number(value)) > 0.5]
+    codes = {name for name in free if _share(sample, name, is_code) > 0.5}
+    single = [name for name in texts if name not in codes] or texts
+    graded = [(grade, name) for name in free if (grade := _as_caption(name, sample, texts, codes, single))]
+    if not graded:
+        hint = f"name it with --column caption=NAME; columns: {', '.join(table.columns)}"
+        raise UserError("no caption column found", str(table.path), hint)
+    # where names tell nothing, the longest texts
+    best, lead = min(graded, key=lambda g: (g[0], _rank(_base(g[1]), CAPTION_NAMES) if g[0] != 4 else -_length(sample, g[1])))
+    base = _base(lead)
+    if len(base) < 3 or base in NAMELESS:
+        return (lead,)
+    # a sibling may be blank in the first rows; one of numbers or ids is none
+    return tuple(name for name in free if _base(name) == base and (best > 4 or name not in codes))
+
+
+def _as_caption(name: str, sample: Rows, texts: Sequence[str], codes: set[str], single: Sequence[str]) -> int:
+    """From 1, surely captions, to 7, the only text there is, whatever its name; 0 is none of them.
+
+    Args:
+        texts, codes, single: the columns that hold texts, those that hold numbers or ids, and the texts that are no codes.
     """
-    found = _sure(sample, table.columns, SURELY_IMAGE)
-    holding = [name for name in table.columns if _share(sample, name, is_image) > 0.5]
-    found = found or sorted(holding, key=lambda name: _rank(name, IMAGE_NAMES))
-    # a name is enough where the values do not tell: paths without a suffix, or a column that the first rows leave blank
-    named = [name for name in table.columns if name.lower() in IMAGE_NAMES]
-    found = found or sorted(named, key=lambda name: _rank(name, IMAGE_NAMES))
-    if not found:
-        raise UserError(
-            "no image column found", str(table.path), f"name it with --image-column; columns: {', '.join(table.columns)}"
-        )
-    return found[0]
+    sure, usual = _base(name) == "caption", _base(name) in CAPTION_NAMES
+    if not _filled(sample, name):
+        # it may be filled further down
+        return 3 if sure else 0
+    if name in codes:
+        grade = 5 if sure else 6 if usual and name in texts else 0
+    elif sure:
+        grade = 1
+    else:
+        # no usual name: sentences rather than paths
+        grade = (2 if usual else 4 if _share(sample, name, has_words) > 0.5 else 0) if name in texts else 0
+    return grade or (7 if single == [name] else 0)
 
 
-def caption_column(table: Table, sample: list[dict[str, Any]], image: str) -> str:
-    """The column that holds the captions of the pictures in column `image`.
-
-    Raises:
-        UserError: there is none; the columns are named.
-    """
-    free = [name for name in table.columns if name not in (image, "id", "split", "label")]
-    others = [name for name in free if _share(sample, name, is_text) > 0.5]
-    found = _sure(sample, free, SURELY_CAPTION)
-    usual = [name for name in others if name.lower() in CAPTION_NAMES]
-    found = found or sorted(usual, key=lambda name: _rank(name, CAPTION_NAMES))
-    # one that the first rows leave blank may be filled below
-    found = found or [name for name in free if name.lower() in SURELY_CAPTION]
-    # no usual name: the column with the longest texts that are sentences rather than paths or codes
-    found = found or sorted((n for n in others if _share(sample, n, has_words) > 0.5), key=lambda n: -_length(sample, n))
-    # a single column of text is what there is, whatever its name
-    found = found or (others if len(others) == 1 else [])
-    if not found:
-        raise UserError(
-            "no caption column found", str(table.path), f"name it with --caption-column; columns: {', '.join(table.columns)}"
-        )
-    return found[0]
+def _is_of_note(name: str, sample: Rows) -> bool:
+    """A column left out that a user may want to know of."""
+    named = _filled(sample, name) and (_base(name) in CAPTION_NAMES or _plain(name) == "image")
+    return named or _share(sample, name, is_image) > 0.5 or _share(sample, name, lambda v: is_text(v) and has_words(v)) > 0.5
 
 
-def _filled(sample: list[dict[str, Any]], name: str) -> bool:
-    return any(row.get(name) not in (None, "") for row in sample)
+def _plain(name: str) -> str:
+    """`Image Path`, `imagePath`, `image-path` as `image_path`."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip())
+    return re.sub(r"[\s._\-/#()\[\]:]+", "_", words).strip("_").lower()
 
 
-def _sure(sample: list[dict[str, Any]], columns: list[str], names: tuple[str, ...]) -> list[str]:
-    found = [name for name in columns if name.lower() in names and _filled(sample, name)]
-    return sorted(found, key=lambda name: _rank(name, names))
+def _base(name: str) -> str:
+    """The name without its number or letter: `caption` for `captions`, `caption_0`, `Caption 2`, `caption b`, `caption.1`."""
+    plain = _plain(name)
+    match = re.fullmatch(r"(.*[^\d_])_?\d{1,3}|(.+)_[a-z]|\d{1,3}_(.+)", plain)
+    base = next(filter(None, match.groups())) if match else plain
+    return base.removesuffix("s")
 
 
-def _rank(name: str, names: tuple[str, ...]) -> int:
-    return names.index(name.lower()) if name.lower() in names else len(names)
+def _filled(sample: Rows, name: str) -> bool:
+    return any(not is_blank(row.get(name)) for row in sample)
 
 
-def _share(sample: list[dict[str, Any]], name: str, test: Any) -> float:
-    values = [value for row in sample if (value := row.get(name)) not in (None, "")]
+def _share(sample: Rows, name: str, test: Callable[[Any], bool]) -> float:
+    values = [value for row in sample if not is_blank(value := row.get(name))]
     return sum(map(test, values)) / len(values) if values else 0.0
 
 
-def _length(sample: list[dict[str, Any]], name: str) -> float:
+def _rank(name: str, names: tuple[str, ...]) -> int:
+    return names.index(name) if name in names else len(names)
+
+
+def _length(sample: Rows, name: str) -> float:
     texts = [text for row in sample for text in texts_of(row.get(name))]
     return sum(map(len, texts)) / max(1, len(texts))
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - NAMED_COLUMNS:,} more" if len(names) > NAMED_COLUMNS else ""
+    return ", ".join(map(repr, names[:NAMED_COLUMNS])) + more

@@ -73,8 +73,10 @@ class Delimited:
         return [{DAMAGED: "a quote that opens in this row is not closed in it"}, *map(self._row, behind)]
 
     def _row(self, cells: list[str]) -> dict[str, Any]:
-        excess = {EXCESS: cells[len(self.columns) :]} if len(cells) > len(self.columns) else {}
-        return dict(itertools.zip_longest(self.columns, cells[: len(self.columns)])) | excess if cells else {}
+        width = len(self.columns)
+        # a separator at the end of a line makes a blank cell
+        excess = {EXCESS: cells[width:]} if any(map(str.strip, cells[width:])) else {}
+        return dict(itertools.zip_longest(self.columns, cells[:width])) | excess if cells else {}
 
 
 def detect(path: Path, encoding: str, suffixes: Iterable[str]) -> Delimited:
@@ -102,10 +104,20 @@ def detect(path: Path, encoding: str, suffixes: Iterable[str]) -> Delimited:
             f"tables end in {' '.join(sorted(suffixes))}",
         )
     has_header = not any(map(_is_image_name, first))
-    columns = [cell.strip() for cell in first] if has_header else [f"column {i}" for i in range(1, len(first) + 1)]
+    columns = _names(first) if has_header else _names([""] * len(first))
     if any("\udc80" <= c <= "\udcff" for name in columns for c in name):
         raise UserError("wrong encoding: the header is not UTF-8", f"{path} row 1", "save the table as UTF-8")
     return Delimited(path, encoding, separator, quoting, columns, has_header)
+
+
+def _names(header: list[str]) -> list[str]:
+    """Each column has a name of its own: a second `caption` is `caption.1`, as in pandas, and a blank third `column 3`."""
+    names: list[str] = []
+    for i, cell in enumerate(header, 1):
+        name = cell.strip() or f"column {i}"
+        others = (f"{name}.{n}" for n in itertools.count(1))
+        names.append(name if name not in names else next(other for other in others if other not in (*names, *header)))
+    return names
 
 
 def _quotes_balance(path: Path, encoding: str) -> bool:

@@ -93,6 +93,7 @@ class Options:
         download: fetching what is missing is allowed.
         say: talks to the user.
         progress: progress(title) gives a function of (done, total).
+        columns: what a column of a table is named to be (image, caption …) -> its names.
     """
 
     out: Path
@@ -104,8 +105,7 @@ class Options:
     seed: int = 0
     template: str = "a photo of {label}"
     image_root: Path | None = None
-    image_column: str | None = None
-    caption_column: str | None = None
+    columns: dict[str, list[str]] = field(default_factory=dict)
     karpathy: Path | None = None
     base_url: str | None = None
 

@@ -71,18 +71,25 @@ def open_table(path: Path) -> Table:
         return Table(path, schema.names, f"{path.name}: Parquet", read)
     encoding = detect_encoding(path)
     if suffix in (".jsonl", ".ndjson", ".json"):
-        first = list(itertools.islice(_json_rows(path, encoding), SAMPLE_ROWS))
-        if not first:
-            raise UserError("the table is empty", str(path))
-        columns = list(dict.fromkeys(name for _, row in first if DAMAGED not in row for name in row))
-        if not columns:
-            n, row = first[0]
-            raise UserError(
-                row.get(DAMAGED, "the first rows hold nothing"), f"{path} row {n}", "a table has one JSON object a line"
-            )
+        columns = _json_columns(path, encoding)
         return Table(path, columns, f"{path.name}: JSON, {encoding}", lambda columns: _json_rows(path, encoding))
     text = delimited.detect(path, encoding, TABLES)
     return Table(path, text.columns, f"{path.name}: {text.note}", lambda columns: text.rows())
+
+
+def _json_columns(path: Path, encoding: str) -> list[str]:
+    """The keys of all rows: one may first occur far down."""
+    first: tuple[int, dict[str, Any]] | None = None
+    names: dict[str, None] = {}
+    for n, row in _json_rows(path, encoding):
+        first = first or (n, row)
+        names |= {} if DAMAGED in row else dict.fromkeys(row)
+    if first is None:
+        raise UserError("the table is empty", str(path))
+    if not names:
+        n, row = first
+        raise UserError(row.get(DAMAGED, "the rows hold nothing"), f"{path} row {n}", "a table has one JSON object a line")
+    return list(names)
 
 
 def _json_rows(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:

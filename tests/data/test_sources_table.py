@@ -75,15 +75,15 @@ def test_id_split_and_label_columns(root: Path) -> None:
 def test_a_list_in_a_cell_and_a_key_of_an_object(root: Path) -> None:
     assert texts(found(root, "t.csv", 'image,captions\n0.jpg,"[""a"", ""b""]"\n')) == [("0.jpg", ["a", "b"])]
     line = {"image": "0.jpg", "caption": "hash", "names": {"zh": "井号"}}
-    assert texts(found(root, "t.jsonl", json.dumps(line), caption_column="names.zh")) == [("0.jpg", ["井号"])]
+    assert texts(found(root, "t.jsonl", json.dumps(line), columns={"caption": ["names.zh"]})) == [("0.jpg", ["井号"])]
 
 
 def test_columns_as_typed(root: Path) -> None:
     content = "a,b,c\n0.jpg,1.jpg,x y z\n"
-    assert texts(found(root, "t.csv", content, image_column="b", caption_column="c")) == [("1.jpg", ["x y z"])]
-    assert texts(found(root, "t.csv", "0.jpg,x y,z z\n", caption_column="3")) == [("0.jpg", ["z z"])]
+    assert texts(found(root, "t.csv", content, columns={"image": ["b"], "caption": ["c"]})) == [("1.jpg", ["x y z"])]
+    assert texts(found(root, "t.csv", "0.jpg,x y,z z\n", columns={"caption": ["3"]})) == [("0.jpg", ["z z"])]
     with pytest.raises(UserError, match="no column 'capton'") as e:
-        found(root, "t.csv", content, caption_column="capton")
+        found(root, "t.csv", content, columns={"caption": ["capton"]})
     assert e.value.hint == "columns: a, b, c"
 
 
@@ -91,7 +91,7 @@ def test_columns_as_typed(root: Path) -> None:
 def test_no_column_found_names_those_there_are(root: Path, content: str, missing: str) -> None:
     with pytest.raises(UserError, match=f"no {missing} column found") as e:
         found(root, "t.csv", content)
-    assert f"--{missing}-column" in e.value.hint
+    assert f"--column {missing}=NAME" in e.value.hint
     assert content.split("\n")[0].replace(",", ", ") in e.value.hint
 
 
@@ -330,8 +330,8 @@ def test_embedded_pictures_that_share_a_path_have_ids_of_their_own(root: Path) -
 def test_dots_in_the_names_of_parquet_columns(root: Path) -> None:
     data = {"meta": [{"file": "0.jpg"}], "caption.en": ["a b"], "caption": ["c d"]}
     pq.write_table(pa.table(data), root / "t.parquet")
-    columns = {"image_column": "meta.file", "caption_column": "caption.en"}
-    (row,) = read(Options(root / "out", root / "t.parquet", **columns)).rows  # type: ignore[arg-type]
+    columns = {"image": ["meta.file"], "caption": ["caption.en"]}
+    (row,) = read(Options(root / "out", root / "t.parquet", columns=columns)).rows
     assert isinstance(row, Row)
     assert (row.id, row.captions) == ("0.jpg", ["a b"])
 

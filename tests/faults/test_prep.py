@@ -166,10 +166,10 @@ def test_captions_in_another_encoding(tmp_path: Path, invoke: Invoke) -> None:
 
 def test_a_wrong_column_names_those_there_are(tmp_path: Path, invoke: Invoke) -> None:
     table = raw.table(tmp_path / "raw", 3)
-    outcome = invoke("prep", "table", tmp_path / "data", "--source", table, "--caption-column", "capton")
+    outcome = invoke("prep", "table", tmp_path / "data", "--source", table, "--column", "caption=capton")
     assert outcome.code == 1
     assert outcome.stderr.splitlines() == [
-        f"error: no column 'capton', --caption-column capton of {table}",
+        f"error: no column 'capton', --column caption=capton of {table}",
         "hint: columns: image, caption",
     ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkit.data.cells import DAMAGED, EXCESS, is_missing, text_of, texts_of
-from mmkit.data.columns import caption_column, chosen, image_column, value_of
+from mmkit.data.columns import Columns, choose, value_of
 from mmkit.data.images import SUFFIXES
 from mmkit.data.lookup import Lookup
 from mmkit.data.schema import Options, Picture, Reject, Row, Source
@@ -34,20 +34,13 @@ def read(options: Options) -> Source:
     sample = table.sample()
     if not sample:
         raise UserError("the table has no rows", str(path), "it holds nothing but its header")
-    image = chosen(options.image_column, "--image-column", table, sample) or image_column(table, sample)
-    caption = chosen(options.caption_column, "--caption-column", table, sample) or caption_column(table, sample, image)
-    root = options.image_root or path.parent
-    with_label = "label" in table.columns and caption != "label"
-    # `meta.file` may be the name of a column, or a key of the objects in the column `meta`
-    needed = {name if name in table.columns else name.partition(".")[0] for name in (image, caption)}
-    columns = [name for name in table.columns if name in needed or name in ("id", "split") or (with_label and name == "label")]
-    pictures = Lookup(root)
-    samples = Samples(path, pictures, image, caption, with_label, Spool(options.out))
-    rows = pictures.settle([samples.row(n, row) for n, row in table.rows(columns)])
-    note = f"{table.note}; image column {image!r}, caption column {caption!r}"
-    note += "".join(f", {name!r} column" for name in ("id", "split", "label") if name in columns and name not in (image, caption))
+    columns = choose(table, sample, options.columns)
+    pictures = Lookup(options.image_root or path.parent)
+    samples = Samples(path, pictures, columns, Spool(options.out))
+    rows = pictures.settle([samples.row(n, row) for n, row in table.rows(columns.read(table))])
+    note = f"{table.note}; {columns.note}"
     note += f"; {pictures.note}" if pictures.note else ""
-    note += _labels(rows) if with_label else ""
+    note += _labels(rows) if columns.label else ""
     return Source(rows, path.name if options.source is None else str(path), LICENSE, note)
 
 
@@ -89,18 +82,11 @@ def _find(path: Path) -> Path:
 
 @dataclass(slots=True)
 class Samples:
-    """The rows of one table as samples and rejects.
-
-    Args:
-        image, caption: the columns, or keys such as `names.zh`.
-        with_label: the column `label` counts as such.
-    """
+    """The rows of one table as samples and rejects."""
 
     path: Path
     pictures: Lookup
-    image: str
-    caption: str
-    with_label: bool
+    columns: Columns
     spool: Spool
     _owners: dict[str, str] = field(default_factory=dict)
 
@@ -111,8 +97,8 @@ class Samples:
             UserError: the picture in it cannot be copied: the disk is full.
         """
         where = f"{self.path} row {n}"
-        value = value_of(row, self.image)
-        typed = text_of(row.get("id")).strip()
+        value = value_of(row, self.columns.image)
+        typed = text_of(value_of(row, self.columns.id)).strip()
         name = typed or _name(value) or f"row {n}"
         if DAMAGED in row:
             return Reject(name, where, row[DAMAGED])
@@ -123,9 +109,9 @@ class Samples:
             picture = _picture(value, self.pictures, self.spool)
         except (OSError, ValueError) as e:
             return Reject(name, where, str(getattr(e, "strerror", None) or e))
-        label = text_of(row.get("label")).strip() if self.with_label else ""
-        split = text_of(row.get("split")).strip()
-        captions = texts_of(value_of(row, self.caption)) or [""]
+        label = text_of(value_of(row, self.columns.label)).strip()
+        split = text_of(value_of(row, self.columns.split)).strip()
+        captions = [text for name in self.columns.captions for text in texts_of(value_of(row, name)) or [""]]
         own = self.pictures.name(picture) if picture.path else self._own(name, picture)
         return Row(typed or own, picture, captions, where, None if is_missing(split) else split, label or None)
 
