@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmkit.data.cells import DAMAGED, EXCESS
+from mmkit.data.compressed import open_text, suffix_of
 from mmkit.data.images import SUFFIXES
 from mmkit.errors import UserError
 
@@ -43,7 +44,7 @@ class Delimited:
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(row number, row); a row with too many cells has EXCESS, one that could not be read has DAMAGED."""
-        with open(self.path, encoding=self.encoding, errors="surrogateescape", newline="") as f:
+        with open_text(self.path, self.encoding, newline="") as f:
             lines: list[str] = []  # those of the record that is read
 
             def noted() -> Iterator[str]:
@@ -90,10 +91,10 @@ def detect(path: Path, encoding: str, suffixes: Iterable[str]) -> Delimited:
     """
     # a caption may be longer than csv's default limit on a cell, 128 kB
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
-    with open(path, encoding=encoding, errors="surrogateescape", newline="") as f:
+    with open_text(path, encoding, newline="") as f:
         # whole lines, so that the last row of the sample is not cut
         lines = list(itertools.islice(f, SAMPLE_LINES))
-    separator = "\t" if path.suffix.lower() == ".tsv" else _separator(lines)
+    separator = "\t" if suffix_of(path) == ".tsv" else _separator(lines)
     plain = separator == "\t" and not _quotes_balance(path, encoding)
     quoting: Literal[0, 3] = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
     first = next(csv.reader(lines, delimiter=separator, quoting=quoting), [])
@@ -123,7 +124,7 @@ def _names(header: list[str]) -> list[str]:
 def _quotes_balance(path: Path, encoding: str) -> bool:
     """Most quotes that open a cell of a table with tabs are closed, in the cell or on a line further down."""
     whole = opened = closed = 0
-    with open(path, encoding=encoding, errors="surrogateescape") as f:
+    with open_text(path, encoding) as f:
         for line in f:
             for cell in line.rstrip("\n").split("\t"):
                 opens, closes = cell.startswith('"'), len(cell) > 1 and cell.endswith('"')

@@ -6,6 +6,8 @@ import codecs
 import re
 from pathlib import Path
 
+from mmkit.data.compressed import open_bytes
+
 SAMPLE = 64 << 10
 # letters, punctuation and signs that Western European texts in cp1252 are made of
 WESTERN = set("ÀÁÂÃÄÅÆÇÈÉÊËÌÍÎÏÑÒÓÔÕÖØÙÚÛÜßàáâãäåæçèéêëìíîïñòóôõöøùúûüÿœŒ‘’“”–—…«»°€£¡¿\xa0")
@@ -16,7 +18,7 @@ FOREIGN = re.compile(r"(?<!\d)[ªº¹²³¼½¾±¢¥][A-Za-zÀ-ÖØ-öø-ÿŒœ
 
 def detect_encoding(path: Path) -> str:
     """utf-8, utf-8-sig, utf-16, or cp1252 where that is sure; else utf-8, whose rows that do not decode are rejected later."""
-    with open(path, "rb") as f:
+    with open_bytes(path) as f:
         head = f.read(SAMPLE)
     for mark, name in ((codecs.BOM_UTF8, "utf-8-sig"), (codecs.BOM_UTF16_LE, "utf-16"), (codecs.BOM_UTF16_BE, "utf-16")):
         if head.startswith(mark):
@@ -29,7 +31,7 @@ def detect_encoding(path: Path) -> str:
 
 def _is_utf8(path: Path) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")()
-    with open(path, "rb") as f:
+    with open_bytes(path) as f:
         try:
             while block := f.read(1 << 20):
                 decoder.decode(block)
@@ -42,7 +44,7 @@ def _is_utf8(path: Path) -> bool:
 def _surely_cp1252(path: Path) -> bool:
     """Western letters, one at a time between plain ones; other encodings come in runs or as odd symbols."""
     single, odd = 0, 0
-    with open(path, "rb") as f:
+    with open_bytes(path) as f:
         for line in f:
             odd += bool(FOREIGN.search(line.decode("cp1252", "replace")))
             for run in re.findall(rb"[\x80-\xff]+", line):

@@ -42,18 +42,16 @@ class Lookup:
 
     Args:
         root: what relative paths start from.
+        within: the folder that the names of pictures start from; the root if None.
+        readings: what is counted together with lookups in other folders.
     """
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, within: Path | None = None, readings: Readings | None = None) -> None:
         self.root = root
-        self._base = os.path.abspath(root)
+        self._called = _key(os.path.basename(os.path.abspath(root)))
+        self._base = os.path.abspath(within or root)
         self._listings: dict[str, Listing] = {}
-        self._total = 0
-        self._counts: dict[str, int] = defaultdict(int)
-        self._first = ""
-        # file -> the folders of another place that were left out to find it, and where those differ all of them
-        self._places: dict[str, str] = {}
-        self._contested: dict[str, set[str]] = {}
+        self.readings = readings or Readings()
 
     def find(self, name: str) -> Picture:
         """The picture that `name` means.
@@ -63,7 +61,7 @@ class Lookup:
             ValueError: several files fit; they are named.
             OSError: the file cannot be looked at.
         """
-        self._total += 1
+        self.readings.total += 1
         for exact in dict.fromkeys((name, name.strip())):
             try:
                 return Picture.file(self.root / os.path.expanduser(exact))
@@ -73,7 +71,7 @@ class Lookup:
         for spelled in _spellings(name):
             if found := self._search(spelled):
                 picture = Picture.file(self.root / found.path)
-                self._note(name, spelled, found, picture)
+                self.readings.add(name, spelled, found, picture)
                 return picture
         raise FileNotFoundError(f"missing file {self.root / os.path.expanduser(name)}{self._instead(name)}")
 
@@ -81,38 +79,6 @@ class Lookup:
         """Its path below the root as the file is called, with `/`: the same on every machine. Outside of it: the whole path."""
         path = picture.path or ""
         return path.removeprefix(self._base.rstrip(os.sep) + os.sep).replace(os.sep, "/")
-
-    def settle(self, rows: Iterable[Row | Reject]) -> list[Row | Reject]:
-        """The rows, after the last `find`: those whose picture paths of different other places lead to are rejects.
-
-        `/data/cats/1.jpg` and `/data/dogs/1.jpg` cannot both be the `1.jpg` that is here.
-        """
-        return [self._settled(row) if isinstance(row, Row) else row for row in rows]
-
-    @property
-    def note(self) -> str:
-        """How many paths were read as what, for the user; empty where all are exact."""
-        said = [f"{self._counts[kind]:,} {kind}" for kind in KINDS if kind in self._counts]
-        if not said:
-            return ""
-        count, _, first = said[0].partition(" ")
-        return f"{'; '.join([f'{count} of {self._total:,} paths: {first}', *said[1:]])} ({self._first})"
-
-    def _settled(self, row: Row) -> Row | Reject:
-        places = sorted(self._contested.get(row.image.path or "", ()))
-        if not places:
-            return row
-        return Reject(row.id, row.where, f"paths of several folders lead to {row.image.path}: {_few(places)}")
-
-    def _note(self, written: str, spelled: Spelled, found: Found, picture: Picture) -> None:
-        for kind in found.kinds:
-            self._counts[kind] += 1
-        self._first = self._first or f"{written} is {found.path}"
-        if ELSEWHERE in found.kinds and picture.path:
-            place = "/".join(spelled.parts[: found.start])
-            first = self._places.setdefault(picture.path, place)
-            if not _same_place(first, place):
-                self._contested.setdefault(picture.path, {first}).add(place)
 
     def _search(self, spelled: Spelled) -> Found | None:
         """The file that the longest tail means whose folders are here.
@@ -136,9 +102,9 @@ class Lookup:
 
     def _starts(self, spelled: Spelled) -> Iterator[int]:
         """Where the tail may start. A relative path keeps a folder, or loses those down to one called like the root."""
-        parts, root = spelled.parts, _key(os.path.basename(self._base))
+        parts = spelled.parts
         for start in range(len(parts)):
-            if start == 0 or spelled.elsewhere or start < len(parts) - 1 or _key(parts[start - 1]) == root:
+            if start == 0 or spelled.elsewhere or start < len(parts) - 1 or _key(parts[start - 1]) == self._called:
                 yield start
 
     def _folders(self, parts: list[str], same_case: bool) -> list[str]:
@@ -171,6 +137,51 @@ class Lookup:
                     if self._listing(place).fits(file):
                         return f"; it is there with --image-root {self.root / subfolder}"
         return ""
+
+
+class Readings:
+    """How paths were read, for the user, and which of them cannot be right."""
+
+    def __init__(self) -> None:
+        self.total = 0
+        self._counts: dict[str, int] = defaultdict(int)
+        self._first = ""
+        # file -> the folders of another place that were left out to find it, and where those differ all of them
+        self._places: dict[str, str] = {}
+        self._contested: dict[str, set[str]] = {}
+
+    def settle(self, rows: Iterable[Row | Reject]) -> list[Row | Reject]:
+        """The rows, after the last `find`: those whose picture paths of different other places lead to are rejects.
+
+        `/data/cats/1.jpg` and `/data/dogs/1.jpg` cannot both be the `1.jpg` that is here.
+        """
+        return [self._settled(row) if isinstance(row, Row) else row for row in rows]
+
+    @property
+    def note(self) -> str:
+        """How many paths were read as what, for the user; empty where all are exact."""
+        said = [f"{self._counts[kind]:,} {kind}" for kind in KINDS if kind in self._counts]
+        if not said:
+            return ""
+        count, _, first = said[0].partition(" ")
+        return f"{'; '.join([f'{count} of {self.total:,} paths: {first}', *said[1:]])} ({self._first})"
+
+    def _settled(self, row: Row) -> Row | Reject:
+        places = sorted(self._contested.get(row.image.path or "", ()))
+        if not places:
+            return row
+        return Reject(row.id, row.where, f"paths of several folders lead to {row.image.path}: {_few(places)}")
+
+    def add(self, written: str, spelled: Spelled, found: Found, picture: Picture) -> None:
+        """Count a path that was not exact, and remember the folders that were left out of it."""
+        for kind in found.kinds:
+            self._counts[kind] += 1
+        self._first = self._first or f"{written} is {found.path}"
+        if ELSEWHERE in found.kinds and picture.path:
+            place = "/".join(spelled.parts[: found.start])
+            first = self._places.setdefault(picture.path, place)
+            if not _same_place(first, place):
+                self._contested.setdefault(picture.path, {first}).add(place)
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,9 @@ import pyarrow.parquet as pq
 
 from mmkit.data import delimited
 from mmkit.data.cells import DAMAGED
+from mmkit.data.compressed import open_text, suffix_of, whole
 from mmkit.data.encoding import detect_encoding
+from mmkit.data.unread import refuse
 from mmkit.errors import UserError
 
 TABLES = {".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".pq"}
@@ -47,7 +49,8 @@ class Table:
         Raises:
             UserError: the file is damaged; file and row are named.
         """
-        return self._read(columns)
+        with whole(self.path):
+            yield from self._read(columns)
 
     def sample(self) -> list[dict[str, Any]]:
         """The first rows."""
@@ -64,7 +67,12 @@ def open_table(path: Path) -> Table:
         raise UserError("no such table", str(path))
     if path.stat().st_size == 0:
         raise UserError("the table is empty", str(path))
-    suffix = path.suffix.lower()
+    refuse(path)
+    with whole(path):
+        return _detected(path, suffix_of(path))
+
+
+def _detected(path: Path, suffix: str) -> Table:
     if suffix in (".parquet", ".pq"):
         schema = _parquet(path).schema_arrow
         read = functools.partial(_parquet_rows, path, _classes(schema))
@@ -93,7 +101,7 @@ def _json_columns(path: Path, encoding: str) -> list[str]:
 
 
 def _json_rows(path: Path, encoding: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    with open(path, encoding=encoding, errors="surrogateescape") as f:
+    with open_text(path, encoding) as f:
         first = next((c for line in f if (c := line.strip()[:1])), "")
         f.seek(0)
         items: Iterable[tuple[int, Any]] = _listed(path, f.read()) if first == "[" else _lines(f)

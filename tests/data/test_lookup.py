@@ -56,8 +56,8 @@ PHOTO = "images/Été 1.jpg"
 def test_a_path_of_another_place_finds_the_one_picture_it_can_mean(tmp_path: Path, written: str, file: str, note: str) -> None:
     pictures = laid_out(tmp_path, "images/1.jpg", "top.jpg", PHOTO, "other/2.jpg", "twice.jpg.jpg")
     assert found(pictures, written) == file
-    assert pictures.note.startswith(f"1 of 1 paths: {note}" if note else "")
-    assert bool(pictures.note) == bool(note)
+    assert pictures.readings.note.startswith(f"1 of 1 paths: {note}" if note else "")
+    assert bool(pictures.readings.note) == bool(note)
 
 
 @pytest.mark.parametrize("written", ["12", "12.0", "0012", "000000000012"])
@@ -72,7 +72,7 @@ def test_an_exact_path_wins_and_lists_no_folder(tmp_path: Path, monkeypatch: pyt
     pictures = laid_out(tmp_path, *names)
     monkeypatch.setattr(os, "scandir", lambda folder: pytest.fail("a folder was listed"))
     assert [found(pictures, name) for name in names] == names
-    assert pictures.note == ""
+    assert pictures.readings.note == ""
 
 
 def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -82,7 +82,7 @@ def test_a_folder_is_listed_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(os, "scandir", lambda folder: listed.append(str(folder)) or real(folder))
     assert [found(pictures, f"D:\\images\\{i}") for i in range(9)] == [f"images/{i}.jpg" for i in range(9)]
     assert sorted(listed) == [str(tmp_path), str(tmp_path / "images")]
-    assert pictures.note == (
+    assert pictures.readings.note == (
         "9 of 9 paths: Windows separators read as /; 9 without the folders in front that are not here; "
         "9 without extension (D:\\images\\0 is images/0.jpg)"
     )
@@ -103,7 +103,7 @@ def test_where_two_fit_both_are_named(tmp_path: Path, files: list[str], written:
     with pytest.raises(ValueError, match="files fit") as e:
         pictures.find(written)
     assert str(e.value) == f"{len(files)} files fit {written}: {both}"
-    assert pictures.note == ""
+    assert pictures.readings.note == ""
 
 
 def test_the_longest_tail_counts(tmp_path: Path) -> None:
@@ -129,7 +129,7 @@ def test_pictures_of_several_folders_are_not_the_one_that_is_here(tmp_path: Path
     pictures = laid_out(tmp_path, "1.jpg", "2.jpg", "3.jpg")
     written = ["/data/cats/1.jpg", "/data/dogs/1.jpg", "/mnt/data/cats/2.jpg", "/data/cats/2.jpg", "3.jpg"]
     rows = [Row(name, pictures.find(name), ["a b"], f"row {i}") for i, name in enumerate(written)]
-    settled = pictures.settle(rows)
+    settled = pictures.readings.settle(rows)
     assert settled[2:] == rows[2:]
     reason = f"paths of several folders lead to {tmp_path / '1.jpg'}: data/cats and data/dogs"
     assert [row.reason for row in settled[:2]] == [reason, reason]  # type: ignore[union-attr]

@@ -10,6 +10,7 @@ from pathlib import Path
 from mmkit.data.images import SUFFIXES
 from mmkit.data.schema import Options, Picture, Reject, Row, Source
 from mmkit.data.splits import split_name
+from mmkit.data.unread import refuse
 from mmkit.errors import UsageError, UserError
 
 LICENSE = "unknown: that of the folder's pictures"
@@ -30,9 +31,12 @@ def read(options: Options) -> Source:
             "the template has no place for the label", f"--template {options.template!r}", 'such as "a photo of {label}"'
         )
     if not root.is_dir():
+        if root.exists():
+            refuse(root)
         raise UserError("no such folder", str(root), "--source names the folder of the pictures")
     found = _without_sources(sorted(_pictures(root)))
     if not found:
+        refuse(root)
         raise UserError("no pictures", str(root), f"looked for {' '.join(sorted(SUFFIXES))}")
     tree = _layout(root, found, options.template)
     rows = [_row(tree, path) for path in found]

@@ -10,11 +10,13 @@ from typing import Any
 
 from mmkit.data.cells import DAMAGED, EXCESS, is_missing, text_of, texts_of
 from mmkit.data.columns import Columns, choose, value_of
+from mmkit.data.compressed import suffix_of
 from mmkit.data.images import SUFFIXES
 from mmkit.data.lookup import Lookup
 from mmkit.data.schema import Options, Picture, Reject, Row, Source
 from mmkit.data.spool import Spool
 from mmkit.data.tables import TABLES, open_table
+from mmkit.data.unread import refuse, shards_beside
 from mmkit.errors import UserError
 
 LICENSE = "unknown: that of the table and its pictures"
@@ -37,9 +39,9 @@ def read(options: Options) -> Source:
     columns = choose(table, sample, options.columns)
     pictures = Lookup(options.image_root or path.parent)
     samples = Samples(path, pictures, columns, Spool(options.out))
-    rows = pictures.settle([samples.row(n, row) for n, row in table.rows(columns.read(table))])
+    rows = pictures.readings.settle([samples.row(n, row) for n, row in table.rows(columns.read(table))])
     note = f"{table.note}; {columns.note}"
-    note += f"; {pictures.note}" if pictures.note else ""
+    note += f"; {pictures.readings.note}" if pictures.readings.note else ""
     note += _labels(rows) if columns.label else ""
     return Source(rows, path.name if options.source is None else str(path), LICENSE, note)
 
@@ -66,13 +68,15 @@ def _find(path: Path) -> Path:
         return path
     files = sorted(p for p in path.iterdir() if not p.name.startswith("."))
     pictures = {p.stem for p in files if p.suffix.lower() in SUFFIXES}
-    tables = [p for p in files if p.suffix.lower() in TABLES and not OURS.fullmatch(p.name)]
+    tables = [p for p in files if suffix_of(p) in TABLES and not OURS.fullmatch(p.name)]
     found = [p for p in tables if p.suffix.lower() != ".txt" or p.stem not in pictures]
     if tables and not found:
         hint = f"mmkit prep folder --source {path}   reads these"
         raise UserError("no table in the folder, but pictures with text files of the same name", str(path), hint)
     # prose and settings lie beside tables; they count only where nothing else is found
-    found = [p for p in found if p.suffix.lower() not in (".txt", ".json")] or found
+    found = [p for p in found if suffix_of(p) not in (".txt", ".json")] or found
+    if not found or shards_beside(found):
+        refuse(path)
     if len(found) != 1:
         names = ", ".join(p.name for p in found[:NAMED_FILES]) or "none"
         names += f" and {len(found) - NAMED_FILES:,} more" if len(found) > NAMED_FILES else ""
