@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import csv
 import itertools
+import re
 import sys
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from mmkit.data.cells import DAMAGED, EXCESS
 from mmkit.data.compressed import open_text, suffix_of
@@ -17,7 +18,34 @@ from mmkit.data.images import SUFFIXES
 from mmkit.errors import UserError
 
 SEPARATORS = {"\t": "tab", "|": "bar", ";": "semicolon", ",": "comma"}
-SAMPLE_LINES = 200
+# lines that tell the separator, and those that tell the quotes
+SAMPLE_LINES, QUOTED_LINES = 200, 20_000
+# a quote that is not closed within so many lines is none
+MOST_LINES = 1_000
+UNCLOSED = "a quote that opens in this row is not closed in it"
+
+
+@dataclass(frozen=True, slots=True)
+class Quotes:
+    """How cells are quoted.
+
+    Args:
+        plain: not at all, as in CC3M: a quote is a character, but where the cells would not fit otherwise.
+        escaped: a quote in a quoted cell is `\\"`, as Spark and MySQL write it, else `""`.
+        spaced: a space stands between the separator and the quote.
+    """
+
+    plain: bool = False
+    escaped: bool = False
+    spaced: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """The cells of one record, None where its quotes do not match, and the lines it is made of."""
+
+    cells: list[str] | None
+    lines: list[str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,14 +53,13 @@ class Delimited:
     """How a table is written.
 
     Args:
-        quoting: csv's: QUOTE_NONE where quotes are plain characters.
         columns: their names; `column 1` … without a header.
     """
 
     path: Path
     encoding: str
     separator: str
-    quoting: Literal[0, 3]
+    quotes: Quotes
     columns: list[str]
     has_header: bool
 
@@ -40,44 +67,22 @@ class Delimited:
     def note(self) -> str:
         """What was detected, for the user."""
         found = f"separated by {SEPARATORS[self.separator]}, {self.encoding}, {'a' if self.has_header else 'no'} header"
-        return found + (", quotes are plain characters" if self.quoting == csv.QUOTE_NONE else "")
+        return found + (", quotes are plain characters" if self.quotes.plain else "")
 
     def rows(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """(row number, row); a row with too many cells has EXCESS, one that could not be read has DAMAGED."""
         with open_text(self.path, self.encoding, newline="") as f:
-            lines: list[str] = []  # those of the record that is read
+            for n, record in enumerate(_records(f, self.separator, self.quotes, len(self.columns)), 1):
+                if not (self.has_header and n == 1) and (record.cells is None or any(map(str.strip, record.cells))):
+                    yield n, self._row(record.cells)
 
-            def noted() -> Iterator[str]:
-                for line in f:
-                    lines.append(line)
-                    yield line
-
-            reader = csv.reader(noted(), delimiter=self.separator, quoting=self.quoting)
-            n = 0
-            try:
-                for cells in reader:
-                    for row in self._records(cells, lines):
-                        n += 1
-                        if row and not (self.has_header and n == 1):
-                            yield n, row
-                    lines.clear()
-            except csv.Error as e:
-                raise UserError(f"not readable as a table ({e})", f"{self.path} row {reader.line_num}") from e
-
-    def _records(self, cells: list[str], lines: list[str]) -> list[dict[str, Any]]:
-        """The record as a row; where a quote that is not closed swallowed rows, those are read line by line."""
-        if len(lines) == 1 or not _swallows(cells, self.separator):
-            return [self._row(cells)]
-        behind = [next(csv.reader([line], delimiter=self.separator), []) for line in lines[1:]]
-        if not any(len(row) == len(self.columns) and any(map(_is_image_name, row)) for row in behind):
-            return [self._row(cells)]
-        return [{DAMAGED: "a quote that opens in this row is not closed in it"}, *map(self._row, behind)]
-
-    def _row(self, cells: list[str]) -> dict[str, Any]:
+    def _row(self, cells: list[str] | None) -> dict[str, Any]:
+        if cells is None:
+            return {DAMAGED: UNCLOSED}
         width = len(self.columns)
         # a separator at the end of a line makes a blank cell
         excess = {EXCESS: cells[width:]} if any(map(str.strip, cells[width:])) else {}
-        return dict(itertools.zip_longest(self.columns, cells[:width])) | excess if cells else {}
+        return dict(itertools.zip_longest(self.columns, cells[:width])) | excess
 
 
 def detect(path: Path, encoding: str, suffixes: Iterable[str]) -> Delimited:
@@ -93,11 +98,9 @@ def detect(path: Path, encoding: str, suffixes: Iterable[str]) -> Delimited:
     csv.field_size_limit(min(sys.maxsize, 2**31 - 1))
     with open_text(path, encoding, newline="") as f:
         # whole lines, so that the last row of the sample is not cut
-        lines = list(itertools.islice(f, SAMPLE_LINES))
-    separator = "\t" if suffix_of(path) == ".tsv" else _separator(lines)
-    plain = separator == "\t" and not _quotes_balance(path, encoding)
-    quoting: Literal[0, 3] = csv.QUOTE_NONE if plain else csv.QUOTE_MINIMAL
-    first = next(csv.reader(lines, delimiter=separator, quoting=quoting), [])
+        lines = list(itertools.islice(f, QUOTED_LINES))
+    separator = "\t" if suffix_of(path) == ".tsv" else _separator(lines[:SAMPLE_LINES])
+    first = next((record.cells for record in _records(lines, separator, Quotes(), 0)), None) or []
     if len(first) < 2:
         raise UserError(
             "no columns found: not separated by comma, semicolon, tab or bar",
@@ -108,10 +111,23 @@ def detect(path: Path, encoding: str, suffixes: Iterable[str]) -> Delimited:
     columns = _names(first) if has_header else _names([""] * len(first))
     if any("\udc80" <= c <= "\udcff" for name in columns for c in name):
         raise UserError("wrong encoding: the header is not UTF-8", f"{path} row 1", "save the table as UTF-8")
-    return Delimited(path, encoding, separator, quoting, columns, has_header)
+    return Delimited(path, encoding, separator, _quotes(lines, separator, len(first)), columns, has_header)
 
 
-def _names(header: list[str]) -> list[str]:
+def _separator(lines: Sequence[str]) -> str:
+    """The one that cuts most rows into the same number of cells, and of several the one that sets off names of pictures."""
+
+    def score(separator: str) -> tuple[float, int]:
+        rows = [record.cells for record in _records(lines, separator, Quotes(), 0) if record.cells]
+        widths = Counter(map(len, rows))
+        width, count = widths.most_common(1)[0] if widths else (1, 0)
+        named = sum(any(map(_is_image_name, row)) for row in rows)
+        return (count / widths.total(), named) if width > 1 else (0.0, 0)
+
+    return max(SEPARATORS, key=score)
+
+
+def _names(header: Sequence[str]) -> list[str]:
     """Each column has a name of its own: a second `caption` is `caption.1`, as in pandas, and a blank third `column 3`."""
     names: list[str] = []
     for i, cell in enumerate(header, 1):
@@ -121,35 +137,102 @@ def _names(header: list[str]) -> list[str]:
     return names
 
 
-def _quotes_balance(path: Path, encoding: str) -> bool:
-    """Most quotes that open a cell of a table with tabs are closed, in the cell or on a line further down."""
-    whole = opened = closed = 0
-    with open_text(path, encoding) as f:
-        for line in f:
-            for cell in line.rstrip("\n").split("\t"):
-                opens, closes = cell.startswith('"'), len(cell) > 1 and cell.endswith('"')
-                whole += opens and closes
-                opened += opens and not closes
-                closed += closes and not opens
-    return opened - closed <= whole
+def _quotes(lines: Sequence[str], separator: str, width: int) -> Quotes:
+    """The way of quoting that fits most records; none, where more quotes are left open than cells are quoted."""
+
+    def misfits(quotes: Quotes) -> tuple[int, int, int]:
+        """Records that do not fit; those with a quote that opens a cell in vain; those with quoted cells."""
+        unclosed = excess = quoted = 0
+        for record in _records(lines, separator, quotes, width):
+            literal = _split(record.lines[0], separator)
+            excess += len(record.cells or ()) > width
+            if any(cell.lstrip().startswith('"') for cell in literal):
+                unclosed += record.cells in (None, literal)
+                quoted += record.cells not in (None, literal)
+        return unclosed + excess, unclosed, quoted
+
+    kinds = [Quotes(escaped=escaped, spaced=spaced) for escaped in (False, True) for spaced in (False, True)]
+    best = kinds[0] if misfits(kinds[0])[0] == 0 else min(kinds, key=lambda kind: misfits(kind)[0])
+    _, unclosed, quoted = misfits(best)
+    return Quotes(True, best.escaped, best.spaced) if unclosed > quoted else best
 
 
-def _swallows(cells: list[str], separator: str) -> bool:
-    """Whether a cell of several lines names a picture in one of them: it holds rows rather than a text."""
-    lines = [line for cell in cells if "\n" in cell for line in cell.splitlines()]
-    return any(_is_image_name(part) for line in lines for part in line.split(separator))
+class _Lines:
+    """Lines that can be given back."""
+
+    def __init__(self, lines: Iterable[str]) -> None:
+        self._lines = iter(lines)
+        self._back: list[str] = []
+
+    def __iter__(self) -> Iterator[str]:
+        return self
+
+    def __next__(self) -> str:
+        return self._back.pop() if self._back else next(self._lines)
+
+    def give_back(self, lines: Sequence[str]) -> None:
+        self._back.extend(reversed(lines))
+
+
+def _records(lines: Iterable[str], separator: str, quotes: Quotes, width: int) -> Iterator[Record]:
+    """The records; a quote that is not closed costs no other row.
+
+    Args:
+        width: the number of columns, 0 if not known yet.
+    """
+    left = _Lines(lines)
+    for line in left:
+        literal = _split(line, separator)
+        fits = quotes.plain and len(literal) == width
+        if '"' not in line or (fits and line.count('"') % 2 == 0):
+            yield Record(literal, [line])
+            continue
+        record = _quoted(line, left, separator, quotes)
+        # a caption of several lines is quoted even where else quotes are characters
+        alone = len(record.lines) == 1 or any(len(_split(more, separator)) == width for more in record.lines[1:])
+        if record.cells is None or (fits and alone) or _swallows(record, separator, width):
+            left.give_back(record.lines[1:])
+            # quotes in pairs are those of a text that begins with a quoted word
+            closed = record.cells is None and line.count('"') % 2 == 0
+            record = Record(literal if closed or quotes.plain else None, [line])
+        yield record
+
+
+def _split(line: str, separator: str) -> list[str]:
+    line = line.rstrip("\r\n")
+    return line.split(separator) if line else []
+
+
+def _quoted(line: str, following: Iterator[str], separator: str, quotes: Quotes) -> Record:
+    """The record that begins with the line, read as strictly as it is written."""
+    taken = [line]
+
+    def lines() -> Iterator[str]:
+        yield _doubled(line) if quotes.escaped else line
+        for more in itertools.islice(following, MOST_LINES):
+            taken.append(more)
+            yield _doubled(more) if quotes.escaped else more
+
+    try:
+        cells = next(csv.reader(lines(), delimiter=separator, strict=True, skipinitialspace=quotes.spaced))
+    except csv.Error:
+        return Record(None, taken)
+    return Record(cells, taken)
+
+
+def _doubled(line: str) -> str:
+    r"""`\"` as `""`, which is how csv knows a quote in a quoted cell."""
+    return re.sub(r'(?<!\\)((?:\\\\)*)\\"', r'\1""', line)
+
+
+def _swallows(record: Record, separator: str, width: int) -> bool:
+    """A record of several lines that holds rows: a cell of it names a picture, and a line behind is a row of its own."""
+    inside = [line for cell in record.cells or () if "\n" in cell for line in cell.splitlines()]
+    if not width or not any(_is_image_name(part) for line in inside for part in line.split(separator)):
+        return False
+    behind = [_split(line, separator) for line in record.lines[1:]]
+    return any(len(cells) == width and any(map(_is_image_name, cells)) for cells in behind)
 
 
 def _is_image_name(cell: str) -> bool:
     return Path(cell.strip()).suffix.lower() in SUFFIXES
-
-
-def _separator(lines: list[str]) -> str:
-    """The one that cuts most rows into the same number of cells."""
-
-    def score(separator: str) -> float:
-        widths = Counter(len(cells) for cells in csv.reader(lines, delimiter=separator) if cells)
-        width, count = widths.most_common(1)[0] if widths else (1, 0)
-        return count / widths.total() if width > 1 else 0.0
-
-    return max(SEPARATORS, key=score)
