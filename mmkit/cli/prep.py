@@ -198,7 +198,8 @@ def table(
     """A CSV, TSV, JSONL or Parquet table with a column of images and one or several of captions.
 
     Separator, encoding, header and columns are detected and said. Columns named id, label and split count as such; numbered
-    ones (caption_0, caption_1 …) are captions of one picture.
+    ones (caption_0, caption_1 …) are captions of one picture. In a folder, shards and splits of one table are read as one:
+    train.csv and test.csv, or Parquet as the Hub lays it.
     """
     from mmkit.data.columns import parse
 
@@ -235,7 +236,8 @@ def folder(
 ) -> None:
     """Class folders (cats/1.jpg gives the label and a caption), or images beside a text file of the same name.
 
-    Folders named train, val and test on top are the official splits. A text file holds one caption a line.
+    Folders named train, val and test on top are the official splits. A text file holds one caption a line. Where there is a
+    metadata.csv, .jsonl or .parquet with a column file_name, on top or in each folder, its captions are read instead.
     """
     typed = {"source": source, "template": template, "splits": splits, "resize": resize, "limit": limit, "link": link}
     asked = {"source": source, "template": template}

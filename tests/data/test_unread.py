@@ -104,3 +104,16 @@ def test_what_may_be_dangerous_packed_or_a_pointer(tmp_path: Path) -> None:
             refuse(tmp_path / name)
         assert e.value.hint
     refuse(raw.jpeg(tmp_path / "0.jpg", 0))
+
+
+def test_what_datasets_saved_to_disk(tmp_path: Path, invoke: Invoke) -> None:
+    datasets = pytest.importorskip("datasets")
+    images = [str(raw.jpeg(tmp_path / f"{i}.jpg", i)) for i in range(4)]
+    part = datasets.Dataset.from_dict({"image": images, "text": ["a b", "c d", "e f", "g h"]})
+    datasets.DatasetDict({"train": part, "test": part}).save_to_disk(str(tmp_path / "saved"))
+    part.save_to_disk(str(tmp_path / "one"))
+    for source in ("saved", "one"):
+        outcome = invoke("prep", "table", "out", "--source", source, cwd=tmp_path)
+        assert outcome.stderr.startswith("error: what datasets wrote with save_to_disk")
+        assert outcome.stderr.splitlines()[0].endswith(source)
+        assert outcome.stderr.splitlines()[1].startswith('hint: python -c "import sys, datasets')

@@ -7,7 +7,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from mmkit.data.data_files import Part, metadata_files
 from mmkit.data.images import SUFFIXES
+from mmkit.data.samples import read_parts
 from mmkit.data.schema import Options, Picture, Reject, Row, Source
 from mmkit.data.splits import split_name
 from mmkit.data.unread import refuse
@@ -20,7 +22,7 @@ UNREAD = {".heic", ".heif", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".cr3", ".ne
 
 
 def read(options: Options) -> Source:
-    """Every picture below the folder, in the order of their names.
+    """Every picture below the folder, in the order of their names; with metadata.csv and its like, those that it names.
 
     Raises:
         UserError: there is no such folder, or no picture in it.
@@ -34,6 +36,8 @@ def read(options: Options) -> Source:
         if root.exists():
             refuse(root)
         raise UserError("no such folder", str(root), "--source names the folder of the pictures")
+    if metadata := metadata_files(root):
+        return _described(metadata, options)
     found = _without_sources(sorted(_pictures(root)))
     if not found:
         refuse(root)
@@ -41,6 +45,15 @@ def read(options: Options) -> Source:
     tree = _layout(root, found, options.template)
     rows = [_row(tree, path) for path in found]
     return Source(rows, "." if options.source is None else str(root), LICENSE, _note(tree, found))
+
+
+def _described(metadata: list[Part], options: Options) -> Source:
+    """The pictures that files such as metadata.csv name, with their captions; `datasets` calls that an image folder."""
+    source = read_parts(metadata, options)
+    named = {row.image.path for row in source.rows if isinstance(row, Row)}
+    left = sum(os.path.abspath(options.folder / path) not in named for path in _pictures(options.folder))
+    source.note += f"; pictures in none of its rows, left out: {left:,}" if left else ""
+    return source
 
 
 @dataclass(frozen=True, slots=True)

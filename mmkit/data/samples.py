@@ -1,0 +1,241 @@
+"""The rows of a stranger's table as samples and rejects: columns, pictures, captions, labels and splits."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmkit.data.cells import DAMAGED, EXCESS, is_missing, is_number, text_of, texts_of
+from mmkit.data.columns import Columns, choose, value_of
+from mmkit.data.data_files import Part
+from mmkit.data.lookup import Lookup, Readings
+from mmkit.data.schema import Options, Picture, Reject, Row, Source
+from mmkit.data.splits import split_name
+from mmkit.data.spool import Spool
+from mmkit.data.tables import Table, open_table
+from mmkit.errors import UserError
+
+LICENSE = "unknown: that of the table and its pictures"
+# so many pictures tell which folder their paths start from
+PROBES = 20
+
+
+def read_parts(parts: Sequence[Part], options: Options) -> Source:
+    """The rows of the files that are one table, in their order.
+
+    Raises:
+        UserError: a file is damaged, none has rows, there is no column of images or captions, or a file lacks one that the
+            first has. The disk is full.
+    """
+    tables = [open_table(part.path) for part in parts]
+    lead, sample = next(((table, first) for table in tables if (first := table.sample())), (tables[0], []))
+    if not sample:
+        raise UserError("the table has no rows", str(lead.path), "it holds nothing but its header")
+    roots = _roots(parts[tables.index(lead)], options)
+    columns, template = _columns(lead, sample, roots, options)
+    readings, spool, owners = Readings(), Spool(options.out), dict[str, str]()
+    within = options.image_root or (options.folder if options.folder.is_dir() else lead.path.parent)
+    rows: list[Row | Reject] = []
+    for part, table in zip(parts, tables, strict=True):
+        _check(table, lead, columns)
+        root = _root(part, table, columns, options)
+        place = f"{part.path.name} " if len(parts) > 1 else ""
+        samples = Samples(part, Lookup(root, within, readings), columns, spool, place, template, owners)
+        rows += [samples.row(n, row) for n, row in table.rows(columns.read(table))]
+    rows = readings.settle(rows)
+    note = f"{_files(parts, lead)}; {columns.note if template is None else _by_label(columns, template)}"
+    note += f"; {readings.note}" if readings.note else ""
+    note += _labels(rows) if columns.label else ""
+    note += _by_folder(rows, within) if all(part.beside for part in parts) else ""
+    path = parts[0].path if len(parts) == 1 else options.folder
+    return Source(rows, path.name if options.source is None else str(path), LICENSE, note)
+
+
+def _files(parts: Sequence[Part], lead: Table) -> str:
+    """Which files are read, and as what splits."""
+    if len(parts) == 1:
+        return lead.note
+    splits = Counter(part.split for part in parts)
+    named = "" if None in splits else f", splits {', '.join(f'{split} ({n:,})' for split, n in splits.items())}"
+    return f"{len(parts):,} files of one table{named}; {lead.note}"
+
+
+def _by_label(columns: Columns, template: str) -> str:
+    return f"image column {columns.image!r}, no captions but {template!r} with label column {columns.label!r}"
+
+
+def _columns(table: Table, sample: list[dict[str, Any]], roots: list[Path], options: Options) -> tuple[Columns, str | None]:
+    """The columns as typed or detected, and the template of captions where there are labels only.
+
+    Raises:
+        UserError: as `choose`.
+    """
+    typed = dict(options.columns)
+    try:
+        return choose(table, sample, typed), None
+    except UserError as e:
+        error = e
+    if "image" not in typed and (image := _image_by_files(table, sample, roots)):
+        typed["image"] = [image]
+        try:
+            return choose(table, sample, typed), None
+        except UserError:
+            pass
+    label = next((name for name in typed.get("label", table.columns) if name.lower() == "label" or "label" in typed), None)
+    words = [value for row in sample if not is_missing(text_of(value := value_of(row, label)))]
+    if label is None or "caption" in typed or not words or all(map(is_number, words)):
+        raise error
+    return choose(table, sample, typed | {"label": [label], "caption": [label]}), options.template
+
+
+def _image_by_files(table: Table, sample: list[dict[str, Any]], roots: list[Path]) -> str | None:
+    """The only column that names files that are there, whatever it is called."""
+    found = [name for name in table.columns if _found(sample, name, roots[0]) or _found(sample, name, roots[-1])]
+    return found[0] if len(found) == 1 else None
+
+
+def _roots(part: Part, options: Options) -> list[Path]:
+    """What the relative paths of a file may start from: as typed, else its own folder, else the one that was named."""
+    if options.image_root:
+        return [options.image_root]
+    return [part.path.parent, options.folder] if options.folder.is_dir() else [part.path.parent]
+
+
+def _root(part: Part, table: Table, columns: Columns, options: Options) -> Path:
+    roots = list(dict.fromkeys(_roots(part, options)))
+    if len(roots) == 1:
+        return roots[0]
+    sample = [row for _, row in itertools.islice(table.rows(columns.read(table)), PROBES)]
+    return next((root for root in roots if _found(sample, columns.image, root)), roots[0])
+
+
+def _found(sample: list[dict[str, Any]], column: str, root: Path) -> bool:
+    """Most of the pictures that the first rows name in this column are below the root."""
+    names = [name for row in sample[:PROBES] if (name := _name(value_of(row, column)))]
+    lookup, found = Lookup(root), 0
+    for name in names:
+        try:
+            found += bool(lookup.find(name))
+        except (OSError, ValueError):
+            continue
+    return 2 * found > len(names)
+
+
+def _check(table: Table, lead: Table, columns: Columns) -> None:
+    """Raise the error for a file that has not the columns of the first."""
+    for name in (columns.image, *columns.captions):
+        if not {name, name.partition(".")[0]} & set(table.columns):
+            hint = f"--source {lead.path}   reads that one alone; or leave {table.path.name} out of the folder"
+            raise UserError(f"no column {name!r}, which {lead.path.name} has: not one table", str(table.path), hint)
+
+
+def _by_folder(rows: list[Row | Reject], folder: Path) -> str:
+    """Give the rows the splits that the folders of their pictures are, where all of them are splits; what is said of it."""
+    samples = [row for row in rows if isinstance(row, Row)]
+    if any(row.split or row.image.path is None for row in samples):
+        return ""
+    pictures = Lookup(folder)
+    tops = [pictures.name(row.image).partition("/")[0] for row in samples]
+    splits = {top: split_name(top) for top in tops}
+    if len(splits) < 2 or "train" not in splits.values() or not set(splits.values()) <= {"train", "val", "test"}:
+        return ""
+    for row, top in zip(samples, tops, strict=True):
+        row.split = splits[top]
+    return f"; official splits {', '.join(sorted(splits))}"
+
+
+def _labels(rows: list[Row | Reject]) -> str:
+    """What is said of the labels; where all are whole numbers such as 3.0, a blank cell made them so, and they become 3."""
+    samples = [row for row in rows if isinstance(row, Row)]
+    labels = Counter(row.label or "" for row in samples)
+    empty = labels.pop("", 0)
+    if all(re.fullmatch(r"-?\d+(\.0+)?", label) for label in labels):
+        for row in samples:
+            row.label = row.label and row.label.partition(".")[0]
+    note = f"; {empty:,} of {len(samples):,} labels are empty" if empty else ""
+    # in a column of countries, NA is Namibia
+    words = {label: n for label, n in labels.items() if is_missing(label)}
+    return note + "".join(f"; the label {word!r} ({n:,} of {len(samples):,}) counts as a class" for word, n in words.items())
+
+
+@dataclass(slots=True)
+class Samples:
+    """The rows of one file as samples and rejects.
+
+    Args:
+        place: names the file in the ids of rows that have no other; empty where it is the only one.
+        template: the caption of rows that have a label only; None where there are captions.
+        owners: path of an embedded picture -> the key of the first one of that path; shared by the files of a table.
+    """
+
+    part: Part
+    pictures: Lookup
+    columns: Columns
+    spool: Spool
+    place: str
+    template: str | None
+    owners: dict[str, str]
+
+    def row(self, n: int, row: dict[str, Any]) -> Row | Reject:
+        """Row `n` of the table.
+
+        Raises:
+            UserError: the picture in it cannot be copied: the disk is full.
+        """
+        where = f"{self.part.path} row {n}"
+        value = value_of(row, self.columns.image)
+        typed = text_of(value_of(row, self.columns.id)).strip()
+        name = typed or _name(value) or f"{self.place}row {n}"
+        if DAMAGED in row:
+            return Reject(name, where, row[DAMAGED])
+        if EXCESS in row:
+            left = row[EXCESS][0][:40]
+            return Reject(name, where, f"more cells than columns: quote texts that hold the separator ({left!r} is left over)")
+        try:
+            picture = _picture(value, self.pictures, self.spool)
+        except (OSError, ValueError) as e:
+            return Reject(name, where, str(getattr(e, "strerror", None) or e))
+        label = text_of(value_of(row, self.columns.label)).strip()
+        split = text_of(value_of(row, self.columns.split)).strip()
+        split = (self.part.split or "") if is_missing(split) else split
+        if self.template is not None:
+            captions = [self.template.replace("{label}", label.replace("_", " "))] if label else [""]
+        else:
+            captions = [text for name in self.columns.captions for text in texts_of(value_of(row, name)) or [""]]
+        own = self.pictures.name(picture) if picture.path else self._own(name, picture)
+        return Row(typed or own, picture, captions, where, split or None, label or None)
+
+    def _own(self, name: str, picture: Picture) -> str:
+        """The path of an embedded picture as its id; where another picture has that path too, with a part of its hash."""
+        taken = self.owners.setdefault(name, picture.key) != picture.key
+        return f"{name} {picture.key[:12]}" if taken else name
+
+
+def _name(value: Any) -> str:
+    """The path or number of a picture as text; empty for anything else."""
+    if isinstance(value, dict):
+        return _name(value.get("path"))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    # a column of numbers with gaps
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
+    return value.strip() if isinstance(value, str) else ""
+
+
+def _picture(value: Any, pictures: Lookup, spool: Spool) -> Picture:
+    """A path, bytes, or the struct {bytes, path} that `datasets` writes."""
+    held = value.get("bytes") if isinstance(value, dict) else value
+    if isinstance(held, bytes) and held:
+        return spool.add(held)
+    name = _name(value)
+    if not name:
+        raise ValueError("no image in the row")
+    if re.match(r"https?://", name):
+        raise ValueError(f"{name} is a URL: download the pictures first")
+    return pictures.find(name)
