@@ -50,12 +50,10 @@ def is_url(value: Any) -> bool:
 
 
 def is_blank(value: Any) -> bool:
-    """A cell that holds no picture, and no text but what means missing."""
-    return (
-        not isinstance(value, bytes)
-        and not (isinstance(value, dict) and is_image(value))
-        and all(map(is_missing, texts_of(value)))
-    )
+    """A cell that holds nothing, or no text but what means missing."""
+    if isinstance(value, bytes | dict):
+        return not value
+    return all(map(is_missing, texts_of(value)))
 
 
 def is_text(value: Any) -> bool:
@@ -92,8 +90,8 @@ def texts_of(value: Any) -> list[str]:
     """
     if isinstance(value, str):
         return _texts_in(value)
-    if isinstance(value, list):
-        return [text for item in value for text in (texts_of(item) if isinstance(item, dict | list) else [text_of(item)])]
+    if isinstance(value, list | tuple):
+        return [text for item in value for text in (texts_of(item) if isinstance(item, dict | list | tuple) else [text_of(item)])]
     if isinstance(value, dict):
         return next((texts_of(value[key]) for key in TEXT_KEYS if key in value), [])
     return [] if isinstance(value, bytes) else ["nan" if value != value else text_of(value)]

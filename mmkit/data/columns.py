@@ -90,7 +90,7 @@ def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Co
     Raises:
         UserError: a column that is typed is not there, or none of images or captions is found; the columns are named.
     """
-    named = {role: tuple(_typed(name, role, table, sample) for name in names) for role, names in typed.items()}
+    named = {role: tuple(dict.fromkeys(_typed(name, role, table, sample) for name in names)) for role, names in typed.items()}
     taken = {name for names in named.values() for name in names}
     for role in ("id", "split", "label"):
         if role not in named:
@@ -188,9 +188,16 @@ def _as_caption(name: str, sample: Rows, texts: Sequence[str], codes: set[str], 
 
 
 def _is_of_note(name: str, sample: Rows) -> bool:
-    """A column left out that a user may want to know of."""
+    """A column left out that a user may want to know of: it holds texts or pictures, or sounds like it."""
     named = _filled(sample, name) and (_base(name) in CAPTION_NAMES or _plain(name) == "image")
-    return named or _share(sample, name, is_image) > 0.5 or _share(sample, name, lambda v: is_text(v) and has_words(v)) > 0.5
+    return named or _share(sample, name, is_image) > 0.5 or _share(sample, name, _tells) > 0.5
+
+
+def _tells(value: Any) -> bool:
+    if isinstance(value, dict):
+        # such as names in several languages
+        return any(isinstance(item, str | list) and _tells(item) for item in value.values())
+    return is_text(value) and (has_words(value) or (isinstance(value, list) and not is_code(value)))
 
 
 def _plain(name: str) -> str:

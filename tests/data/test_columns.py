@@ -111,6 +111,20 @@ def test_numbers_and_ids_do_not_win_over_texts(tmp_path: Path, header: str, rows
     assert chosen(tmp_path, header, *rows).captions == (caption,)
 
 
+def test_lists_and_objects_of_texts_that_are_left_are_said(tmp_path: Path) -> None:
+    row = {
+        "image": "0.jpg",
+        "caption": "hash",
+        "keywords": ["lb", "sign"],
+        "names": {"zh": "井号"},
+        "boxes": [[0, 1]],
+        "n": {"a": 1},
+    }
+    (tmp_path / "t.jsonl").write_text(json.dumps(row))
+    table = open_table(tmp_path / "t.jsonl")
+    assert choose(table, table.sample(), {}).left == ("keywords", "names")
+
+
 def test_columns_without_a_name_are_not_one_family(tmp_path: Path) -> None:
     assert chosen(tmp_path, "0.jpg,a long caption of words,x y", "1.jpg,another of them,z z").captions == ("column 2",)
     assert chosen(tmp_path, ",image,caption", "0,0.jpg,a b").captions == ("caption",)
