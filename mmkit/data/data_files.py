@@ -131,7 +131,9 @@ def _one_table(folder: Path, found: list[Path]) -> list[Part]:
     if len(groups) > 1 or (any(splits.values()) and not all(splits.values())):
         names = ", ".join(str(shorter[path]) for path in found[:NAMED_FILES])
         names += f" and {len(found) - NAMED_FILES:,} more" if len(found) > NAMED_FILES else ""
-        one = found[0] if len({_stem(short)[0] for short in shorter.values()}) == 1 else found[0].parent
+        # of several configurations a folder is meant, of several files perhaps that of the training rows
+        first = next((path for path in found if splits[path] == "train"), found[0])
+        one = first if len({_stem(short)[0] for short in shorter.values()}) == 1 else first.parent
         raise UserError(f"not exactly one table in the folder: {names}", str(folder), f"--source names the table: --source {one}")
     _not_twice(folder, found)
     return _split([Part(path, splits[path]) for path in found])

@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from mmkit.data.images import SUFFIXES
 from mmkit.data.schema import Picture, Reject, Row
+from mmkit.data.unread import ARCHIVES
 
 # how a path was read, in the order in which it is said
 WINDOWS = "Windows separators read as /"
@@ -136,7 +137,8 @@ class Lookup:
                 for place in self._folders([subfolder, *folders], same_case=False):
                     if self._listing(place).fits(file):
                         return f"; it is there with --image-root {self.root / subfolder}"
-        return ""
+        packed = sorted(name for name in self._listing("").files if name.lower().endswith(ARCHIVES))
+        return f"; {_few(packed)} beside it: unpack first" if packed else ""
 
 
 class Readings:

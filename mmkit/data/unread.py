@@ -18,7 +18,8 @@ SHEETS = (".xlsx", ".xlsm", ".xls", ".ods")
 PICKLES = (".pkl", ".pickle")
 ARROWS = (".arrow", ".feather")
 TABLES_INSIDE = (".csv", ".tsv", ".jsonl", ".parquet")
-ALL = (*TARS, ".zip", ".7z", ".rar", *SHEETS, *PICKLES, *ARROWS)
+ARCHIVES = (*TARS, ".zip", ".7z", ".rar")
+ALL = (*ARCHIVES, *SHEETS, *PICKLES, *ARROWS)
 LFS = b"version https://git-lfs"
 # so many members tell what an archive holds
 PEEK = 50

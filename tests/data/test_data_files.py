@@ -87,6 +87,13 @@ def test_files_that_are_not_one_table_are_named(tmp_path: Path, files: list[str]
     assert "--source" in e.value.hint
 
 
+def test_the_hint_names_the_training_rows(tmp_path: Path) -> None:
+    touched(tmp_path, "sample_submission.csv", "test.csv", "train.csv")
+    with pytest.raises(UserError) as e:
+        data_files(tmp_path)
+    assert e.value.hint == f"--source names the table: --source {tmp_path / 'train.csv'}"
+
+
 def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:
     touched(tmp_path, "lists/pairs.csv")
     (tmp_path / "lists" / "up").symlink_to(tmp_path)
@@ -98,6 +105,13 @@ def test_metadata_without_a_file_name_is_something_else(tmp_path: Path) -> None:
     assert metadata_files(tmp_path) == []
     touched(tmp_path, "metadata.csv")
     assert len(metadata_files(tmp_path)) == 1
+
+
+def test_a_table_is_no_folder_of_pictures(tmp_path: Path) -> None:
+    touched(tmp_path, "metadata.csv")
+    with pytest.raises(UserError, match="a file, not a folder of pictures") as e:
+        reader("folder")(Options(tmp_path / "out", tmp_path / "metadata.csv"))
+    assert e.value.hint == f"mmkit prep table --source {tmp_path / 'metadata.csv'}   reads tables"
 
 
 def shard(path: Path, numbers: range, **columns: list[object]) -> None:

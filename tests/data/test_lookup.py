@@ -149,6 +149,11 @@ def test_a_missing_picture_says_what_is_there_instead(tmp_path: Path) -> None:
         assert str(e.value) == f"missing file {tmp_path / written}{hint}"
 
 
+def test_pictures_that_are_still_packed(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match=r"missing file .*; images\.zip beside it: unpack first"):
+        laid_out(tmp_path, "images.zip", "t.csv").find("images/1.jpg")
+
+
 def test_links_are_followed_as_the_path_says_and_never_in_a_circle(tmp_path: Path) -> None:
     pictures = laid_out(tmp_path, "images/1.jpg")
     (tmp_path / "images" / "up").symlink_to(tmp_path)

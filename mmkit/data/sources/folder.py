@@ -35,6 +35,7 @@ def read(options: Options) -> Source:
     if not root.is_dir():
         if root.exists():
             refuse(root)
+            raise UserError("a file, not a folder of pictures", str(root), f"mmkit prep table --source {root}   reads tables")
         raise UserError("no such folder", str(root), "--source names the folder of the pictures")
     if metadata := metadata_files(root):
         return _described(metadata, options)
