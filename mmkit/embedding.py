@@ -17,8 +17,8 @@ import torch
 
 from mmkit.data.images import SUFFIXES, load_rgb
 from mmkit.errors import UserError
-from mmkit.files import move_aside
-from mmkit.vectors import EmbeddingsWriter, check_target, joined, read_meta, unit
+from mmkit.files import check_output, make_way
+from mmkit.vectors import EmbeddingsWriter, check_target, files_of, is_ours, joined, read_meta, unit
 
 if TYPE_CHECKING:
     from mmkit.data.shards import Dataset
@@ -50,7 +50,7 @@ def embed_dataset(
 ) -> Path:
     """Embed every image and every caption of a split, or of all splits; an image and its captions carry one id.
 
-    A file that the same model made from the same data is reused.
+    A file that the same model made from the same data, read in the same way, is reused.
 
     Args:
         out: `.arrow`, `.parquet` or `.npy`; by default `embeddings_path`.
@@ -67,7 +67,7 @@ def embed_dataset(
     _require_image_encoder(model)
     split = data.split_name(split) if split else None
     path = Path(out) if out else embeddings_path(model, data_name(data), split or "all", limit)
-    made_from = {"model_hash": model.hash, "data_hash": data.hash, "data_split": split, "limit": limit}
+    made_from = _made_by(model) | {"data_hash": data.hash, "data_split": split, "limit": limit}
     if _reusable(path, made_from, force, own=out is None):
         return path
     total = sum(count for name, count in data.splits.items() if split in (None, name))
@@ -95,7 +95,7 @@ def embed_folder(model: Model, folder: str | Path, out: str | Path | None = None
     # two folders of one name are common (photos, images), so the place is part of the file's name
     place = blake2b(str(folder).encode(), digest_size=3).hexdigest()
     path = Path(out) if out else embeddings_path(model, folder.name, place)
-    made_from = {"model_hash": model.hash, "data_hash": digest.hexdigest()}
+    made_from = _made_by(model) | {"data_hash": digest.hexdigest()}
     if _reusable(path, made_from, force=False, own=out is None):
         return path
     rows = ({"id": str(file.relative_to(folder)), "image": {"bytes": None, "path": str(file)}, "skip": True} for file in files)
@@ -198,18 +198,24 @@ def embeddings_path(model: Model, data: str, part: str, limit: int | None = None
     return Path(model_name(model) if place == run else model.folder) / "embeddings" / f"{stem}.arrow"
 
 
+def _made_by(model: Model) -> dict[str, Any]:
+    """What tells two makers of vectors apart: the weights, and how pictures and texts are prepared for them."""
+    return {"model_hash": model.hash, "preprocessing_hash": model.made_of_hash}
+
+
 def _reusable(path: Path, made_from: dict[str, Any], force: bool, own: bool) -> bool:
     """Whether `path` is up to date; else make sure that it may be written."""
     check_target(path)
-    if not path.exists():
-        return False
-    found = read_meta(path)
-    if found and all(found.get(key) == value for key, value in made_from.items()):
-        return True
-    if force:
-        move_aside(path)
-    elif not own:
-        raise UserError("the file exists and was not made by this model from this data", str(path), "--force moves it aside")
+    if path.exists():
+        found = read_meta(path)
+        if found and all(found.get(key) == value for key, value in made_from.items()):
+            return True
+        if not (own or force):
+            raise UserError("the file exists and was not made by this model from this data", str(path), "--force moves it aside")
+    for beside in files_of(path)[1:]:
+        check_output(beside, is_ours, force)
+    for file in files_of(path):
+        make_way(file, force)
     return False
 
 

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import hashlib
+import json
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -113,6 +115,21 @@ class Model(nn.Module):
                 module.eval()
         return self
 
+    def made_of(self, modality: str) -> list[Any]:
+        """What a vector of this modality depends on beside the weights, JSON: the encoder's keys and how its input is made."""
+        table = {k: v for k, v in self.config.encoder[modality].items() if k not in ("from", "lr_factor")}
+        if modality == "image":
+            spec = dataclasses.asdict(self.config.data.image)
+            return [table, {k: v for k, v in spec.items() if k not in ("augment", "crop_scale")}]
+        tokens = self.tokenizer
+        return [table, tokens.backend.to_str(), tokens.context, tokens.pad, tokens.trim, tokens.left]
+
+    @cached_property
+    def made_of_hash(self) -> str:
+        """Of `made_of` all modalities."""
+        text = json.dumps([[m, *self.made_of(m)] for m in self.modalities], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
     def checkpoint_activations(self) -> None:
         """Recompute activations in the backward pass instead of keeping them (arXiv:1604.06174)."""
         for module in self.modules():
@@ -195,8 +212,11 @@ def pointed(path: Path) -> Path:
     return path.with_name(path.read_text().strip()) if path.name == "latest" and path.is_file() else path
 
 
-def load_model(name: str, device: str = "auto") -> Model:
+def load_model(name: str, device: str = "auto", say: Callable[[str], None] = lambda text: None) -> Model:
     """Open a run folder, a checkpoint inside one, or a transformers CLIP or SigLIP (folder or hub id): eval mode, on `device`.
+
+    Args:
+        say: told what a checkpoint leaves unsaid and how it is read then.
 
     Raises:
         UserError: it is missing, is no model, or its files do not fit together.
@@ -206,7 +226,7 @@ def load_model(name: str, device: str = "auto") -> Model:
     if hub_id or (path / "config.json").exists():
         from mmkit.pretrained import open_whole
 
-        return open_whole(name).to(pick_device(device)).eval()
+        return open_whole(name, say).to(pick_device(device)).eval()
     if not path.exists():
         raise UserError("no such model", name, "train one with `mmkit train`, or name a run folder with --model")
     run = path if (path / CONFIG).exists() else path.parent.parent
@@ -222,8 +242,6 @@ def load_model(name: str, device: str = "auto") -> Model:
 
 def from_config(config: Config, tokenizer: Path) -> Model:
     """Build an untrained model from a resolved configuration and its tokenizer.json."""
-    if not tokenizer.exists():
-        raise UserError("the tokenizer is missing", str(tokenizer))
     assert config.data.text.context is not None
     return Model(config, Tokenizer.load(tokenizer, config.data.text.context))
 

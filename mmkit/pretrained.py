@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,23 @@ import torch
 from torch import Tensor
 
 from mmkit.config import Config, build, merge, read_toml, to_dict
-from mmkit.data.checkpoint import Checkpoint, context, image_settings, is_local, open_checkpoint, pooling, tokenizer
+from mmkit.data.checkpoint import (
+    OF_CHECKPOINT,
+    Checkpoint,
+    context,
+    image_settings,
+    image_source,
+    is_local,
+    open_checkpoint,
+    pooling,
+    tokenizer,
+)
 from mmkit.data.tokenizer import Tokenizer
 from mmkit.encoders import pretrained as adapter
 from mmkit.errors import UserError
 from mmkit.model import CONFIG, TOKENIZER, WEIGHTS, Model, load_weights, pointed
+
+Say = Callable[[str], None]
 
 KIND = "pretrained"
 CONTEXT = 512  # where a checkpoint states no limit
@@ -26,6 +39,7 @@ SHARED = (
 WHOLE: dict[str, dict[str, Any]] = {
     "clip": {"recipe": "clip", "loss": "infonce", "project": "linear"},
     "siglip": {"recipe": "siglip", "loss": "sigmoid", "project": "none"},
+    "siglip2": {"recipe": "siglip", "loss": "sigmoid", "project": "none"},
 }
 
 
@@ -62,13 +76,13 @@ def resolve(config: Config) -> dict[str, str]:
 
 def _image(config: Config, checkpoint: Checkpoint) -> dict[str, str]:
     spec, decided = config.data.image, {}
-    found = image_settings(checkpoint)
+    found, source = image_settings(checkpoint), image_source(checkpoint)
     if spec.size is not None:  # a size of the user's own: no wider picture to cut from
         found = {k: v for k, v in found.items() if k not in ("size", "crop_size")}
     for key, value in found.items():
         if getattr(spec, key) is None:
             setattr(spec, key, value)
-            decided[f"data.image.{key}"] = f"{value} (of the checkpoint)"
+            decided[f"data.image.{key}"] = f"{value} ({source})"
     return decided
 
 
@@ -77,10 +91,10 @@ def _text(config: Config, checkpoint: Checkpoint) -> dict[str, str]:
     limit = context(checkpoint, CONTEXT)
     if spec.context is not None and spec.context > limit:
         raise UserError(f"data.text.context = {spec.context} is more than the checkpoint's {limit}", checkpoint.name)
-    decided = {} if spec.context else {"data.text.context": f"{limit} (of the checkpoint)"}
+    decided = {} if spec.context else {"data.text.context": f"{limit} ({OF_CHECKPOINT})"}
     spec.context = spec.context or limit
     text_tokenizer(config)
-    return decided | {"data.text.vocab_size": f"{spec.vocab_size} (of the checkpoint)"}
+    return decided | {"data.text.vocab_size": f"{spec.vocab_size} ({OF_CHECKPOINT})"}
 
 
 def text_tokenizer(config: Config) -> Tokenizer | None:
@@ -114,8 +128,11 @@ def _say(modality: str, checkpoint: Checkpoint, call: Any) -> Any:
         raise UserError(str(e), f"encoder.{modality} from {checkpoint.name}") from e
 
 
-def whole_config(name: str) -> tuple[Config, Checkpoint]:
+def whole_config(name: str, say: Say = lambda text: None) -> tuple[Config, Checkpoint]:
     """The configuration of a whole CLIP or SigLIP checkpoint, as if train had written it.
+
+    Args:
+        say: told where pictures are not read as the checkpoint says, or it says nothing of them.
 
     Raises:
         UserError: it is missing, or no such checkpoint.
@@ -132,16 +149,22 @@ def whole_config(name: str) -> tuple[Config, Checkpoint]:
     config.project.kind = spec["project"]
     config.project.dim = adapter.shared_width(str(checkpoint.folder))
     resolve(config)
+    if (source := image_source(checkpoint)) != OF_CHECKPOINT:
+        image = config.data.image
+        say(f"{name}: pictures of {image.crop_size or image.size} px, {image.resample}, mean {image.mean} ({source})")
     return config, checkpoint
 
 
-def open_whole(name: str) -> Model:
+def open_whole(name: str, say: Say = lambda text: None) -> Model:
     """A transformers CLIP or SigLIP checkpoint, folder or hub id, as a Model: both encoders, projections, scale and bias.
+
+    Args:
+        say: as of `whole_config`.
 
     Raises:
         UserError: see `whole_config`; or its weights are missing or damaged.
     """
-    config, checkpoint = whole_config(name)
+    config, checkpoint = whole_config(name, say)
     tensors = _whole_tensors(checkpoint)
     kind = checkpoint.config["model_type"]
     found = text_tokenizer(config)
@@ -190,7 +213,7 @@ def _hash(state: dict[str, Tensor]) -> str:
     return digest.hexdigest()[:16]
 
 
-def init_tables(name: str) -> dict[str, Any]:
+def init_tables(name: str, say: Say = lambda text: None) -> dict[str, Any]:
     """What `train --init NAME` takes from a run folder or a whole checkpoint: a level of configuration under --config and --set.
 
     Raises:
@@ -199,7 +222,7 @@ def init_tables(name: str) -> dict[str, Any]:
     run = _run_of(name)
     if run is None and is_local(name) and not Path(name).expanduser().exists():
         raise UserError("no such run or checkpoint", name, "--init takes a run folder, or a CLIP or SigLIP checkpoint")
-    config = build(read_toml(run / CONFIG), str(run / CONFIG)) if run else whole_config(name)[0]
+    config = build(read_toml(run / CONFIG), str(run / CONFIG)) if run else whole_config(name, say)[0]
     tables = to_dict(config)
     data = {k: v for k, v in tables["data"].items() if k in ("image", "text")}
     for key in ("augment", "crop_scale", "word_dropout"):  # of training, not of the model

@@ -104,7 +104,8 @@ def read_meta(path: str | Path) -> dict[str, Any] | None:
     path = Path(path)
     try:
         if path.suffix == ".npy":
-            return read_json(path.with_suffix(".json")).get("mmkit") if path.is_file() else None
+            beside = files_of(path)[1]
+            return read_json(beside)["mmkit"] if path.is_file() and is_ours(beside) else None
         if path.suffix == ".parquet":
             import pyarrow.parquet as pq
 
@@ -114,6 +115,20 @@ def read_meta(path: str | Path) -> dict[str, Any] | None:
         return _meta(schema.metadata)
     except (pa.ArrowException, OSError, UserError, ValueError):
         return None
+
+
+def files_of(path: Path) -> list[Path]:
+    """The files that embeddings at `path` are written to: the ids of a `.npy` file lie beside it."""
+    return [path, path.with_suffix(".json")] if path.suffix == ".npy" else [path]
+
+
+def is_ours(path: Path) -> bool:
+    """Whether mmkit wrote the ids beside a `.npy` file."""
+    try:
+        columns = read_json(path)
+    except UserError:
+        return False
+    return isinstance(columns, dict) and "mmkit" in columns
 
 
 def _from_table(strings: pa.Table, batches: Iterable[pa.RecordBatch], rows: int, path: Path) -> Embeddings:
@@ -197,13 +212,17 @@ def _not_vectors(path: Path, found: str) -> UserError:
 
 
 def _read_npy(path: Path) -> Embeddings:
-    beside, listed = path.with_suffix(".json"), path.with_suffix(".ids.txt")
+    beside, listed = files_of(path)[1], path.with_suffix(".ids.txt")
     try:
         vectors = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, OSError, EOFError) as e:
         raise UserError(f"truncated, or not a .npy file ({e})", str(path)) from e
     if beside.exists():
-        columns, meta = read_json(beside), None
+        columns = read_json(beside)
+        if not isinstance(columns, dict):
+            raise UserError(
+                "the ids of this .npy file cannot be read", str(beside), 'an object with "id": a list, one for each vector'
+            )
         meta = columns.get("mmkit")
     elif listed.exists():
         # a list of ids alone is how feature extractors of images leave their rows
@@ -325,7 +344,7 @@ class EmbeddingsWriter:
         if self.path.suffix == ".npy":
             with open(self._target, "wb") as f:
                 np.save(f, vectors)
-            write_json(self.path.with_suffix(".json"), {"mmkit": meta} | strings.to_pydict())
+            write_json(files_of(self.path)[1], {"mmkit": meta} | strings.to_pydict())
         else:
             self._write_table(strings, vectors, meta)
 

@@ -125,6 +125,7 @@ class ColourModel:
     """The interface of `mmkit.model.Model` over the mean colour: it finds the picture of the colour that a text names."""
 
     dim, hash, folder, modalities, parameter_count = 3, "colours", None, ("image", "text"), 0
+    made_of_hash = "2 x 2"
 
     def __init__(self, name: str = "colours", folder: Path | None = None) -> None:
         self.name, self.folder, self.pixels = name, folder, SmallPixels()
@@ -152,5 +153,5 @@ def colour_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ColourModel
 
     model = ColourModel("runs/colours", tmp_path / "runs" / "colours")
     model.folder.mkdir(parents=True)  # type: ignore[union-attr]
-    monkeypatch.setattr(mmkit.model, "load_model", lambda name, device="auto": model)
+    monkeypatch.setattr(mmkit.model, "load_model", lambda name, device="auto", say=None: model)
     return model

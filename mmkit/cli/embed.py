@@ -47,7 +47,7 @@ def embed(
     if out and out != "-":
         check_target(out)
     dataset = open_dataset(data)
-    loaded = load_model(model, device)
+    loaded = load_model(model, device, console.say)
     with bars() as progress:
         pace = Pace(batch_size, workers, progress("embed"))
         path = embed_dataset(loaded, dataset, split, None if out == "-" else out, limit, force, pace)

@@ -133,7 +133,7 @@ def _of_model(name: str, path: Path, device: str, requests: list[Request]) -> li
     from mmkit.model import load_model
 
     data = open_dataset(path)
-    model = load_model(name, device)
+    model = load_model(name, device, console.say)
     results = [request.module.of_model(model, data, request) for request in requests]
     for result in results:
         if model.folder:

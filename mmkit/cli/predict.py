@@ -50,7 +50,7 @@ def predict(
         raise UsageError("a text is empty", hint=f'mmkit predict {image} "a cat" "a dog"')
     if image != "-":
         require_image(image)
-    loaded = load_model(model, device)
+    loaded = load_model(model, device, console.say)
     if image != "-":
         _show(_probabilities(loaded, image, texts or []))
         return

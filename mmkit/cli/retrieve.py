@@ -77,7 +77,7 @@ def retrieve(
     if "-" in queries and len(queries) > 1:
         raise UsageError("- reads the queries from stdin, all of them", hint="leave - out, or the other queries")
     asked: Iterable[Asked] = query_lines(sys.stdin) if queries == ["-"] else [parse_query(word) for word in queries]
-    loaded = load_model(model, device)
+    loaded = load_model(model, device, console.say)
     with bars() as progress:
         gallery = open_gallery(where, loaded, split, Pace(batch_size, workers, progress("embed")))
     if gallery.note:

@@ -152,7 +152,7 @@ def _train(
     if resolved.train.init and not resume:
         from mmkit.pretrained import init_tables
 
-        resolved = resolve(recipe, file, levels, init_tables(resolved.train.init))
+        resolved = resolve(recipe, file, levels, init_tables(resolved.train.init, console.say))
     if locked:
         from mmkit.training.stages import lock
 

@@ -1,10 +1,11 @@
-"""What a transformers checkpoint folder says of itself: preprocessing, text length, tokenizer, pooling; no transformers.
+"""What a transformers checkpoint folder says of itself: preprocessing, text length, tokenizer, pooling.
 
 The folder is given, or fetched from the Hugging Face Hub by id, of which only the files that are used are downloaded.
 """
 
 from __future__ import annotations
 
+import math
 import re
 import string
 from dataclasses import dataclass
@@ -17,30 +18,20 @@ from mmkit.files import read_json
 
 SETTINGS = [
     *("config.json", "preprocessor_config.json", "processor_config.json", "tokenizer.json", "tokenizer_config.json"),
-    *("special_tokens_map.json", "vocab.json", "vocab.txt", "merges.txt", "spiece.model", "sentencepiece.bpe.model"),
+    *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
+    *("spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "spm.model"),
     *("modules.json", "sentence_bert_config.json", "1_Pooling/config.json"),
 ]
 SAFE = ["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"]
 PICKLED = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"]
 
-CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
-IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
-HALF = [0.5, 0.5, 0.5]
+# Any of these makes a tokenizer, in this order; without one, transformers makes an empty vocabulary and says nothing.
+VOCABULARIES = [
+    *(("tokenizer.json",), ("vocab.txt",), ("vocab.json", "merges.txt")),
+    *(("spiece.model",), ("sentencepiece.bpe.model",), ("tokenizer.model",), ("spm.model",)),
+]
+OF_CHECKPOINT = "of the checkpoint"
 RESAMPLE_NAMES = {0: "nearest", 1: "lanczos", 2: "bilinear", 3: "bicubic", 4: "box", 5: "hamming"}
-
-# What a preprocessor_config.json leaves unsaid, by the class it names (the class defaults of transformers 5.23).
-_SQUARE = {"size": {"height": 224, "width": 224}, "image_mean": HALF, "image_std": HALF}
-_CROP = {"size": {"shortest_edge": 224}, "crop_size": 224, "do_center_crop": True, "resample": 3}
-PROCESSORS: dict[str, dict[str, Any]] = {
-    "CLIP": {**_CROP, "image_mean": CLIP_MEAN, "image_std": CLIP_STD},
-    "Bit": {**_CROP, "image_mean": CLIP_MEAN, "image_std": CLIP_STD},
-    "MobileNetV1": {**_CROP, "size": {"shortest_edge": 256}, "resample": 2, "image_mean": HALF, "image_std": HALF},
-    "MobileNetV2": {**_CROP, "size": {"shortest_edge": 256}, "resample": 2, "image_mean": HALF, "image_std": HALF},
-    "ConvNext": {"size": {"shortest_edge": 384}, "crop_pct": 224 / 256, "resample": 3, "image_mean": HALF, "image_std": HALF},
-    "Siglip": {**_SQUARE, "resample": 3},
-    "DeiT": {**_SQUARE, "size": {"height": 256, "width": 256}, "crop_size": 224, "do_center_crop": True, "resample": 3},
-    "ViT": {**_SQUARE, "resample": 2},
-}
 
 
 @dataclass(frozen=True)
@@ -112,12 +103,11 @@ def image_settings(checkpoint: Checkpoint) -> dict[str, Any]:
         UserError: the checkpoint's preprocessing is of a form that mmkit does not have.
     """
     spec = _processor(checkpoint)
-    if spec is None:  # no word about pixels: the side it was built for, and the plainest normalisation
-        side = _vision(checkpoint.config).get("image_size") or 224
-        spec = {**_SQUARE, "size": {"height": side, "width": side}, "resample": 3}
+    if spec.get("do_flip_channel_order"):
+        raise UserError("its pictures are read in the order blue, green, red, which mmkit does not do", checkpoint.name)
     found = {"resample": RESAMPLE_NAMES.get(spec.get("resample", 2), "bicubic"), **_geometry(spec, checkpoint)}
     factor = spec.get("rescale_factor", 1 / 255) if spec.get("do_rescale", True) else 1.0
-    mean, std = (spec["image_mean"], spec["image_std"]) if spec.get("do_normalize", True) else ([0.0] * 3, [1.0] * 3)
+    mean, std = (spec["image_mean"], spec["image_std"]) if spec.get("do_normalize") else ([0.0] * 3, [1.0] * 3)
     mean, std = ([v] * 3 if isinstance(v, (int, float)) else list(v) for v in (mean, std))
     if spec.get("rescale_offset"):  # EfficientNet: pixels to -1..1 before the mean is taken off
         mean = [m + 1.0 for m in mean]
@@ -126,24 +116,67 @@ def image_settings(checkpoint: Checkpoint) -> dict[str, Any]:
     return found | {"mean": [float(m) for m in mean], "std": [float(s) for s in std]}
 
 
-def _processor(checkpoint: Checkpoint) -> dict[str, Any] | None:
+def image_source(checkpoint: Checkpoint) -> str:
+    """Where `image_settings` comes from, for people; `OF_CHECKPOINT` where pictures are read just as the checkpoint says."""
+    if _stated(checkpoint) is None:
+        kind = _class_of(checkpoint)
+        whose = f"{kind.__name__.removesuffix('Pil')}'s defaults" if kind else "plain defaults"
+        return f"{whose}: the checkpoint has no preprocessor_config.json"
+    if "max_num_patches" in _processor(checkpoint):
+        return f"{OF_CHECKPOINT}, which was trained on pictures in their own shape, NaFlex; here they are squeezed to a square"
+    return OF_CHECKPOINT
+
+
+def _stated(checkpoint: Checkpoint) -> dict[str, Any] | None:
+    """What the checkpoint says of its pictures, None where it says nothing."""
     for file, key in (("preprocessor_config.json", None), ("processor_config.json", "image_processor")):
         path = checkpoint.folder / file
         spec = read_json(path) if path.exists() else None
-        spec = spec.get(key) if spec and key else spec
-        if spec and ("image_mean" in spec or "size" in spec or "image_processor_type" in spec):
-            kind = str(spec.get("image_processor_type") or spec.get("feature_extractor_type") or "")
-            defaults = next((v for k, v in PROCESSORS.items() if kind.startswith(k)), PROCESSORS["ViT"])
-            return {**defaults, **{k: v for k, v in spec.items() if v is not None}}
+        spec = spec.get(key) if isinstance(spec, dict) and key else spec
+        if isinstance(spec, dict) and ("image_mean" in spec or "size" in spec or "image_processor_type" in spec):
+            return {k: v for k, v in spec.items() if v is not None}
     return None
 
 
+def _processor(checkpoint: Checkpoint) -> dict[str, Any]:
+    """All settings of the checkpoint's image processor: what is left unsaid is its class's, and that is its architecture's."""
+    import transformers
+
+    stated = _stated(checkpoint)
+    kind = str((stated or {}).get("image_processor_type") or (stated or {}).get("feature_extractor_type") or "")
+    named = re.sub("(FeatureExtractor|ImageProcessor).*", "ImageProcessorPil", kind)
+    cls = getattr(transformers, named, None) if named.endswith("Pil") else None
+    cls = cls or _class_of(checkpoint) or transformers.ViTImageProcessorPil
+    if stated is not None:
+        return cls.from_dict(stated).to_dict()
+    return _resized(cls().to_dict(), _vision(checkpoint.config).get("image_size"))
+
+
+def _class_of(checkpoint: Checkpoint) -> Any:
+    """The image processor that transformers has for the architecture, or None."""
+    import transformers
+    from transformers.models.auto.image_processing_auto import IMAGE_PROCESSOR_MAPPING_NAMES as KNOWN
+
+    kind = str(checkpoint.config["model_type"])
+    # clip_vision_model has clip's, dinov2_with_registers has dinov2's
+    name = max((k for k in KNOWN if kind == k or kind.startswith(f"{k}_")), key=len, default=None)
+    return getattr(transformers, KNOWN[name].get("pil") or "", None) if name else None
+
+
+def _resized(spec: dict[str, Any], side: Any) -> dict[str, Any]:
+    """A processor's settings for the side in pixels that a checkpoint was built for."""
+    old = _side(spec.get("crop_size")) if spec.get("do_center_crop") else _side(spec.get("size"))
+    if not isinstance(side, int) or not old or old == side:
+        return spec
+    size = {k: round(v * side / old) for k, v in spec["size"].items()}
+    return spec | {"size": size, **({"crop_size": {"height": side, "width": side}} if spec.get("do_center_crop") else {})}
+
+
 def _geometry(spec: dict[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
+    if "max_num_patches" in spec:  # NaFlex: as many patches as fit, of which a square picture has as many across as down
+        return {"size": math.isqrt(spec["max_num_patches"]) * spec["patch_size"], "resize": "square"}
     size = spec["size"]
     crop = _side(spec["crop_size"]) if spec.get("do_center_crop") and spec.get("crop_size") else None
-    # a bare number is the short side where the class keeps the aspect ratio, else both
-    if isinstance(size, int):
-        size = {"shortest_edge": size} if "crop_pct" in spec or crop else {"height": size, "width": size}
     if "shortest_edge" not in size:
         if _side(size) is None:
             raise UserError(f"its pictures are not square ({size})", checkpoint.name)
@@ -154,13 +187,15 @@ def _geometry(spec: dict[str, Any], checkpoint: Checkpoint) -> dict[str, Any]:
         if side >= 384:
             return {"size": side, "resize": "square"}
         return {"size": int(side / spec["crop_pct"]), "resize": "crop", "crop_size": side}
+    if str(spec.get("image_processor_type")).startswith("Levit"):
+        return {"size": int(256 / 224 * side), "resize": "crop", "crop_size": crop or int(256 / 224 * side)}
     return {"size": side, "resize": "crop", **({"crop_size": crop} if crop and crop != side else {})}
 
 
-def _side(value: Any) -> int | None:
-    if isinstance(value, int):
-        return value
-    return value["height"] if value.get("height") == value.get("width") else None
+def _side(value: dict[str, int] | None) -> int | None:
+    """The side of a square, or the short side; None where there is no one side."""
+    value = value or {}
+    return value.get("shortest_edge") or (value.get("height") if value.get("height") == value.get("width") else None)
 
 
 def _vision(config: dict[str, Any]) -> dict[str, Any]:
@@ -194,17 +229,62 @@ def tokenizer(checkpoint: Checkpoint, length: int, trim: bool) -> Tokenizer:
 
     Args:
         length: longest text in tokens.
-        trim: pad to the longest of a batch; else to `length`.
+        trim: pad to the longest of a batch; else to `length`, on the side that its tokenizer class pads on.
 
     Raises:
-        UserError: it has none, or one that cannot be converted.
+        UserError: it has none, or one that cannot be read or converted.
     """
     from tokenizers import Tokenizer as Backend
 
-    path = checkpoint.folder / "tokenizer.json"
-    backend = Backend.from_file(str(path)) if path.exists() else _converted(checkpoint)
+    folder = checkpoint.folder
+    if not any(all((folder / file).exists() for file in files) for files in VOCABULARIES):
+        raise _without_tokenizer(checkpoint)
+    path = folder / "tokenizer.json"
+    try:
+        backend = Backend.from_file(str(path)) if path.exists() else _converted(checkpoint)
+    except UserError:
+        raise
+    except Exception as e:  # tokenizers raises a bare Exception
+        raise UserError(f"the tokenizer cannot be read ({e})", str(path), _tokenizer_hint(checkpoint)) from e
     _canonical(checkpoint, backend)
-    return Tokenizer(backend, length, _padding(checkpoint, backend), trim)
+    return Tokenizer(backend, length, _padding(checkpoint, backend), trim, not trim and _pads_left(checkpoint))
+
+
+def _without_tokenizer(checkpoint: Checkpoint) -> UserError:
+    files = ", ".join(" with ".join(files) for files in VOCABULARIES[:3])
+    return UserError(
+        f"the checkpoint has no tokenizer (none of {files}, or a sentencepiece model)",
+        checkpoint.name,
+        _tokenizer_hint(checkpoint),
+    )
+
+
+def _tokenizer_hint(checkpoint: Checkpoint) -> str:
+    if not is_local(checkpoint.name):
+        return (
+            f"download it (hf download {checkpoint.name} --local-dir FOLDER), add the tokenizer it was trained with, name FOLDER"
+        )
+    # older checkpoints say which one of the Hub they began as
+    origin = str(checkpoint.config.get("_name_or_path") or "")
+    name = origin if origin and not is_local(origin) else "NAME"
+    return f"hf download {name} --include 'tokenizer*' 'vocab*' 'merges.txt' '*.model' --local-dir {checkpoint.folder}" + (
+        "" if name == origin else "   (NAME: the model whose tokenizer it was trained with), or tokenizer.save_pretrained there"
+    )
+
+
+def _tokenizer_class(checkpoint: Checkpoint) -> str:
+    if checkpoint.config["model_type"] == "siglip2":
+        return "Siglip2Tokenizer"  # whatever the folder says, as transformers has it
+    path = checkpoint.folder / "tokenizer_config.json"
+    return str(read_json(path).get("tokenizer_class", "")) if path.exists() else ""
+
+
+def _pads_left(checkpoint: Checkpoint) -> bool:
+    path = checkpoint.folder / "tokenizer_config.json"
+    side = read_json(path).get("padding_side") if path.exists() else None
+    if side:
+        return side == "left"
+    return _tokenizer_class(checkpoint).startswith(("Siglip2Tokenizer", "GemmaTokenizer"))
 
 
 def _canonical(checkpoint: Checkpoint, backend: Any) -> None:
@@ -214,8 +294,7 @@ def _canonical(checkpoint: Checkpoint, backend: Any) -> None:
     """
     from tokenizers import Regex, normalizers
 
-    path = checkpoint.folder / "tokenizer_config.json"
-    kind = str(read_json(path).get("tokenizer_class", "")) if path.exists() else ""
+    kind = _tokenizer_class(checkpoint)
     if not str(checkpoint.config["model_type"]).startswith("siglip") or not kind.startswith(("Siglip", "Gemma")):
         return
     steps: list[Any] = []
@@ -232,8 +311,7 @@ def _converted(checkpoint: Checkpoint) -> Any:
     from transformers import AutoTokenizer
 
     try:
-        found = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True)
-        return found.backend_tokenizer
+        backend = AutoTokenizer.from_pretrained(checkpoint.folder, local_files_only=True).backend_tokenizer
     except ImportError as e:
         raise UserError(f"the checkpoint's tokenizer needs a package ({str(e).strip().splitlines()[0]})", checkpoint.name) from e
     except Exception as e:
@@ -241,6 +319,10 @@ def _converted(checkpoint: Checkpoint) -> Any:
         raise UserError(
             "the checkpoint has no tokenizer.json, and its tokenizer cannot be converted", checkpoint.name, hint
         ) from e
+    # the files of another class than the checkpoint's give an empty vocabulary, too
+    if backend.get_vocab_size() < _text(checkpoint.config).get("vocab_size", 0) / 2:
+        raise _without_tokenizer(checkpoint)
+    return backend
 
 
 def _padding(checkpoint: Checkpoint, backend: Any) -> int:

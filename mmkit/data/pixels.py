@@ -13,6 +13,8 @@ from mmkit.errors import UserError, nearest
 if TYPE_CHECKING:
     from mmkit.config import ImageData
 
+# of each channel over the pictures that CLIP was trained on (arXiv:2103.00020)
+CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
 RESAMPLE = {r.name.lower(): r for r in Image.Resampling}
 
 

@@ -12,6 +12,8 @@ import torch
 from tokenizers import Tokenizer as Backend
 from tokenizers import decoders, models, normalizers, pre_tokenizers, processors, trainers
 
+from mmkit.errors import UserError
+
 PAD, START, END, MASK = "<pad>", "<start>", "<end>", "<mask>"
 
 
@@ -49,19 +51,30 @@ class Tokenizer:
         context: longest text in tokens; longer ones are cut, their end token kept.
         pad: id that fills up.
         trim: pad to the batch's longest text (exact for causal and for masked encoders) instead of to `context`.
+        left: pad before the text instead of behind it.
     """
 
-    def __init__(self, backend: Backend, context: int, pad: int = 0, trim: bool = True) -> None:
-        self.backend, self.context, self.pad, self.trim = backend, context, pad, trim
+    def __init__(self, backend: Backend, context: int, pad: int = 0, trim: bool = True, left: bool = False) -> None:
+        self.backend, self.context, self.pad, self.trim, self.left = backend, context, pad, trim, left
         backend.no_padding()
         backend.enable_truncation(context)
 
     @classmethod
     def load(cls, path: str | Path, context: int) -> Tokenizer:
-        """Read the tokenizer.json of a run; its padding says which id fills up, and to what length."""
-        backend = Backend.from_file(str(path))
+        """Read the tokenizer.json of a run; its padding says which id fills up, on which side, and to what length.
+
+        Raises:
+            UserError: it is missing or damaged.
+        """
+        if not Path(path).exists():
+            raise UserError("the tokenizer is missing", str(path))
+        try:
+            backend = Backend.from_file(str(path))
+        except Exception as e:  # tokenizers raises a bare Exception
+            raise UserError(f"the tokenizer cannot be read ({e})", str(path)) from e
         padding = backend.padding or {}
-        return cls(backend, context, padding.get("pad_id", 0), padding.get("length") is None)
+        left = padding.get("direction") == "left"
+        return cls(backend, context, padding.get("pad_id", 0), padding.get("length") is None, left)
 
     @property
     def vocab_size(self) -> int:
@@ -81,8 +94,9 @@ class Tokenizer:
         ids = np.full((len(encoded), length), self.pad, dtype=np.int64)
         mask = np.zeros((len(encoded), length), dtype=bool)
         for i, row in enumerate(encoded):
-            ids[i, : len(row)] = row
-            mask[i, : len(row)] = True
+            real = slice(length - len(row), length) if self.left else slice(len(row))
+            ids[i, real] = row
+            mask[i, real] = True
         return {"ids": torch.from_numpy(ids), "mask": torch.from_numpy(mask)}
 
     def lengths(self, texts: list[str]) -> list[int]:
@@ -93,7 +107,8 @@ class Tokenizer:
         """Write tokenizer.json whole or not at all."""
         from mmkit.files import write_text
 
-        self.backend.enable_padding(pad_id=self.pad, length=None if self.trim else self.context)
+        side = "left" if self.left else "right"
+        self.backend.enable_padding(direction=side, pad_id=self.pad, length=None if self.trim else self.context)
         try:
             write_text(path, self.backend.to_str(pretty=False))
         finally:

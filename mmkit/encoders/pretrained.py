@@ -24,11 +24,13 @@ POOL = {
     "clip_text_model": "native",
     "siglip_vision_model": "native",
     "siglip_text_model": "native",
+    "siglip2_vision_model": "native",
+    "siglip2_text_model": "native",
     "swin": "mean",
     "swinv2": "mean",
 }
 # Trained without an attention mask on texts filled up to the full length, whose padding is part of the text (arXiv:2303.15343).
-UNMASKED = {"siglip_text_model"}
+UNMASKED = {"siglip_text_model", "siglip2_text_model"}
 # Whole models with an encoder of each modality inside: model_type -> its keys for them.
 PARTS = {"image": "vision_config", "text": "text_config"}
 
@@ -79,12 +81,17 @@ class Pretrained(nn.Module):
         known = "interpolate_pos_encoding" in inspect.signature(self.body.forward).parameters
         resized = known and size != getattr(config, "image_size", size)
         self.options = {"interpolate_pos_encoding": True} if resized else {}
+        # NaFlex (SigLIP 2) takes pictures cut into patches
+        self.patch = config.patch_size if kind == "siglip2_vision_model" else 0
+        if self.patch and size % self.patch:
+            raise ValueError(f"pictures of {size} px cannot be cut into patches of {self.patch}")
         self.dim = self._width(config, size)
 
     def forward(self, pixels: Tensor | None = None, ids: Tensor | None = None, mask: Tensor | None = None) -> Encoded:
         """Pixels (B, 3, S, S), or ids (B, M) and their mask (B, M)."""
         if pixels is not None:
-            out = self.body(pixel_values=pixels, **self.options)
+            given = _patches(pixels, self.patch) if self.patch else {"pixel_values": pixels}
+            out = self.body(**given, **self.options)
         else:
             out = self.body(input_ids=ids, attention_mask=mask.long() if self.masked and mask is not None else None)
         tokens = out.last_hidden_state
@@ -134,6 +141,18 @@ class Pretrained(nn.Module):
         with torch.no_grad():
             probe = torch.zeros(1, 3, size, size, device=next(self.body.parameters()).device)
             return self.body.eval()(pixel_values=probe, **self.options).last_hidden_state.size(1)
+
+
+def _patches(pixels: Tensor, side: int) -> dict[str, Tensor]:
+    """Pictures (B, 3, S, S) as NaFlex takes them (arXiv:2502.14786): patches of `side` pixels, and the shape of their grid."""
+    B, _, S, _ = pixels.size()
+    n = S // side
+    patches = pixels.unflatten(3, (n, side)).unflatten(2, (n, side))  # (B, 3, n, side, n, side)
+    return {
+        "pixel_values": patches.permute(0, 2, 4, 3, 5, 1).reshape(B, n * n, -1),  # (B, N, side * side * 3)
+        "pixel_attention_mask": torch.ones(B, n * n, dtype=torch.long, device=pixels.device),
+        "spatial_shapes": torch.full((B, 2), n, dtype=torch.long, device=pixels.device),
+    }
 
 
 def describe(folder: str, modality: str) -> str:

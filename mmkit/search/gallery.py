@@ -131,4 +131,8 @@ def _of_file(path: Path, model: Model, split: str | None) -> Gallery:
     if maker["model_hash"] != model.hash:
         name = maker.get("model") or "another model"
         raise UserError(f"these embeddings were made by {name}, the query by {model.name}", str(path), f"--model {name}")
+    if maker.get("preprocessing_hash", model.made_of_hash) != model.made_of_hash:
+        raise UserError(
+            f"{model.name} prepared pictures or texts otherwise when it made these embeddings", str(path), "`mmkit embed` again"
+        )
     return Gallery(model, found, split)

@@ -9,7 +9,7 @@ from typing import Any
 from mmkit import encoders, losses
 from mmkit.config import Config, duration
 from mmkit.data.augment import DIRECTIONS, check_augmentations
-from mmkit.data.checkpoint import CLIP_MEAN, CLIP_STD
+from mmkit.data.pixels import CLIP_MEAN, CLIP_STD
 from mmkit.data.shards import Dataset
 from mmkit.errors import UserError, nearest
 from mmkit.training.distributed import world

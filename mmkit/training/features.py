@@ -16,7 +16,6 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -28,7 +27,7 @@ from mmkit.errors import UserError
 from mmkit.files import cache_folder, disk_error
 from mmkit.model import Model
 
-FORMAT = 1
+FORMAT = 2
 PARTIAL = ".partial-"
 ABANDONED = 24 * 3600  # seconds
 CHUNK = 64  # pictures or captions encoded at once
@@ -154,14 +153,7 @@ def _key(model: Model, modality: str, data: Dataset, split: str, counts: np.ndar
     for name, value in sorted(encoder.state_dict().items()):
         digest.update(name.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    if modality == "image":
-        spec = dataclasses.asdict(model.config.data.image)
-        transform: Any = {k: v for k, v in spec.items() if k not in ("augment", "crop_scale")}
-    else:
-        tokens = model.tokenizer
-        transform = [tokens.backend.to_str(), tokens.context, tokens.pad, tokens.trim]
-    table = {k: v for k, v in model.config.encoder[modality].items() if k not in ("from", "lr_factor")}
-    made_of = [FORMAT, modality, table, transform, data.hash, split, len(counts), int(counts.sum())]
+    made_of = [FORMAT, modality, model.made_of(modality), data.hash, split, len(counts), int(counts.sum())]
     digest.update(json.dumps(made_of, sort_keys=True).encode())
     return digest.hexdigest()[:24]
 

@@ -1,13 +1,16 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pytest
 
+from mmkit.config import build, read_toml, write_toml
 from mmkit.vectors import read_embeddings
 
 
@@ -40,6 +43,43 @@ def test_a_file_that_is_up_to_date_is_reused(colours, colour_model, invoke):
     assert read_embeddings(path).meta["model_hash"] == "another"
 
 
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda config: setattr(config.data.image, "resample", "nearest"),
+        lambda config: setattr(config.data.image, "mean", [0.1, 0.1, 0.1]),
+        lambda config: config.encoder["text"].update(causal=False),
+        "tokenizer",
+    ],
+    ids=["resample", "mean", "encoder", "tokenizer"],
+)
+def test_another_preprocessing_is_another_file(run, invoke, tmp_path, edit):
+    """The weights of a run are the same after an edit; the vectors are not."""
+    shutil.copytree(run / "runs" / "latest", tmp_path / "run")
+
+    def embed(*args):
+        return invoke("embed", run / "data", "--model", "run", "--split", "test", *args, cwd=tmp_path)
+
+    path = tmp_path / embed().stdout.strip()
+    assert embed("-o", "mine.arrow").code == 0
+    before = os.stat(path).st_ino
+    if edit == "tokenizer":
+        tokenizer = tmp_path / "run" / "tokenizer.json"
+        tokenizer.write_text(tokenizer.read_text().replace('"Lowercase"', '"NFKC"'))
+    else:
+        config = build(read_toml(tmp_path / "run" / "config.toml"))
+        edit(config)
+        write_toml(tmp_path / "run" / "config.toml", config)
+    assert embed().code == 0
+    after = os.stat(path).st_ino
+    assert after != before
+    embed()
+    assert os.stat(path).st_ino == after
+    assert "was not made by this model from this data, mine.arrow" in embed("-o", "mine.arrow").stderr
+    searched = invoke("retrieve", "red", "--in", "mine.arrow", "--model", "run", cwd=tmp_path)
+    assert "prepared pictures or texts otherwise when it made these embeddings, mine.arrow" in searched.stderr
+
+
 def test_batches_do_not_change_the_file(colours, colour_model, invoke):
     one = invoke("embed", "--batch-size", 1, "-o", "one.arrow", cwd=colours.parent)
     all_ = invoke("embed", "--workers", 1, "-o", "all.arrow", cwd=colours.parent)
@@ -60,6 +100,32 @@ def test_out_refuses_what_it_did_not_make(colours, colour_model, invoke):
     assert target.read_text() == "notes"
     assert invoke("embed", "-o", "mine.arrow", "--force", cwd=colours.parent).code == 0
     assert (colours.parent / "mine.arrow.old-1").read_text() == "notes"
+
+
+@pytest.mark.parametrize("text", ["{}", '["a", "b"]', "not json", '{"id": ["a"]}'])
+def test_a_json_of_others_beside_an_npy_is_kept(colours, colour_model, invoke, text):
+    notes = colours.parent / "v.json"
+    notes.write_text(text)
+    outcome = invoke("embed", "-o", "v.npy", cwd=colours.parent)
+    assert outcome.code == 1
+    assert "error: the file exists and is not one that mmkit wrote, v.json" in outcome.stderr
+    assert notes.read_text() == text and not (colours.parent / "v.npy").exists()
+    assert invoke("embed", "-o", "v.npy", "--force", cwd=colours.parent).code == 0
+    assert (colours.parent / "v.json.old-1").read_text() == text
+    assert len(read_embeddings(colours.parent / "v.npy")) == 11
+    # its own it reuses, and goes on without asking where the vectors are gone
+    assert invoke("embed", "-o", "v.npy", cwd=colours.parent).code == 0
+    (colours.parent / "v.npy").unlink()
+    assert invoke("embed", "-o", "v.npy", cwd=colours.parent).code == 0
+    assert not (colours.parent / "v.json.old-2").exists()
+
+
+def test_force_moves_both_files_of_an_npy_aside(colours, colour_model, invoke):
+    invoke("embed", "-o", "v.npy", cwd=colours.parent)
+    colour_model.hash = "another"
+    assert invoke("embed", "-o", "v.npy", cwd=colours.parent).code == 1
+    assert invoke("embed", "-o", "v.npy", "--force", cwd=colours.parent).code == 0
+    assert {p.name for p in colours.parent.glob("v.*")} == {"v.npy", "v.json", "v.npy.old-1", "v.json.old-1"}
 
 
 def test_a_dash_pours_the_file_on_stdout(run, tmp_path):

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
+from transformers import CLIPImageProcessorPil
 
 from mmkit.config import Config
-from mmkit.data.checkpoint import context, open_checkpoint, pooling
+from mmkit.data.checkpoint import context, open_checkpoint, pooling, tokenizer
 from mmkit.errors import UserError
 from mmkit.model import load_model
 from mmkit.pretrained import init_tables, open_whole, resolve
@@ -113,6 +115,82 @@ def clip_like() -> Callable[[Path], Path]:
         return folder
 
     return make
+
+
+TOKENIZER_FILES = [[], ["vocab.json"], ["merges.txt"], ["tokenizer_config.json", "special_tokens_map.json"]]
+TRAIN = ["train", "data", "--steps", 1]
+
+
+@pytest.mark.parametrize("files", TOKENIZER_FILES, ids=lambda files: "+".join(files) or "none")
+def test_a_whole_model_without_a_tokenizer(
+    files: list[str], tmp_path: Path, run: Path, clip_like: Callable[[Path], Path], invoke: Callable[..., Any]
+) -> None:
+    """transformers makes an empty vocabulary of it, in which every text is the same."""
+    (tmp_path / "data").symlink_to(run / "data")
+    folder = clip_like(tmp_path / "clip")
+    (folder / "tokenizer.json").unlink()
+    for file in files:
+        (folder / file).write_text("{}")
+    ways = [["embed", "--model", "./clip"], ["eval", "recall@1", "--model", "./clip"], [*TRAIN, "--init", "./clip"]]
+    ways += [["retrieve", "red", "--model", "./clip"], [*TRAIN, "--text-encoder", "./clip"]]
+    for way in ways:
+        outcome = invoke(*way, cwd=tmp_path)
+        assert outcome.code == 1
+        error, hint = outcome.stderr.splitlines()[-2:]
+        assert error.startswith("error: the checkpoint has no tokenizer (none of tokenizer.json, vocab.txt")
+        assert error.endswith("./clip") and "--local-dir clip" in hint
+    assert not (tmp_path / "runs").exists()
+    outcome = invoke(*TRAIN, "--image-encoder", "./clip", "--size", "tiny", cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+
+
+def test_where_a_tokenizer_is_to_be_had(tmp_path: Path) -> None:
+    """Older checkpoints say which one of the Hub they were made from."""
+    folder = bert(tmp_path, _name_or_path="google-bert/bert-base-uncased")
+    with pytest.raises(UserError) as e:
+        tokenizer(open_checkpoint(str(folder)), 16, True)
+    assert e.value.hint.startswith("hf download google-bert/bert-base-uncased --include 'tokenizer*'")
+
+
+def test_a_damaged_tokenizer(tmp_path: Path, clip_like: Callable[[Path], Path]) -> None:
+    folder = clip_like(tmp_path)
+    (folder / "tokenizer.json").write_text((folder / "tokenizer.json").read_text()[:40])
+    with pytest.raises(UserError, match="tokenizer cannot be read"):
+        open_whole(str(folder))
+
+
+def test_a_vocabulary_without_tokenizer_json_is_read(tmp_path: Path) -> None:
+    folder = bert(tmp_path)
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\n[CLS]\n[SEP]\n[MASK]\nred\nblue\n")
+    assert tokenizer(open_checkpoint(str(folder)), 16, True)(["red blue"])["ids"].tolist() == [[2, 5, 6, 3]]
+
+
+def test_a_vocabulary_of_another_kind_of_tokenizer(tmp_path: Path) -> None:
+    folder = bert(tmp_path, model_type="roberta", vocab_size=50265)
+    (folder / "vocab.txt").write_text("[PAD]\n[UNK]\nred\n")
+    with pytest.raises(UserError, match="the checkpoint has no tokenizer"):
+        tokenizer(open_checkpoint(str(folder)), 16, True)
+
+
+def test_a_checkpoint_that_says_nothing_of_pictures(
+    tmp_path: Path, run: Path, clip_like: Callable[[Path], Path], invoke: Callable[..., Any]
+) -> None:
+    """Whatever way it is used, its architecture's own defaults are taken for its size, and that is said."""
+    (tmp_path / "data").symlink_to(run / "data")
+    clip_like(tmp_path / "clip")
+    whose = "CLIPImageProcessor's defaults: the checkpoint has no preprocessor_config.json"
+    picture = tmp_path / "a.png"
+    Image.new("RGB", (20, 10)).save(picture)
+    outcome = invoke("predict", picture, "red", "blue", "--model", "./clip", cwd=tmp_path)
+    assert f"./clip: pictures of 16 px, bicubic, mean [0.48145466, 0.4578275, 0.40821073] ({whose})" in outcome.stderr
+    for way in (["embed"], ["retrieve", "red"], ["eval", "recall@1"]):
+        assert whose in invoke(*way, "--model", "./clip", cwd=tmp_path).stderr
+    for n, way in enumerate((["--init", "./clip"], ["--image-encoder", "./clip"])):
+        outcome = invoke(*TRAIN, *way, "--name", n, cwd=tmp_path)
+        assert outcome.code == 0, outcome.stderr
+        assert whose in outcome.stderr
+    CLIPImageProcessorPil(size={"shortest_edge": 16}, crop_size=16).save_pretrained(tmp_path / "clip")
+    assert "preprocessor_config" not in invoke("predict", picture, "red", "--model", "./clip", cwd=tmp_path).stderr
 
 
 def test_text_length(tmp_path: Path) -> None:

@@ -92,6 +92,22 @@ def siglip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
+def siglip2_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A tiny Siglip2Model (NaFlex) with its tokenizer of letters, which pads behind the text as the published ones do."""
+    from transformers import Siglip2Config, Siglip2ImageProcessorPil, Siglip2Model, Siglip2Tokenizer
+
+    folder = tmp_path_factory.mktemp("siglip2")
+    vocab = {"<pad>": 0, "<eos>": 1, "<bos>": 2, "<unk>": 3, "<mask>": 4}
+    vocab |= {letter: i for i, letter in enumerate("▁abcdefghijklmnopqrstuvwxyz", len(vocab))}
+    side = {"padding_side": "right", "model_input_names": ["input_ids"]}
+    Siglip2Tokenizer(vocab=vocab, merges=[], add_bos_token=False, add_eos_token=True, **side).save_pretrained(folder)
+    text = TINY | {"vocab_size": len(vocab), "pad_token_id": 0, "bos_token_id": 2, "eos_token_id": 1}
+    save(Siglip2Model(Siglip2Config(text_config=text, vision_config=TINY | {"patch_size": 8, "num_patches": 16})), folder)
+    Siglip2ImageProcessorPil(patch_size=8, max_num_patches=16).save_pretrained(folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def picture() -> Callable[[int, int], Image.Image]:
     """A seeded noisy picture of W x H pixels."""
 

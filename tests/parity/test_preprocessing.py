@@ -12,8 +12,9 @@ import torch
 from PIL import Image
 
 from mmkit.config import ImageData
-from mmkit.data.checkpoint import CLIP_MEAN, CLIP_STD, Checkpoint, image_settings
-from mmkit.data.pixels import Pixels
+from mmkit.data.checkpoint import OF_CHECKPOINT, Checkpoint, image_settings, image_source
+from mmkit.data.pixels import CLIP_MEAN, CLIP_STD, Pixels
+from mmkit.errors import UserError
 
 SIZES = [(100, 250), (250, 100), (224, 224), (33, 31), (640, 427), (427, 640), (255, 257), (1024, 683), (61, 300), (256, 256)]
 PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -61,3 +62,58 @@ def test_an_old_preprocessor_file(tmp_path: Path, picture: Callable[[int, int], 
     (tmp_path / "preprocessor_config.json").write_text(json.dumps(old))
     pixels, image = ours(tmp_path), picture(300, 200)
     assert torch.equal(pixels.normalise(pixels(image)[None]), CLIPImageProcessorPil()(image, return_tensors="pt")["pixel_values"])
+
+
+# config.json of a folder without preprocessor_config.json -> the class, and the arguments, that transformers has for it
+UNSAID: dict[str, tuple[dict[str, Any], str, dict[str, Any]]] = {
+    "clip": ({"model_type": "clip", "vision_config": {"image_size": 224}}, "CLIPImageProcessorPil", {}),
+    "clip, at another size": (
+        {"model_type": "clip", "vision_config": {"image_size": 96}},
+        "CLIPImageProcessorPil",
+        {"size": {"shortest_edge": 96}, "crop_size": 96},
+    ),
+    "clip's vision encoder": ({"model_type": "clip_vision_model"}, "CLIPImageProcessorPil", {}),
+    "siglip": (
+        {"model_type": "siglip", "vision_config": {"image_size": 64}},
+        "SiglipImageProcessorPil",
+        {"size": {"height": 64, "width": 64}},
+    ),
+    "vit": ({"model_type": "vit", "image_size": 224}, "ViTImageProcessorPil", {}),
+    "dinov2": ({"model_type": "dinov2"}, "BitImageProcessorPil", {}),
+    "dinov2 with registers": ({"model_type": "dinov2_with_registers"}, "BitImageProcessorPil", {}),
+    "convnext": ({"model_type": "convnext", "image_size": 224}, "ConvNextImageProcessorPil", {"size": {"shortest_edge": 224}}),
+    "resnet": ({"model_type": "resnet"}, "ConvNextImageProcessorPil", {}),
+    "mobilenet": ({"model_type": "mobilenet_v2", "image_size": 224}, "MobileNetV2ImageProcessorPil", {}),
+    "beit": ({"model_type": "beit", "image_size": 224}, "BeitImageProcessorPil", {"do_center_crop": False}),
+    "levit": ({"model_type": "levit", "image_size": 224}, "LevitImageProcessorPil", {}),
+}
+
+
+@pytest.mark.parametrize("kind", UNSAID)
+def test_what_a_checkpoint_leaves_unsaid_is_its_architectures(
+    kind: str, tmp_path: Path, picture: Callable[[int, int], Image.Image]
+) -> None:
+    import transformers
+
+    config, name, options = UNSAID[kind]
+    theirs = getattr(transformers, name)(**options)
+    checkpoint = Checkpoint("tiny", tmp_path, config)
+    assert image_source(checkpoint) == f"{name.removesuffix('Pil')}'s defaults: the checkpoint has no preprocessor_config.json"
+    settings = image_settings(checkpoint)
+    theirs.save_pretrained(tmp_path)
+    assert settings == image_settings(checkpoint)
+    assert image_source(checkpoint) == OF_CHECKPOINT
+    pixels, image = Pixels(ImageData(**settings)), picture(300, 200)
+    assert torch.equal(pixels.normalise(pixels(image)[None]), theirs(image, return_tensors="pt")["pixel_values"])
+
+
+def test_an_architecture_without_an_image_processor(tmp_path: Path) -> None:
+    checkpoint = Checkpoint("tiny", tmp_path, {"model_type": "any", "image_size": 48})
+    assert image_source(checkpoint) == "plain defaults: the checkpoint has no preprocessor_config.json"
+    assert image_settings(checkpoint)["size"] == 48
+
+
+def test_blue_before_red_is_refused(tmp_path: Path) -> None:
+    checkpoint = Checkpoint("tiny", tmp_path, {"model_type": "mobilevit"})
+    with pytest.raises(UserError, match="blue, green, red"):
+        image_settings(checkpoint)

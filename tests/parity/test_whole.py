@@ -106,6 +106,71 @@ def test_siglip(siglip_folder: Path, picture: Callable[..., Image.Image]) -> Non
     close(model.probabilities(image, model.encode_texts(CAPTIONS)), theirs["logits per text"].T.sigmoid()[0], "probabilities")
 
 
+def siglip2_inputs(folder: Path, images: list[Image.Image]) -> Any:
+    """What SigLIP 2's processor gives: texts filled up to 64 tokens, pictures as patches."""
+    from transformers import AutoTokenizer, Siglip2ImageProcessorPil, Siglip2Processor
+
+    processor = Siglip2Processor(Siglip2ImageProcessorPil.from_pretrained(folder), AutoTokenizer.from_pretrained(folder))
+    return processor(text=CAPTIONS, images=images, return_tensors="pt", patch_size=8, max_num_patches=16)
+
+
+def test_siglip2(siglip2_folder: Path, picture: Callable[..., Image.Image]) -> None:
+    """Square pictures are in their own shape; others are squeezed, and that is said."""
+    from transformers import Siglip2Model
+
+    images = [picture(32, 32), picture(91, 91), picture(20, 20)]
+    inputs = siglip2_inputs(siglip2_folder, images)
+    assert "attention_mask" not in inputs
+    said: list[str] = []
+    model = load_model(str(siglip2_folder), "cpu", said.append)
+    assert "NaFlex; here they are squeezed to a square" in said[0]
+    assert torch.equal(model.tokenizer(CAPTIONS)["ids"], inputs["input_ids"])
+    assert torch.equal(model.tokenizer(["A RED Circle"])["ids"], model.tokenizer(["a red circle"])["ids"])
+    with torch.inference_mode():
+        theirs = Siglip2Model.from_pretrained(siglip2_folder).eval()(**inputs)
+    squares = torch.stack([model.pixels(image) for image in images])
+    vectors, texts = model.encode_images(squares), model.encode_texts(CAPTIONS)
+    close(vectors, theirs.image_embeds, "image vectors")
+    close(texts, theirs.text_embeds, "text vectors")
+    close(model.probabilities(vectors[0], texts), theirs.logits_per_text.T.sigmoid()[0], "probabilities")
+
+
+@pytest.mark.parametrize("side", ["right", "left", None])
+def test_siglip2s_text_encoder_alone(siglip2_folder: Path, tmp_path: Path, side: str | None) -> None:
+    """Pooled, padded and masked as in the whole model, also once its run holds the tokenizer; left is its class's own side."""
+    import json
+    import shutil
+
+    from transformers import AutoTokenizer, Siglip2TextModel
+
+    from mmkit.config import Config
+    from mmkit.data.tokenizer import Tokenizer
+    from mmkit.encoders.pretrained import Pretrained, load
+    from mmkit.pretrained import resolve, text_tokenizer
+
+    folder = tmp_path / "text"
+    shutil.copytree(siglip2_folder, folder)
+    settings = json.loads((folder / "tokenizer_config.json").read_text()) | {"padding_side": side}
+    (folder / "tokenizer_config.json").write_text(json.dumps({k: v for k, v in settings.items() if v}))
+    theirs = Siglip2TextModel.from_pretrained(siglip2_folder).eval()
+    theirs.save_pretrained(folder)  # config.json is now the text encoder's alone
+    config = Config(encoder={"text": {"kind": "pretrained", "from": str(folder)}})
+    resolve(config)
+    found = text_tokenizer(config)
+    assert found is not None
+    found.save(tmp_path / "tokenizer.json")
+    architecture = config.encoder["text"]["architecture"]
+    encoder = Pretrained("text", 0, str(folder), architecture).eval()
+    load(encoder, str(folder), architecture)
+    ids = AutoTokenizer.from_pretrained(folder)(CAPTIONS, padding="max_length", max_length=64, return_tensors="pt")["input_ids"]
+    for tokenizer in (found, Tokenizer.load(tmp_path / "tokenizer.json", 64)):
+        tokens = tokenizer(CAPTIONS)
+        assert torch.equal(tokens["ids"], ids)
+        assert torch.equal(tokens["mask"], ids != 0)
+        with torch.inference_mode():
+            close(encoder(**tokens).pooled, theirs(input_ids=ids).pooler_output, "text pooled")
+
+
 @pytest.mark.parametrize(
     ("kind", "same", "other"),
     [
