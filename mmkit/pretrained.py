@@ -82,7 +82,8 @@ def _image(config: Config, checkpoint: Checkpoint) -> dict[str, str]:
     for key, value in found.items():
         if getattr(spec, key) is None:
             setattr(spec, key, value)
-            decided[f"data.image.{key}"] = f"{value} ({source})"
+            # why pictures are squeezed concerns one key alone
+            decided[f"data.image.{key}"] = f"{value} ({source if key == 'resize' else source.split(', ')[0]})"
     return decided
 
 

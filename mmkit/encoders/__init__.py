@@ -39,7 +39,8 @@ def build(modality: str, table: dict[str, Any], given: dict[str, Any]) -> Any:
     try:
         return cls(**{keys[k]: v for k, v in options.items()}, **{k: v for k, v in given.items() if k in keys})
     except (ValueError, TypeError, ArithmeticError) as e:
-        raise UserError(f"these values make no {table['kind']} encoder ({e})", f"encoder.{modality}: {options}") from e
+        typed = {k: v for k, v in options.items() if k != "architecture"}
+        raise UserError(f"these values make no {table['kind']} encoder ({e})", f"encoder.{modality}: {typed}") from e
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:

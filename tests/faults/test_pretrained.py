@@ -193,6 +193,18 @@ def test_a_checkpoint_that_says_nothing_of_pictures(
     assert "preprocessor_config" not in invoke("predict", picture, "red", "--model", "./clip", cwd=tmp_path).stderr
 
 
+def test_patches_that_do_not_fit(tmp_path: Path) -> None:
+    """SigLIP 2's NaFlex cuts pictures into whole patches; the error does not print the whole architecture."""
+    from mmkit.encoders import build
+
+    (tmp_path / "config.json").write_text('{"model_type": "siglip2_vision_model", "patch_size": 8, "num_hidden_layers": 1}')
+    config = using(image=str(tmp_path))
+    resolve(config)
+    with pytest.raises(UserError, match="20 px cannot be cut into patches of 8") as e:
+        build("image", config.encoder["image"], {"modality": "image", "size": 20})
+    assert e.value.where == f"encoder.image: {{'from': '{tmp_path}'}}"
+
+
 def test_text_length(tmp_path: Path) -> None:
     folder = bert(tmp_path)
     assert context(open_checkpoint(str(folder)), 512) == 64
