@@ -9,26 +9,37 @@ import sys
 from typing import Any
 
 import typer
-from typer.core import TyperGroup
 
 from mmkit.cli.console import console
+from mmkit.cli.help import SETTINGS, GroupPage
 from mmkit.errors import Exit, UsageError, UserError, nearest
 
-# command -> module under mmkit.cli and its one-line help, in the order a newcomer meets them.
+# heading -> command, which is a module under mmkit.cli -> its one-line help, in the order a newcomer meets them.
 # A module is imported when its command is named: `mmkit --help` imports none of them.
-COMMANDS = {
-    "demo": "The whole path on generated scenes, with a report.",
-    "prep": "Prepare a dataset folder from coco, flickr, a table, a folder or generated scenes.",
-    "train": "Train a model; prints the run folder.",
-    "embed": "Embed a dataset; prints the written file.",
-    "eval": "Measure a model: recall@k.",
-    "retrieve": "Search images with a sentence, or texts with an image.",
-    "predict": "The probability of each text for an image.",
-    "recipes": "List and show the recipes.",
+PARTS = {
+    "Start here": {
+        "demo": "The whole path on generated scenes, with a report.",
+    },
+    "Data": {
+        "prep": "Prepare a dataset folder from coco, flickr, a table, a folder or generated scenes.",
+    },
+    "Train": {
+        "train": "Train a model; prints the run folder.",
+        "recipes": "List and show the recipes.",
+    },
+    "Evaluate": {
+        "eval": "Measure a model: recall@k.",
+    },
+    "Search and inspect": {
+        "embed": "Embed a dataset; prints the written file.",
+        "retrieve": "Search images with a sentence, or texts with an image.",
+        "predict": "The probability of each text for an image.",
+    },
 }
+COMMANDS = {name: text for listed in PARTS.values() for name, text in listed.items()}
 
 
-class Lazy(TyperGroup):
+class Lazy(GroupPage):
     """A group whose commands are imported only when they are named."""
 
     def list_commands(self, ctx: Any) -> list[str]:
@@ -47,27 +58,18 @@ class Lazy(TyperGroup):
             raise UsageError(f"no such command {args[0]!r}", hint=nearest(args[0], COMMANDS))
         return super().resolve_command(ctx, args)
 
-    def format_help(self, ctx: Any, formatter: Any) -> None:
-        from rich.console import Console as Rich
-        from rich.table import Table
-
-        rich = Rich(highlight=False)
-        rich.print("\n[bold]mmkit[/] COMMAND … — train, evaluate and inspect multimodal models on your own data.\n")
-        table = Table(box=None, show_header=False, pad_edge=False, padding=(0, 3, 0, 2))
-        for name, text in COMMANDS.items():
-            table.add_row(f"[bold cyan]{name}[/]", text)
-        rich.print(table)
-        rich.print("\n  --version   the version\n  -h, --help  this page; [bold]mmkit COMMAND --help[/] for a command's\n")
-        rich.print(EPILOG)
+    def commands_by_heading(self, ctx: Any) -> dict[str, dict[str, str]]:
+        return PARTS
 
 
-EPILOG = """Examples:
+EPILOG = """\b
+Examples:
   mmkit demo
   mmkit prep coco ./data && mmkit train --amp && mmkit eval recall@k
   mmkit retrieve "a red dress" | head
 """
 
-app = typer.Typer(cls=Lazy, add_completion=True, context_settings={"help_option_names": ["-h", "--help"]})
+app = typer.Typer(add_completion=True, rich_markup_mode=None)
 
 
 def _version(value: bool) -> None:
@@ -78,14 +80,14 @@ def _version(value: bool) -> None:
         raise typer.Exit
 
 
-@app.callback(invoke_without_command=True)
+@app.callback(cls=Lazy, epilog=EPILOG, context_settings=SETTINGS, invoke_without_command=True)
 def root(
     context: typer.Context,
     version: bool = typer.Option(False, "--version", callback=_version, is_eager=True, help="The version."),
 ) -> None:
     """Train, evaluate and inspect multimodal models on your own data."""
     if context.invoked_subcommand is None:
-        context.get_help()
+        typer.echo(context.get_help(), color=context.color)
         raise typer.Exit(Exit.USAGE)
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmkit.cli.console import console
+from mmkit.cli.help import Page
 from mmkit.cli.options import SEED_MOST, Debug, Device, Force, Json, Quiet
 from mmkit.errors import Exit
 
@@ -23,16 +24,24 @@ Examples:
   mmkit demo --json | jq .metrics
 """
 
+TRAINING = "Training"  # a heading of --help
+
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command(epilog=EPILOG)
+@app.command(cls=Page, epilog=EPILOG)
 def demo(
     folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="Gets data/, runs/ and report.html.")] = Path("demo"),
     steps: Annotated[
-        int | None, typer.Option("--steps", min=1, help="Length of the training. Default: 850.", show_default=False)
+        int | None,
+        typer.Option("--steps", metavar="N", min=1, help="Length of the training.", show_default="850", rich_help_panel=TRAINING),
     ] = None,
-    seed: Annotated[int, typer.Option("--seed", min=0, max=SEED_MOST, help="Of the scenes and of the training.")] = 0,
+    seed: Annotated[
+        int,
+        typer.Option(
+            "--seed", metavar="N", min=0, max=SEED_MOST, help="Of the scenes and of the training.", rich_help_panel=TRAINING
+        ),
+    ] = 0,
     device: Device = "auto",
     force: Force = False,
     json: Json = False,

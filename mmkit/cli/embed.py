@@ -7,6 +7,7 @@ from pathlib import Path
 import typer
 
 from mmkit.cli.console import console
+from mmkit.cli.help import Page
 from mmkit.cli.options import BatchSize, Data, Debug, Device, Force, Json, Limit, Model, Out, Quiet, Split, Workers
 
 EPILOG = """\b
@@ -19,17 +20,17 @@ Examples:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command(epilog=EPILOG)
+@app.command(cls=Page, epilog=EPILOG)
 def embed(
     data: Data = Path("data"),
-    model: Model = "runs/latest",
     split: Split = None,
+    limit: Limit = None,
+    model: Model = "runs/latest",
     out: Out = None,
     force: Force = False,
     device: Device = "auto",
     batch_size: BatchSize = 64,
     workers: Workers = None,
-    limit: Limit = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

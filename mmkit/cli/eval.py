@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmkit.cli.console import console
-from mmkit.cli.options import BatchSize, DataOption, Debug, Device, Force, Json, Limit, Quiet, Split, Workers
+from mmkit.cli.help import Page
+from mmkit.cli.options import DATA, MODEL, OUTPUT, BatchSize, DataOption, Debug, Device, Force, Json, Limit, Quiet, Split, Workers
 from mmkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 Models = Annotated[
     list[str] | None,
     typer.Option(
-        "--model", "-m", help="A run, a checkpoint in one, or a CLIP / SigLIP checkpoint; may repeat.", show_default="runs/latest"
+        "--model",
+        "-m",
+        metavar="RUN|CHECKPOINT",
+        help="A run, a checkpoint in one, or a CLIP / SigLIP checkpoint; may repeat.",
+        show_default="runs/latest",
+        rich_help_panel=MODEL,
     ),
 ]
 Out = Annotated[
@@ -35,27 +41,36 @@ Out = Annotated[
     typer.Option(
         "--out",
         "-o",
+        metavar="FILE",
         help="FILE.json for one result, FILE-1.json, FILE-2.json … for several; `-` is stdout.",
         show_default=False,
+        rich_help_panel=OUTPUT,
     ),
 ]
 
 
-@app.command(epilog=EPILOG)
+@app.command(cls=Page, epilog=EPILOG)
 def evaluate(
     metrics: Annotated[list[str], typer.Argument(metavar="METRIC", help="recall@k, or for example recall@1,5,10.")],
     data: DataOption = None,
     model: Models = None,
     embeddings: Annotated[
-        Path | None, typer.Option("--embeddings", help="Rank the rows of this file; no model.", show_default=False)
+        Path | None,
+        typer.Option(
+            "--embeddings",
+            metavar="FILE",
+            help="Rank the rows of this file; no model.",
+            show_default=False,
+            rich_help_panel=DATA,
+        ),
     ] = None,
     split: Split = None,
+    limit: Limit = None,
     out: Out = None,
     force: Force = False,
     device: Device = "auto",
     batch_size: BatchSize = 64,
     workers: Workers = None,
-    limit: Limit = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,

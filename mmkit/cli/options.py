@@ -9,9 +9,13 @@ from typing import Annotated
 import typer
 
 from mmkit.cli.console import console
+from mmkit.cli.help import GLOBAL
 from mmkit.errors import UsageError
 
 SEED_MOST = 2**32 - 1  # of numpy's generators
+
+# headings of --help that several commands share
+DATA, MODEL, OUTPUT, MACHINE = "Data", "Model", "Output", "Machine"
 
 
 def _json(value: bool) -> bool:
@@ -35,18 +39,53 @@ def _device(value: str) -> str:
     return value
 
 
-Json = Annotated[bool, typer.Option("--json", callback=_json, help="JSON even in a terminal.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_quiet, help="No progress on stderr.")]
-Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show tracebacks.")]
-Force = Annotated[bool, typer.Option("--force", help="Replace an output that exists (it is moved aside).")]
-Data = Annotated[Path, typer.Argument(help="A dataset folder made by `mmkit prep`.", show_default=True)]
-DataOption = Annotated[Path | None, typer.Option("--data", help="A dataset folder. Default: ./data.", show_default=False)]
-Split = Annotated[str | None, typer.Option("--split", help="train, val or test.", show_default=False)]
-Model = Annotated[str, typer.Option("--model", "-m", help="A run folder, a checkpoint in one, or a CLIP / SigLIP checkpoint.")]
-Out = Annotated[str | None, typer.Option("--out", "-o", help="Where the product goes; `-` is stdout.", show_default=False)]
-Device = Annotated[str, typer.Option("--device", callback=_device, help="auto, cpu, cuda or mps.")]
-Workers = Annotated[
-    int | None, typer.Option("--workers", min=1, help="Threads that decode. Default: one per core.", show_default=False)
+Json = Annotated[bool, typer.Option("--json", callback=_json, help="JSON even in a terminal.", rich_help_panel=GLOBAL)]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", callback=_quiet, help="No progress on stderr.", rich_help_panel=GLOBAL)]
+Debug = Annotated[bool, typer.Option("--debug", callback=_debug, help="Show tracebacks.", rich_help_panel=GLOBAL)]
+Force = Annotated[
+    bool, typer.Option("--force", help="Replace an output that exists (it is moved aside).", rich_help_panel=OUTPUT)
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=1, help="Use at most this many rows.", show_default=False)]
-BatchSize = Annotated[int, typer.Option("--batch-size", min=1, help="Rows a step.")]
+Data = Annotated[Path, typer.Argument(metavar="DATA", help="A dataset folder made by `mmkit prep`.", rich_help_panel=DATA)]
+DataOption = Annotated[
+    Path | None,
+    typer.Option("--data", metavar="DATA", help="A dataset folder.", show_default="data", rich_help_panel=DATA),
+]
+Split = Annotated[
+    str | None, typer.Option("--split", metavar="NAME", help="train, val or test.", show_default=False, rich_help_panel=DATA)
+]
+Model = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="RUN|CHECKPOINT",
+        help="A run folder, a checkpoint in one, or a CLIP / SigLIP checkpoint (folder or hub id).",
+        rich_help_panel=MODEL,
+    ),
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help="Where the product goes; `-` is stdout.",
+        show_default=False,
+        rich_help_panel=OUTPUT,
+    ),
+]
+Device = Annotated[
+    str,
+    typer.Option("--device", metavar="DEVICE", callback=_device, help="auto, cpu, cuda or mps.", rich_help_panel=MACHINE),
+]
+Workers = Annotated[
+    int | None,
+    typer.Option(
+        "--workers", metavar="N", min=1, help="Threads that decode.", show_default="one per core", rich_help_panel=MACHINE
+    ),
+]
+Limit = Annotated[
+    int | None,
+    typer.Option("--limit", metavar="N", min=1, help="Use at most this many rows.", show_default=False, rich_help_panel=DATA),
+]
+BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Rows a step.", rich_help_panel=MACHINE)]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmkit.cli.console import console
+from mmkit.cli.help import Page
 from mmkit.cli.options import Debug, Device, Json, Model, Quiet
 from mmkit.errors import UsageError
 
@@ -24,7 +25,7 @@ Examples:
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command(epilog=EPILOG)
+@app.command(cls=Page, epilog=EPILOG)
 def predict(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture, or - for JSONL on stdin: image, texts.")],
     texts: Annotated[

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmkit.cli.console import console
-from mmkit.cli.options import SEED_MOST, Data, Debug, Force, Json, Limit, Quiet, Workers
+from mmkit.cli.help import GroupPage, Page
+from mmkit.cli.options import DATA, OUTPUT, SEED_MOST, Data, Debug, Force, Json, Limit, Quiet, Workers
 from mmkit.data.sources import SOURCES
 from mmkit.errors import UsageError, UserError
 
@@ -19,25 +20,58 @@ if TYPE_CHECKING:
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-Out = Annotated[Path, typer.Argument(help="The dataset folder to make.", show_default=True)]
-SourceAt = Annotated[str | None, typer.Option("--source", help="Where the raw data is. Default: OUT itself.", show_default=False)]
+SOURCE, PICTURES = "Source", "Pictures"  # headings of --help
+
+Out = Annotated[Path, typer.Argument(metavar="OUT", help="The dataset folder to make.", show_default=True)]
+SourceAt = Annotated[
+    str | None,
+    typer.Option(
+        "--source",
+        metavar="FILE|FOLDER|URL",
+        help="Where the raw data is.",
+        show_default="OUT itself",
+        rich_help_panel=SOURCE,
+    ),
+]
 Splits = Annotated[
     str | None,
     typer.Option(
         "--splits",
-        help="Shares by hash of the id, such as train:0.9,test:0.1. Default: the official splits, else 80/10/10.",
-        show_default=False,
+        metavar="SHARES",
+        help="Shares by hash of the id, such as train:0.9,test:0.1.",
+        show_default="the official splits, else 80/10/10",
+        rich_help_panel=DATA,
     ),
 ]
 Resize = Annotated[
-    int | None, typer.Option("--resize", min=8, help="Shrink larger pictures to this short side, in pixels.", show_default=False)
+    int | None,
+    typer.Option(
+        "--resize",
+        metavar="PIXELS",
+        min=8,
+        help="Shrink larger pictures to this short side.",
+        show_default=False,
+        rich_help_panel=PICTURES,
+    ),
 ]
-OnError = Annotated[str, typer.Option("--on-error", help="What a row that cannot be used leads to: skip or fail.")]
-Link = Annotated[bool, typer.Option("--link", help="Store the paths of the pictures and leave the pixels where they are.")]
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Read, show three samples, write nothing.")]
+OnError = Annotated[
+    str,
+    typer.Option("--on-error", metavar="skip|fail", help="What a row that cannot be used leads to.", rich_help_panel=DATA),
+]
+Link = Annotated[
+    bool,
+    typer.Option("--link", help="Store the paths of the pictures and leave the pixels where they are.", rich_help_panel=PICTURES),
+]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Read, show three samples, write nothing.", rich_help_panel=OUTPUT)]
 Karpathy = Annotated[
     Path | None,
-    typer.Option("--karpathy", help="A Karpathy split file: dataset_coco.json, dataset_flickr30k.json …", show_default=False),
+    typer.Option(
+        "--karpathy",
+        metavar="FILE",
+        help="A Karpathy split file: dataset_coco.json, dataset_flickr30k.json …",
+        show_default=False,
+        rich_help_panel=SOURCE,
+    ),
 ]
 
 EPILOG = """\b
@@ -48,17 +82,19 @@ Examples:
 """
 
 
-@app.callback(epilog=EPILOG, invoke_without_command=True)
+@app.callback(cls=GroupPage, epilog=EPILOG, invoke_without_command=True)
 def prep(context: typer.Context) -> None:
     """Prepare a dataset folder: pictures with their captions as Parquet shards, rejects, an audit and a card.
 
     A rerun of the same command continues where it stopped. What you keep in OUT is never changed or deleted.
     """
     if context.invoked_subcommand is None:
-        print(context.get_help())
+        typer.echo(context.get_help(), color=context.color)
 
 
 @app.command(
+    cls=Page,
+    rich_help_panel="Sources",
     short_help=SOURCES["shapes"],
     epilog="""\b
 Examples:
@@ -69,13 +105,30 @@ Examples:
 )
 def shapes(
     out: Out = Path("data"),
-    limit: Annotated[int, typer.Option("--limit", min=1, help="Scenes of train and val together; test has 300 more.")] = 10_000,
+    limit: Annotated[
+        int,
+        typer.Option(
+            "--limit",
+            metavar="N",
+            min=1,
+            help="Scenes of train and val together; test has 300 more.",
+            rich_help_panel=DATA,
+        ),
+    ] = 10_000,
     seed: Annotated[
-        int, typer.Option("--seed", min=0, max=SEED_MOST, help="Another seed gives other scenes and other unseen combinations.")
+        int,
+        typer.Option(
+            "--seed",
+            metavar="N",
+            min=0,
+            max=SEED_MOST,
+            help="Another seed gives other scenes and other unseen combinations.",
+            rich_help_panel=DATA,
+        ),
     ] = 0,
-    workers: Workers = None,
     dry_run: DryRun = False,
     force: Force = False,
+    workers: Workers = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -88,6 +141,8 @@ def shapes(
 
 
 @app.command(
+    cls=Page,
+    rich_help_panel="Sources",
     short_help=SOURCES["coco"],
     epilog="""\b
 Examples:
@@ -100,15 +155,18 @@ def coco(
     out: Out = Path("data"),
     source: SourceAt = None,
     karpathy: Karpathy = None,
-    base_url: Annotated[str | None, typer.Option("--base-url", help="Download from a mirror.", show_default=False)] = None,
+    base_url: Annotated[
+        str | None,
+        typer.Option("--base-url", metavar="URL", help="Download from a mirror.", show_default=False, rich_help_panel=SOURCE),
+    ] = None,
     splits: Splits = None,
-    resize: Resize = None,
     limit: Limit = None,
     on_error: OnError = "skip",
+    resize: Resize = None,
     link: Link = False,
-    workers: Workers = None,
     dry_run: DryRun = False,
     force: Force = False,
+    workers: Workers = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -125,6 +183,8 @@ def coco(
 
 
 @app.command(
+    cls=Page,
+    rich_help_panel="Sources",
     short_help=SOURCES["flickr"],
     epilog="""\b
 Examples:
@@ -138,13 +198,13 @@ def flickr(
     source: SourceAt = None,
     karpathy: Karpathy = None,
     splits: Splits = None,
-    resize: Resize = None,
     limit: Limit = None,
     on_error: OnError = "skip",
+    resize: Resize = None,
     link: Link = False,
-    workers: Workers = None,
     dry_run: DryRun = False,
     force: Force = False,
+    workers: Workers = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -159,6 +219,8 @@ def flickr(
 
 
 @app.command(
+    cls=Page,
+    rich_help_panel="Sources",
     short_help=SOURCES["table"],
     epilog="""\b
 Examples:
@@ -175,22 +237,29 @@ def table(
         typer.Option(
             "--column",
             metavar="ROLE=NAME",
-            help="What a column is: image, caption (may repeat), label, split or id. Default: detected, and said.",
-            show_default=False,
+            help="What a column is: image, caption (may repeat), label, split or id.",
+            show_default="detected, and said",
+            rich_help_panel=SOURCE,
         ),
     ] = None,
     image_root: Annotated[
         Path | None,
-        typer.Option("--image-root", help="What relative paths start from. Default: the table's folder.", show_default=False),
+        typer.Option(
+            "--image-root",
+            metavar="FOLDER",
+            help="What relative paths start from.",
+            show_default="the table's folder",
+            rich_help_panel=SOURCE,
+        ),
     ] = None,
     splits: Splits = None,
-    resize: Resize = None,
     limit: Limit = None,
     on_error: OnError = "skip",
+    resize: Resize = None,
     link: Link = False,
-    workers: Workers = None,
     dry_run: DryRun = False,
     force: Force = False,
+    workers: Workers = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -210,6 +279,8 @@ def table(
 
 
 @app.command(
+    cls=Page,
+    rich_help_panel="Sources",
     short_help=SOURCES["folder"],
     epilog="""\b
 Examples:
@@ -221,15 +292,18 @@ Examples:
 def folder(
     out: Out = Path("data"),
     source: SourceAt = None,
-    template: Annotated[str, typer.Option("--template", help="The caption of a class folder's pictures.")] = "a photo of {label}",
+    template: Annotated[
+        str,
+        typer.Option("--template", metavar="TEXT", help="The caption of a class folder's pictures.", rich_help_panel=SOURCE),
+    ] = "a photo of {label}",
     splits: Splits = None,
-    resize: Resize = None,
     limit: Limit = None,
     on_error: OnError = "skip",
+    resize: Resize = None,
     link: Link = False,
-    workers: Workers = None,
     dry_run: DryRun = False,
     force: Force = False,
+    workers: Workers = None,
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
@@ -245,6 +319,8 @@ def folder(
 
 
 @app.command(
+    cls=Page,
+    rich_help_panel="Afterwards",
     short_help="The audit of a prepared dataset again.",
     epilog="""\b
 Examples:

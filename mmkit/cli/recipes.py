@@ -8,6 +8,7 @@ from typing import Any
 import typer
 
 from mmkit.cli.console import console
+from mmkit.cli.help import GroupPage, Page
 from mmkit.cli.options import Debug, Json
 from mmkit.config import documented, recipe, recipes
 from mmkit.errors import UsageError
@@ -29,7 +30,7 @@ def _about(name: str) -> str:
     return first.removeprefix("#").strip()
 
 
-@app.callback(epilog=EPILOG, invoke_without_command=True)
+@app.callback(cls=GroupPage, epilog=EPILOG, invoke_without_command=True)
 def list_recipes(ctx: typer.Context, json: Json = False, debug: Debug = False) -> None:
     """List the recipes; `show NAME` prints one as TOML."""
     if ctx.invoked_subcommand:
@@ -41,8 +42,8 @@ def list_recipes(ctx: typer.Context, json: Json = False, debug: Debug = False) -
         console.table("recipes", ["name", "about"], [[name, _about(name)] for name in recipes()], to_stdout=True)
 
 
-@app.command(epilog=EPILOG)
-def show(name: str = typer.Argument(help="A recipe.")) -> None:
+@app.command(cls=Page, epilog=EPILOG)
+def show(name: str = typer.Argument(metavar="NAME", help="A recipe.")) -> None:
     """Print a recipe, to read or to start your own from, and every key that a recipe, --config and --set take."""
     if name not in recipes():
         from mmkit.errors import nearest

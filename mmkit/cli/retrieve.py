@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from mmkit.cli.console import console
-from mmkit.cli.options import BatchSize, Debug, Device, Force, Json, Model, Quiet, Split, Workers
+from mmkit.cli.help import Page
+from mmkit.cli.options import DATA, OUTPUT, BatchSize, Debug, Device, Force, Json, Model, Quiet, Split, Workers
 from mmkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -30,27 +31,46 @@ Examples:
 """
 
 DRAWN = 50  # queries in one figure
+ANSWERS = "Answers"  # a heading of --help
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-@app.command(epilog=EPILOG)
+@app.command(cls=Page, epilog=EPILOG)
 def retrieve(
     queries: Annotated[list[str], typer.Argument(metavar="QUERY", help="A sentence, an image's path, or - for JSONL on stdin.")],
     where: Annotated[
-        str, typer.Option("--in", metavar="DATA|EMBEDDINGS|FOLDER", help="A dataset, embeddings or images.")
+        str,
+        typer.Option(
+            "--in",
+            metavar="DATA|EMBEDDINGS|FOLDER",
+            help="A dataset, embeddings or a folder of images.",
+            rich_help_panel=DATA,
+        ),
     ] = "data",
+    split: Split = None,
     model: Model = "runs/latest",
-    top: Annotated[int, typer.Option("--top", min=1, help="Answers to a query.")] = 10,
+    top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="Answers to a query.", rich_help_panel=ANSWERS)] = 10,
     find: Annotated[
         Literal["image", "text"] | None,
-        typer.Option("--find", help="What to look for. Default: image for a text, text for an image.", show_default=False),
+        typer.Option(
+            "--find",
+            metavar="image|text",
+            help="What to look for.",
+            show_default="image for a text, text for an image",
+            rich_help_panel=ANSWERS,
+        ),
     ] = None,
     figure: Annotated[
         Path | None,
-        typer.Option("--figure", help="Draw the answers with their scores: .png .jpg .pdf or .html.", show_default=False),
+        typer.Option(
+            "--figure",
+            metavar="FILE",
+            help="Draw the answers with their scores: .png .jpg .pdf or .html.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
-    split: Split = None,
     force: Force = False,
     device: Device = "auto",
     batch_size: BatchSize = 64,

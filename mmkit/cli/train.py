@@ -8,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from mmkit.cli.console import console
+from mmkit.cli.help import Page
 from mmkit.cli.levels import level
-from mmkit.cli.options import SEED_MOST, Debug, Device, Force, Json, Quiet
+from mmkit.cli.options import MODEL, OUTPUT, SEED_MOST, Debug, Device, Force, Json, Quiet, Workers
 from mmkit.config import Config, parse_set, resolve
 from mmkit.errors import Exit, UsageError
 
@@ -22,69 +23,121 @@ Examples:
   mmkit train --image-encoder facebook/dinov2-small --lock-image --text-encoder ./minilm --lock-text
   mmkit train --resume latest
 """
+# headings of --help
+DATA, LENGTH, CONFIGURATION, MEMORY = "What to train on", "Length and learning", "Configuration", "Memory and precision"
 SHEET = 48  # pictures of the first batch that --dry-run draws
 
 
-@app.command(epilog=EPILOG)
+@app.command(cls=Page, epilog=EPILOG)
 def train(
-    data: Annotated[str | None, typer.Argument(help="A dataset folder. Default: ./data.", show_default=False)] = None,
-    recipe: Annotated[str, typer.Option(help="A recipe (mmkit recipes) or a TOML file.")] = "clip",
-    config: Annotated[Path | None, typer.Option(help="TOML over the recipe.", show_default=False)] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set", metavar="KEY=VALUE", help="One key (mmkit recipes show clip lists all); may repeat. VALUE is TOML."
-        ),
+    data: Annotated[
+        str | None, typer.Argument(metavar="DATA", help="A dataset folder.", show_default="data", rich_help_panel=DATA)
     ] = None,
-    size: Annotated[str | None, typer.Option(help="tiny, small, base or large.")] = None,
-    steps: Annotated[str | None, typer.Option(help='A duration: 500, "2 epochs", "15 min".')] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the training rows.")] = None,
-    batch_size: Annotated[int | None, typer.Option(min=2, help="Pairs a step, over all processes.")] = None,
-    lr: Annotated[float | None, typer.Option(help="Peak learning rate.")] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="Use at most this many training rows.")] = None,
-    workers: Annotated[int | None, typer.Option(min=1, help="Threads that decode.")] = None,
-    seed: Annotated[int | None, typer.Option(min=0, max=SEED_MOST, help="Of everything drawn.")] = None,
+    limit: Annotated[
+        int | None, typer.Option(metavar="N", min=1, help="Use at most this many training rows.", rich_help_panel=DATA)
+    ] = None,
+    recipe: Annotated[
+        str, typer.Option(metavar="NAME|FILE", help="A recipe (mmkit recipes) or a TOML file.", rich_help_panel=MODEL)
+    ] = "clip",
+    size: Annotated[str | None, typer.Option(metavar="SIZE", help="tiny, small, base or large.", rich_help_panel=MODEL)] = None,
     image_encoder: Annotated[
         str | None,
-        typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id."),
+        typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id.", rich_help_panel=MODEL),
     ] = None,
     text_encoder: Annotated[
         str | None,
-        typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id."),
+        typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id.", rich_help_panel=MODEL),
     ] = None,
-    lock_image: Annotated[bool, typer.Option("--lock-image", help="The image encoder does not learn.")] = False,
-    lock_text: Annotated[bool, typer.Option("--lock-text", help="The text encoder does not learn.")] = False,
+    lock_image: Annotated[
+        bool, typer.Option("--lock-image", help="The image encoder does not learn.", rich_help_panel=MODEL)
+    ] = False,
+    lock_text: Annotated[
+        bool, typer.Option("--lock-text", help="The text encoder does not learn.", rich_help_panel=MODEL)
+    ] = False,
     init: Annotated[
         str | None,
-        typer.Option(metavar="RUN|CHECKPOINT", help="Start from a run, or from a CLIP or SigLIP checkpoint."),
+        typer.Option(
+            metavar="RUN|CHECKPOINT", help="Start from a run, or from a CLIP or SigLIP checkpoint.", rich_help_panel=MODEL
+        ),
     ] = None,
-    patience: Annotated[int | None, typer.Option(min=1, help="Stop after this many evaluations without a better one.")] = None,
-    cache_limit: Annotated[
-        float | None, typer.Option(min=0, metavar="GB", help="Disk for the features of frozen encoders.")
+    steps: Annotated[
+        str | None,
+        typer.Option(metavar="DURATION", help='Length of the run: 500, "2 epochs", "15 min".', rich_help_panel=LENGTH),
+    ] = None,
+    epochs: Annotated[
+        float | None, typer.Option(metavar="N", help="Length in passes over the training rows.", rich_help_panel=LENGTH)
+    ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(metavar="N", min=1, help="Stop after this many evaluations without a better one.", rich_help_panel=LENGTH),
+    ] = None,
+    batch_size: Annotated[
+        int | None, typer.Option(metavar="N", min=2, help="Pairs a step, over all processes.", rich_help_panel=LENGTH)
+    ] = None,
+    lr: Annotated[float | None, typer.Option(metavar="RATE", help="Peak learning rate.", rich_help_panel=LENGTH)] = None,
+    seed: Annotated[
+        int | None, typer.Option(metavar="N", min=0, max=SEED_MOST, help="Of everything drawn.", rich_help_panel=LENGTH)
+    ] = None,
+    config: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="TOML over the recipe.", show_default=False, rich_help_panel=CONFIGURATION),
+    ] = None,
+    set_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="One key (mmkit recipes show clip lists all); may repeat. VALUE is TOML.",
+            rich_help_panel=CONFIGURATION,
+        ),
     ] = None,
     amp: Annotated[
         bool | None,
-        typer.Option("--amp/--no-amp", help="Half precision, where this device is faster with it."),
+        typer.Option("--amp/--no-amp", help="Half precision, where this device is faster with it.", rich_help_panel=MEMORY),
     ] = None,
     accumulate: Annotated[
         int | None,
-        typer.Option(min=1, help="Compute a batch in this many parts: less memory, the same result."),
+        typer.Option(
+            metavar="N",
+            min=1,
+            help="Compute a batch in this many parts: less memory, the same result.",
+            rich_help_panel=MEMORY,
+        ),
     ] = None,
     grad_checkpoint: Annotated[
-        bool, typer.Option("--grad-checkpoint", help="Recompute activations: less memory, slower.")
+        bool,
+        typer.Option("--grad-checkpoint", help="Recompute activations: less memory, slower.", rich_help_panel=MEMORY),
     ] = False,
-    name: Annotated[str | None, typer.Option(help="The run is runs/NAME.")] = None,
-    resume: Annotated[str | None, typer.Option(metavar="RUN|latest|auto", help="Go on with a run.")] = None,
+    cache_limit: Annotated[
+        float | None,
+        typer.Option(min=0, metavar="GB", help="Disk for the features of frozen encoders.", rich_help_panel=MEMORY),
+    ] = None,
+    device: Device = "auto",
+    workers: Workers = None,
+    name: Annotated[str | None, typer.Option(metavar="NAME", help="The run is runs/NAME.", rich_help_panel=OUTPUT)] = None,
+    resume: Annotated[
+        str | None, typer.Option(metavar="RUN|latest|auto", help="Go on with a run.", rich_help_panel=OUTPUT)
+    ] = None,
     report_to: Annotated[
         str | None,
-        typer.Option(metavar="tensorboard,wandb", help="Experiment trackers besides metrics.jsonl."),
+        typer.Option(
+            metavar="NAME,NAME",
+            help="Experiment trackers besides metrics.jsonl: tensorboard, wandb.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = None,
     dry_run: Annotated[
         bool,
-        typer.Option("--dry-run", help="Print the resolved configuration and draw the first batch; train nothing."),
+        typer.Option(
+            "--dry-run",
+            help="Print the resolved configuration and draw the first batch; train nothing.",
+            rich_help_panel=OUTPUT,
+        ),
     ] = False,
-    out: Annotated[Path, typer.Option("--out", "-o", help="The picture that --dry-run draws.")] = Path("dry-run.png"),
-    device: Device = "auto",
+    out: Annotated[
+        Path,
+        typer.Option("--out", "-o", metavar="FILE", help="The picture that --dry-run draws.", rich_help_panel=OUTPUT),
+    ] = Path("dry-run.png"),
     force: Force = False,
     json: Json = False,
     quiet: Quiet = False,
