@@ -5,9 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
+import struct
 import zipfile
+import zlib
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw
 
 WORDS = ("red", "green", "blue", "yellow", "purple", "orange", "cyan", "white")
@@ -27,6 +30,18 @@ def encoded(image: Image.Image, form: str = "JPEG", **options: object) -> bytes:
     sink = io.BytesIO()
     image.save(sink, form, **options)
     return sink.getvalue()
+
+
+def png16(values: np.ndarray) -> bytes:
+    """A PNG of 16 bits a channel, which Pillow does not write: values (H, W, C), colours or grey, with alpha or without."""
+
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    H, W, C = values.shape
+    header = struct.pack(">IIBBBBB", W, H, 16, {2: 4, 3: 2, 4: 6}[C], 0, 0, 0)
+    lines = b"".join(b"\0" + line.astype(">u2").tobytes() for line in values)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(lines)) + chunk(b"IEND", b"")
 
 
 def jpeg(path: Path, number: int) -> Path:

@@ -6,18 +6,15 @@ import io
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmkit.errors import UserError
 
-if TYPE_CHECKING:
-    import numpy as np
-
-# What dataset.json says was done to every picture.
+# What dataset.json says was done to every picture; `mmkit.data.depth` states the rule for more than 8 bits.
 TREATMENT = (
-    "EXIF rotation applied, 16 bit scaled to 8, alpha composed on grey (128), any mode to RGB; bytes kept where nothing changes"
+    "EXIF rotation applied, 10, 12 and 16 bit scaled to 8, floats and 32 bit stretched to it, alpha composed on grey (128), "
+    "any mode to RGB; of several frames or pages the first; bytes kept where nothing changes"
 )
 
 # the files that are looked for where a folder is searched
@@ -28,6 +25,7 @@ KEPT_FORMATS = {"JPEG", "MPO", "PNG", "WEBP"}
 # Pillow's own default, 89 million pixels: 256 MB as RGB
 MAX_PIXELS = 89_478_485
 ORIENTATION = 0x0112
+BITS_PER_SAMPLE = 258
 QUALITY = 95
 
 # Pillow only warns up to twice its limit; a picture this large is an error here
@@ -57,7 +55,7 @@ def load_rgb(source: bytes | str | Path) -> Image.Image:
     """
     where = "" if isinstance(source, bytes) else str(source)
     data = source if isinstance(source, bytes) else _read(Path(source))
-    return _upright_rgb(_open(data, where), where)
+    return _upright_rgb(_open(data, where), data, where)
 
 
 def treat(data: bytes, resize: int | None = None) -> Treated:
@@ -72,7 +70,7 @@ def treat(data: bytes, resize: int | None = None) -> Treated:
     image = _open(data, "")
     keep = _is_plain(image, data)
     lossless = _is_lossless(image, data)
-    rgb = _upright_rgb(image, "")
+    rgb = _upright_rgb(image, data, "")
     upright = rgb.size
     if resize and min(upright) > resize:
         rgb = rgb.resize(_shrunk(upright, resize), Image.Resampling.BICUBIC, reducing_gap=3.0)
@@ -115,12 +113,15 @@ def _bomb(where: str) -> UserError:
     return UserError(f"decompression bomb: more than {MAX_PIXELS:,} pixels", where, "shrink the picture first")
 
 
-def _upright_rgb(image: Image.Image, where: str) -> Image.Image:
+def _upright_rgb(image: Image.Image, data: bytes, where: str) -> Image.Image:
     try:
         image.load()
-        if _orientation(image) != 1:
-            image = ImageOps.exif_transpose(image)
-        return _to_rgb(image)
+        turn = _orientation(image)
+        rgb = _to_rgb(image, data)
+        if turn == 1:
+            return rgb
+        rgb.getexif()[ORIENTATION] = turn
+        return ImageOps.exif_transpose(rgb)
     except Exception as e:  # as in _open; a truncated file is met here, while it is decoded
         raise _damage(e, where) from e
 
@@ -130,23 +131,19 @@ def _damage(e: Exception, where: str) -> UserError:
     return UserError(f"{reason} ({' '.join(str(e).split()) or type(e).__name__})", where)
 
 
-def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":
-        # a plain convert("RGB") clips 16 bit at 255: the picture turns white
-        return Image.fromarray(_to_8_bit(image)).convert("RGB")
+def _to_rgb(image: Image.Image, data: bytes) -> Image.Image:
+    # numpy is imported only where it is needed: the names of files are looked at by commands that decode nothing
+    from mmkit.data import depth
+
+    if depth.is_deep(image):
+        # a plain convert("RGB") clips at 255: the picture turns white, or black
+        return depth.grey_of(image).convert("RGB")
+    if _is_16_bit(image, data):
+        depth.restore_colours(image, data)
     if image.has_transparency_data:
         rgba = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", rgba.size, (*GREY, 255)), rgba).convert("RGB")
     return image if image.mode == "RGB" else image.convert("RGB")
-
-
-def _to_8_bit(image: Image.Image) -> np.ndarray:
-    import numpy as np
-
-    values = np.asarray(image).astype(np.float64)
-    # floats are a share of white by convention; 16-bit integers run to 65535
-    top = 1.0 if image.mode == "F" and values.max() <= 1 else 255.0 if image.mode == "F" else 65535.0
-    return np.clip(np.rint(values * (255.0 / top)), 0, 255).astype(np.uint8)
 
 
 def _orientation(image: Image.Image) -> int:
@@ -163,8 +160,9 @@ def _is_plain(image: Image.Image, data: bytes) -> bool:
 
 
 def _is_16_bit(image: Image.Image, data: bytes) -> bool:
-    # Pillow opens a 16-bit RGB PNG as 8-bit RGB; other readers would see 16 bits in the same bytes
-    return image.format == "PNG" and data[24] == 16
+    """Its colours have 16 bits a channel, of which Pillow keeps the high ones; other readers would see all of them."""
+    bits = data[24:25] if image.format == "PNG" else getattr(image, "tag_v2", {}).get(BITS_PER_SAMPLE, ())
+    return image.mode in ("RGB", "RGBA") and 16 in tuple(bits)
 
 
 def _is_lossless(image: Image.Image, data: bytes) -> bool:

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import struct
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +11,7 @@ from PIL import Image
 
 from mmkit.data.images import load_rgb, size_of, treat
 from mmkit.errors import UserError
-from tests.raw import encoded, picture
+from tests.raw import encoded, picture, png16
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WEBP"])
@@ -40,12 +38,7 @@ def test_16_bit_is_scaled_and_not_clipped() -> None:
 
 
 def test_a_16_bit_rgb_png_is_stored_with_8_bits() -> None:
-    def chunk(kind: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
-
-    header = struct.pack(">IIBBBBB", 1, 1, 16, 2, 0, 0, 0)
-    pixel = b"\0" + struct.pack(">HHH", 65535, 32896, 0)
-    data = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(pixel)) + chunk(b"IEND", b"")
+    data = png16(np.array([[[65535, 32896, 0]]]))
     treated = treat(data)
     assert treated.data != data
     assert treated.data[24] == 8  # the bit depth of a PNG
