@@ -26,7 +26,7 @@ class Console:
     @property
     def live(self) -> bool:
         """A person watches stderr: progress bars and live views make sense."""
-        return sys.stderr.isatty() and not self.quiet
+        return sys.stderr.isatty() and not self.quiet and os.environ.get("TERM") != "dumb"
 
     def product(self, text: str) -> None:
         """Print one line of the product on stdout, at once, so that a pipeline sees it."""

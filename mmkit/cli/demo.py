@@ -79,7 +79,7 @@ def _training() -> Iterator[Talk]:
     from mmkit.workflows.fit import Talk
 
     with LiveView(console) as view:
-        yield Talk(say=console.say, begin=view.begin, report=view.row)
+        yield Talk(say=console.say, begin=view.begin, step=view.step, report=view.row, progress=view.progress)
 
 
 def _table(record: dict[str, Any]) -> None:

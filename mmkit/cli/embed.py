@@ -50,7 +50,7 @@ def embed(
     dataset = open_dataset(data)
     loaded = load_model(model, device, console.say)
     with bars() as progress:
-        pace = Pace(batch_size, workers, progress("embed"))
+        pace = Pace(batch_size, workers, progress("embedded"))
         path = embed_dataset(loaded, dataset, split, None if out == "-" else out, limit, force, pace)
     if out == "-":
         _pour(path)

@@ -338,7 +338,7 @@ def audit(data: Data = Path("data"), json: Json = False, quiet: Quiet = False, d
     from mmkit.data.shards import open_dataset
 
     with bars() as progress:
-        found = run_audit(open_dataset(data), progress("audit"))[0]
+        found = run_audit(open_dataset(data), progress("audited"))[0]
     if console.json:
         console.record(found)
     else:

@@ -99,7 +99,7 @@ def retrieve(
     asked: Iterable[Asked] = query_lines(sys.stdin) if queries == ["-"] else [parse_query(word) for word in queries]
     loaded = load_model(model, device, console.say)
     with bars() as progress:
-        gallery = open_gallery(where, loaded, split, Pace(batch_size, workers, progress("embed")))
+        gallery = open_gallery(where, loaded, split, Pace(batch_size, workers, progress("embedded")))
     if gallery.note:
         console.say(gallery.note)
     drawn: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []

@@ -216,7 +216,7 @@ def _train(
     runs = Path("runs")
     try:
         with LiveView(console) as view:
-            talk = fit.Talk(say=console.say, warn=console.warn, begin=view.begin, report=view.row)
+            talk = fit.Talk(console.say, console.warn, view.begin, view.step, view.row, view.progress)
             if sheet is not None:
                 return _dry_run(resolved, device, talk, sheet, force)
             folder = fit.resume(resume, runs, device, talk, levels) if resume else None

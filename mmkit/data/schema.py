@@ -92,7 +92,7 @@ class Options:
         source: the file or folder with the raw data; `out` where None.
         download: fetching what is missing is allowed.
         say: talks to the user.
-        progress: progress(title) gives a function of (done, total).
+        progress: progress(title) gives a function of (done, total); the title is a verb in the past: `prepared`.
         columns: what a column of a table is named to be (image, caption …) -> its names.
     """
 

@@ -121,7 +121,7 @@ def _make(kind: str, options: Options, choices: Choices, settings: dict[str, Any
     command = {"kind": kind, "options": settings, "fingerprint": plan.fingerprint}
     aside = functools.partial(_set_aside, out, options.say) if force else None
     _open_journal(work, command, plan, functools.partial(shutil.rmtree, work) if beside else aside)
-    records = _write_shards(work, plan, choices, options.progress("prep"))
+    records = _write_shards(work, plan, choices, options.progress("prepared"))
     rejects = plan.rejects + [Reject(**r) for record in records for r in record["rejected"]]
     if not any(record["rows"] for record in records):
         _drop_shards(work, plan.shards)
@@ -353,7 +353,7 @@ def _drop_shards(out: Path, shards: Sequence[Shard]) -> None:
 
 def _finish(out: Path, manifest: dict[str, Any], rejects: Sequence[Reject], options: Options) -> None:
     """Rejects, audit, card, and last of all dataset.json: its presence means finished."""
-    found, image, text = audit.audit(Dataset(str(out), manifest, fsspec.filesystem("file")), options.progress("audit"))
+    found, image, text = audit.audit(Dataset(str(out), manifest, fsspec.filesystem("file")), options.progress("audited"))
     manifest["image"] |= image
     manifest["text"] = text
     manifest["audit"] = found

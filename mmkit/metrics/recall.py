@@ -23,7 +23,7 @@ def of_model(model: Model, data: Dataset, request: Request) -> Result:
     from mmkit.embedding import Pace, embed_dataset, model_name
 
     split = data.split_name(request.split) if request.split else default_split(data)
-    pace = Pace(request.batch_size, request.workers, request.progress("embed"))
+    pace = Pace(request.batch_size, request.workers, request.progress("embedded"))
     path = embed_dataset(model, data, split, limit=request.limit, pace=pace)
     result = of_embeddings(path, request, every_row=True)
     result.record |= {"model": model_name(model), "split": split or "all", "language": data.manifest.get("language", "en")}
@@ -47,7 +47,7 @@ def of_embeddings(path: Path, request: Request, every_row: bool = False) -> Resu
             )
     images, texts = rows["image"], rows["text"]
     metrics, chance, ranks = retrieval(
-        found.take(images), found.ids[images], found.take(texts), found.ids[texts], request.ks, request.progress("rank")
+        found.take(images), found.ids[images], found.take(texts), found.ids[texts], request.ks, request.progress("ranked")
     )
     queries = {"image_retrieval": found.ids[texts], "text_retrieval": found.ids[images]}
     captions = found.text[texts]

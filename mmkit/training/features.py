@@ -73,11 +73,13 @@ class Cache:
         limit: bytes; the entries used longest ago make room. An entry that would not fit alone is not made.
         workers: threads that decode pictures.
         say: told what is computed, its size and its time.
+        progress: progress(title) gives a function of (items done, items in all).
     """
 
     limit: int
     workers: int = 2
     say: Callable[[str], None] = lambda text: None
+    progress: Callable[[str], Callable[[int, int], None]] = lambda title: lambda done, total: None
 
     def features(self, model: Model, modality: str, data: Dataset, split: str, groups: list[Group]) -> Features | None:
         """The features of one modality, made if they are not there; None where they would be larger than the limit.
@@ -103,7 +105,8 @@ class Cache:
             root.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(dir=root, prefix=PARTIAL))
             try:
-                _compute(model, modality, data, groups, counts, temporary, self.workers)
+                report = self.progress(f"{modality} features of {split}")
+                _compute(model, modality, data, groups, counts, temporary, self.workers, report)
                 try:
                     temporary.rename(folder)
                 except OSError:
@@ -160,7 +163,14 @@ def _key(model: Model, modality: str, data: Dataset, split: str, counts: np.ndar
 
 @torch.inference_mode()
 def _compute(
-    model: Model, modality: str, data: Dataset, groups: list[Group], counts: np.ndarray, folder: Path, workers: int
+    model: Model,
+    modality: str,
+    data: Dataset,
+    groups: list[Group],
+    counts: np.ndarray,
+    folder: Path,
+    workers: int,
+    report: Callable[[int, int], None],
 ) -> None:
     encoder = model.encoder[modality]
     was_training = encoder.training
@@ -170,9 +180,9 @@ def _compute(
     keys = np.zeros(len(counts), dtype=np.int64)
     try:
         if modality == "image":
-            _pictures(model, data, groups, vectors, keys, workers)
+            _pictures(model, data, groups, vectors, keys, workers, report)
         else:
-            _texts(model, modality, data, groups, vectors)
+            _texts(model, modality, data, groups, vectors, report)
         vectors.flush()
     finally:
         encoder.train(was_training)
@@ -180,7 +190,15 @@ def _compute(
     np.save(folder / KEYS, keys)  # last: its presence says that the entry is whole
 
 
-def _pictures(model: Model, data: Dataset, groups: list[Group], vectors: np.ndarray, keys: np.ndarray, workers: int) -> None:
+def _pictures(
+    model: Model,
+    data: Dataset,
+    groups: list[Group],
+    vectors: np.ndarray,
+    keys: np.ndarray,
+    workers: int,
+    report: Callable[[int, int], None],
+) -> None:
     column, done = data.column("image"), 0
     with ThreadPoolExecutor(workers) as pool:
         for group in groups:
@@ -192,9 +210,17 @@ def _pictures(model: Model, data: Dataset, groups: list[Group], vectors: np.ndar
                 vectors[done : done + len(part)] = pooled
                 keys[done : done + len(part)] = [image_key(row[column]) for row in part]
                 done += len(part)
+                report(done, len(vectors))
 
 
-def _texts(model: Model, modality: str, data: Dataset, groups: list[Group], vectors: np.ndarray) -> None:
+def _texts(
+    model: Model,
+    modality: str,
+    data: Dataset,
+    groups: list[Group],
+    vectors: np.ndarray,
+    report: Callable[[int, int], None],
+) -> None:
     column, done = data.column(modality), 0
     for group in groups:
         texts = [c for row in data.read(group, [column]).column(column)[: group.rows].to_pylist() for c in row]
@@ -204,6 +230,7 @@ def _texts(model: Model, modality: str, data: Dataset, groups: list[Group], vect
             part = order[start : start + CHUNK]
             tokens = {k: v.to(model.device) for k, v in model.tokenizer([texts[i] for i in part]).items()}
             vectors[done + part] = model.pooled(modality, tokens).float().cpu().numpy()
+            report(done + start + len(part), len(vectors))
         done += len(texts)
 
 

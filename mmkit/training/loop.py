@@ -38,6 +38,7 @@ class Hooks:
 
     evaluate: Callable[[Model], Row] | None = None  # val metrics, or FloatingPointError; None without a val split
     report: Callable[[Row], None] = lambda row: None  # one row of metrics.jsonl, as it is written
+    step: Callable[[int, float], None] = lambda done, seconds: None  # after every step, and with 0 seconds before the first
     stop: Callable[[], bool] = lambda: False  # asked after every step
 
 
@@ -85,10 +86,11 @@ class _Run:
         model.train()
         self.clock = _Clock()
         self.over = step >= self.steps or self._without_patience()
+        hooks.step(step, 0.0)
 
     def step(self) -> Row:
         """The next optimisation step; returns its batch."""
-        step, keys, model = self.state["step"], self.keys, self.model
+        step, keys, model, begin = self.state["step"], self.keys, self.model, time.perf_counter()
         if stage_at(self.config, step) is not self.stage:
             self._next_stage(step)
         lr = learning_rate(step, self.steps, _int(keys.warmup), self.stage.lr or keys.lr or 0.0)
@@ -113,6 +115,7 @@ class _Run:
         if logging:
             row = _row(step + 1, batch, values, model, lr, norms) | self.clock.rates(keys.batch_size or 0)
             _log(self.folder, self.hooks, row)
+        self.hooks.step(step + 1, time.perf_counter() - begin)
         return batch
 
     def _gradients(self, batch: Row) -> dict[str, torch.Tensor]:

@@ -21,9 +21,12 @@ from mmkit.training.stages import frozen, stages_of
 VAL_LIMIT = 2000  # rows of val measured while training; `mmkit eval` measures all
 
 Say = Callable[[str], None]
+Progress = Callable[[str], Callable[[int, int], None]]
 
 
-def loader(config: Config, data: Dataset, model: Model, stages: list[Stage], say: Say, cached: bool = True) -> Loader:
+def loader(
+    config: Config, data: Dataset, model: Model, stages: list[Stage], say: Say, progress: Progress, cached: bool = True
+) -> Loader:
     """The training batches of `stages`: features stand for the input of an encoder that learns in none of them.
 
     Args:
@@ -42,7 +45,7 @@ def loader(config: Config, data: Dataset, model: Model, stages: list[Stage], say
         config.data.limit,
         rank,
         size,
-        _features(config, data, model, stages, "train", config.data.limit, say) if cached else None,
+        _features(config, data, model, stages, "train", config.data.limit, say, progress) if cached else None,
     )
 
 
@@ -51,16 +54,20 @@ def _image(config: Config, stage: Stage) -> ImageData:
     return config.data.image if stage.augment is None else replace(config.data.image, augment=stage.augment)
 
 
-def evaluation(config: Config, data: Dataset, model: Model, say: Say) -> Callable[[Model], dict[str, float]] | None:
+def evaluation(
+    config: Config, data: Dataset, model: Model, say: Say, progress: Progress
+) -> Callable[[Model], dict[str, float]] | None:
     """Recall on the val split, with its pictures decoded once; None without a val split."""
     if not data.splits.get("val"):
         return None
     column, image = data.column("text"), data.column("image")
-    features = _features(config, data, model, stages_of(config), "val", VAL_LIMIT, say)
+    features = _features(config, data, model, stages_of(config), "val", VAL_LIMIT, say, progress)
     images, image_ids, texts, text_ids = [], [], [], []
-    for row in data.rows("val", ["id", column] + ([] if "image" in features else [image]), VAL_LIMIT):
+    report, total = progress("read val"), min(VAL_LIMIT, data.splits["val"])
+    for seen, row in enumerate(data.rows("val", ["id", column] + ([] if "image" in features else [image]), VAL_LIMIT), 1):
         if "image" not in features:
             images.append(model.pixels(picture(row, image)))
+        report(seen, total)
         image_ids.append(row["id"])
         texts += row[column]
         text_ids += [row["id"]] * len(row[column])
@@ -93,10 +100,10 @@ def still(config: Config, model: Model, stages: list[Stage]) -> list[str]:
 
 
 def _features(
-    config: Config, data: Dataset, model: Model, stages: list[Stage], split: str, limit: int | None, say: Say
+    config: Config, data: Dataset, model: Model, stages: list[Stage], split: str, limit: int | None, say: Say, progress: Progress
 ) -> dict[str, Features]:
     """The cached features of the encoders that learn in none of `stages`, where nothing is drawn about their input."""
-    cache = Cache(check_limit(config.train.cache_limit), config.data.workers or 1, say)
+    cache = Cache(check_limit(config.train.cache_limit), config.data.workers or 1, say, progress)
     if not cache.limit:
         return {}
     groups = first_rows(data.groups(split), limit)

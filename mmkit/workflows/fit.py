@@ -34,14 +34,19 @@ ROWS_FOR_BPE = 1_000_000
 CAPTIONS_MEASURED = 20_000
 
 
+Progress = Callable[[str], Callable[[int, int], None]]
+
+
 @dataclass
 class Talk:
     """Where a fit reports to; the command line fills it in."""
 
     say: Callable[[str], None] = lambda text: None
     warn: Callable[[str], None] = lambda text: None
-    begin: Callable[[int], None] = lambda steps: None
+    begin: Callable[[int, int], None] = lambda steps, batch_size: None
+    step: Callable[[int, float], None] = lambda done, seconds: None
     report: Callable[[dict[str, Any]], None] = lambda row: None
+    progress: Progress = lambda title: lambda done, total: None
 
 
 @dataclass
@@ -81,7 +86,7 @@ def plan(config: Config, device: str, talk: Talk, dry: bool = False) -> Plan:
     _first_weights(config, model, talk)
     _place(model, config, device)
     stages.apply_stage(model, stages.largest(config, model))
-    loader = feed.loader(config, data, model, stages.stages_of(config), talk.say, cached=not dry)
+    loader = feed.loader(config, data, model, stages.stages_of(config), talk.say, talk.progress, cached=not dry)
     batches = loader.batches()
     batch = next(batches)
     loop.close(batches)
@@ -177,7 +182,7 @@ def _run(config: Config, folder: Path, model: Model, data: Dataset, talk: Talk, 
         loader: of all stages; where there is one stage it is that one's.
     """
     assert isinstance(config.train.steps, int)
-    talk.begin(config.train.steps)
+    talk.begin(config.train.steps, config.train.batch_size or 1)
     first = world()[0] == 0
     reporters = [REPORTERS[name](folder) for name in config.train.report_to] if first else []
     doctor = Doctor(folder / loop.LOG, talk.warn)
@@ -189,13 +194,13 @@ def _run(config: Config, folder: Path, model: Model, data: Dataset, talk: Talk, 
         doctor.see(row)
 
     def loaders(stage: Stage) -> Loader:
-        return loader if loader and len(config.stage) <= 1 else feed.loader(config, data, model, [stage], talk.say)
+        return loader if loader and len(config.stage) <= 1 else feed.loader(config, data, model, [stage], talk.say, talk.progress)
 
     with lock(folder) if first else nullcontext(), stop_on_signal() as stop:
         if first:
             sweep(folder)
-        evaluate = feed.evaluation(config, data, model, talk.say) if first else None
-        state = loop.train(config, folder, model, loaders, loop.Hooks(evaluate=evaluate, report=report, stop=stop))
+        evaluate = feed.evaluation(config, data, model, talk.say, talk.progress) if first else None
+        state = loop.train(config, folder, model, loaders, loop.Hooks(evaluate, report, talk.step, stop))
     if first:
         best = state["best_step"]
         weights = f"step {best}, best on val: mean recall {state['best']:.4f}" if best else f"step {state['step']}, the last"

@@ -77,13 +77,17 @@ def _fetch_missing(options: Options) -> None:
     try:
         for name in wanted:
             options.say(f"downloading {base}/{ARCHIVES[name]} to {out}")
-            download(f"{base}/{ARCHIVES[name]}", out / name, options.progress(name))
+            download(f"{base}/{ARCHIVES[name]}", out / name, _in_megabytes(options.progress(f"MB of {name}")))
     except UserError:
         left = [partial(out / name) for name in wanted]
         if all(path.exists() and not path.stat().st_size for path in left):
             for path in left:
                 path.unlink()
         raise
+
+
+def _in_megabytes(progress: Callable[[int, int], None]) -> Callable[[int, int], None]:
+    return lambda done, total: progress(done // 10**6, total // 10**6)
 
 
 def _official(root: Path, photos: dict[int, Finder], say: Callable[[str], None]) -> tuple[list[Row | Reject], str]:
