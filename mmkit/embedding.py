@@ -243,6 +243,7 @@ def _embed(model: Model, rows: Iterable[Row], total: int, path: Path, meta: dict
         "parameters": model.parameter_count,
     }
     done = unreadable = 0
+    pace.progress(0, total)  # the first batch may take long
     with EmbeddingsWriter(path, model.dim, made_by | meta) as writer:
         for batch, pixels in _decoded(model, rows, pace):
             seen = [(row, p) for row, p in zip(batch, pixels, strict=True) if p is not None]

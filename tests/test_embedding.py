@@ -37,12 +37,12 @@ def test_each_text_gets_its_own_vector_whatever_its_length(tmp_path):
     assert found.vectors[rows, 0].tolist() == [len(text) for text in found.text[rows]] == [4, 1, 2, 5]
 
 
-def test_progress_ends_at_the_total(colours):
+def test_progress_begins_before_the_first_batch_and_ends_at_the_total(colours):
     seen = []
     embed_dataset(
         ColourModel(), open_dataset(colours), out=colours / "e.arrow", pace=Pace(3, None, lambda *now: seen.append(now))
     )
-    assert seen == [(3, 4), (4, 4)]
+    assert seen == [(0, 4), (3, 4), (4, 4)]
 
 
 def test_where_embeddings_lie(tmp_path, monkeypatch):

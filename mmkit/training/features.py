@@ -106,6 +106,7 @@ class Cache:
             temporary = Path(tempfile.mkdtemp(dir=root, prefix=PARTIAL))
             try:
                 report = self.progress(f"{modality} features of {split}")
+                report(0, int(counts.sum()))
                 _compute(model, modality, data, groups, counts, temporary, self.workers, report)
                 try:
                     temporary.rename(folder)

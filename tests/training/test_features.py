@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -119,6 +120,14 @@ def test_an_encoder_frozen_for_one_stage_runs_once_in_it(place: Path, invoke: Ca
     plain, told = train(invoke, place, *stages, "--set", "data.image.augment=[]", "--cache-limit", 0, "--name", "plain")
     assert "features of train" not in told
     assert all(torch.allclose(cached[k], plain[k], atol=1e-5) for k in cached)
+
+
+def test_what_takes_long_says_how_far_it_is(place: Path, invoke: Callable[..., Any], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("mmkit.cli.progress.LINE_SECONDS", 0.0)
+    _, said = train(invoke, place, "--lock-image")
+    lines = [line for line in said.splitlines() if line.startswith("image features of train ")]
+    assert lines[0] == "image features of train 0 of 180"
+    assert re.fullmatch(r"image features of train 64 of 180, [\d.,]+/s, 0:\d\d left", lines[1])
 
 
 def test_another_transform_is_another_entry(place: Path, invoke: Callable[..., Any]) -> None:
