@@ -1,44 +1,47 @@
 """Configuration: dataclasses whose field docs are the help, and the levels that are merged into them. No torch here.
 
-Rising order of precedence: automatic < recipe (and its base) < --config < --set and its shortcuts.
+Rising order of precedence: automatic < recipe (and its base) < --init < --config < shortcuts (--lr, --text-encoder, …) < --set.
 A field that is None is automatic: `mmkit.training.auto` decides it from data, model and device.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import math
 import re
 import tomllib
-import types
 import typing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
 from mmkit.errors import UsageError, UserError, nearest
+from mmkit.fields import doc, fill
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z%]*)")
 DURATIONS = '500, "2 epochs", "100000 samples", "15 min", "10%"'
 SIZES = ("tiny", "small", "base", "large")
+AUGMENTATIONS = ("crop", "colour", "flip")
+# what a table keeps of the levels below where its `kind` changes, by the section it stands in
+KEPT = {"loss": ("between", "of", "weight", "share", "anchor"), "project": ("dim",), "fusion": ("dim",)}
+
+Tables = dict[str, Any]
+Level = Tables | Callable[[Tables], Tables]  # or what it is over the levels below
 
 
-def doc(
-    text: str,
-    default: Any = None,
-    least: float | None = None,
-    above: float | None = None,
-    most: float | None = None,
-    one_of: tuple[str, ...] = (),
-    length: int | None = None,
-) -> Any:
-    """A dataclass field with its documentation line and the values it takes; mutable defaults are copied."""
-    metadata = {"doc": text, "least": least, "above": above, "most": most, "one_of": one_of, "length": length}
-    if isinstance(default, (list, dict)):
-        return field(default_factory=lambda: type(default)(default), metadata=metadata)
-    return field(default=default, metadata=metadata)
+def readable(key: str, value: int | str) -> None:
+    """Check that a duration can be read; how many steps it is depends on the data.
+
+    Raises:
+        UserError: it cannot.
+    """
+    duration(value, 1, 1, 1, 1.0, key)
+
+
+def readable_length(key: str, value: int | str) -> None:
+    """As `readable`, for the length of the run itself, which cannot be a share of it."""
+    duration(value, 1, 1, 0, 1.0, key)
 
 
 @dataclass
@@ -49,7 +52,7 @@ class ImageData:
     crop_size: int | None = doc("side of the centre crop where it differs from size (a checkpoint's)", least=8)
     mean: list[float] | None = doc("per channel, of pixels in 0..1", length=3)
     std: list[float] | None = doc("per channel, of pixels in 0..1", length=3, above=0)
-    augment: list[str] | None = doc('any of "crop", "colour", "flip"; [] for none')
+    augment: list[str] | None = doc('any of "crop", "colour", "flip"; [] for none', one_of=AUGMENTATIONS)
     crop_scale: list[float] = doc(
         "smallest and largest share of the area a random crop keeps", [0.9, 1.0], above=0, most=1, length=2
     )
@@ -77,27 +80,28 @@ class Data:
 class Project:
     dim: int | None = doc("width of the shared space", least=1)
     kind: str | dict[str, str] | None = doc(
-        '"linear" (one Linear without bias), "mlp" (LayerNorm, Linear, GELU, Dropout, Linear) or "none"; or a table by modality'
+        '"linear" (one Linear without bias), "mlp" (LayerNorm, Linear, GELU, Dropout, Linear) or "none"; or a table by modality',
+        one_of=("linear", "mlp", "none"),
     )
     dropout: float = doc("of the mlp", 0.3, least=0, most=1)
 
 
 @dataclass
 class Train:
-    steps: int | str | None = doc("length of the run, a duration", least=1)
+    steps: int | str | None = doc("length of the run, a duration", least=1, check=readable_length)
     epochs: float | None = doc("length of the run in passes over the training rows", above=0)
     batch_size: int | None = doc("pairs a step, over all processes and accumulated parts", least=2)
     lr: float | None = doc("peak learning rate", least=0)
-    warmup: int | str = doc("linear warm-up, a duration", "5%", least=0)
+    warmup: int | str = doc("linear warm-up, a duration", "5%", least=0, check=readable)
     weight_decay: float = doc("AdamW's, on matrices only (not on gains, biases, logit_scale)", 0.1, least=0)
     betas: list[float] = doc("AdamW's", [0.9, 0.98], least=0, most=0.99999, length=2)
     clip: float = doc("largest gradient norm; 0 for none", 1.0, least=0)
     init: str | None = doc("run or CLIP or SigLIP checkpoint whose weights the run starts from")
     cache_limit: float = doc("GB of features of frozen encoders kept on disk; 0 for none", 20.0, least=0)
     seed: int = doc("of everything drawn", 0)
-    checkpoint_every: int | str = doc("a duration", "5%", least=1)
-    eval_every: int | str = doc("a duration: how often val is measured", "10%", least=1)
-    log_every: int | str = doc("a duration: how often a line goes to metrics.jsonl", 10, least=1)
+    checkpoint_every: int | str = doc("a duration", "5%", least=1, check=readable)
+    eval_every: int | str = doc("a duration: how often val is measured", "10%", least=1, check=readable)
+    log_every: int | str = doc("a duration: how often a line goes to metrics.jsonl", 10, least=1, check=readable)
     patience: int | None = doc("stop after this many evaluations without a better one", least=1)
     amp: bool = doc("train in half precision where this device is faster with it", False)
     precision: str | None = doc("fp32 or bf16 (written by train: what --amp measured)", one_of=("fp32", "bf16"))
@@ -109,15 +113,15 @@ class Train:
 @dataclass
 class Stage:
     train: list[str] = doc("patterns of parameter names that learn, e.g. project.*; !PATTERN takes its matches out", ["*"])
-    until: int | str | None = doc("end of the stage, a duration; None: the end of the run", least=1)
+    until: int | str | None = doc("end of the stage, a duration; None: the end of the run", least=1, check=readable)
     lr: float | None = doc("peak learning rate in this stage; None: train.lr", least=0)
-    augment: list[str] | None = doc("in this stage; None: data.image.augment")
+    augment: list[str] | None = doc("in this stage; None: data.image.augment", one_of=AUGMENTATIONS)
 
 
 @dataclass
 class Config:
     recipe: str = doc("the recipe this run started from", "clip")
-    size: str = doc("tiny, small, base or large: width, depth, heads, resolution, batch, learning rate", "tiny")
+    size: str = doc("tiny, small, base or large: width, depth, heads, resolution, batch, learning rate", "tiny", one_of=SIZES)
     encoder: dict[str, dict[str, Any]] = doc("one table a modality: kind, and the keys of that kind", {})
     project: Project = field(default_factory=Project, metadata={"doc": "from the encoders to the shared space"})
     loss: dict[str, dict[str, Any]] = doc("one named table a loss: kind, between, weight, and the keys of that kind", {})
@@ -139,101 +143,76 @@ def documented(cls: Any = Config, path: str = "") -> Iterator[tuple[str, Any, st
                 yield from documented(Stage, f"{path}{f.name}.N.")
 
 
-def build(value: dict[str, Any], source: str = "configuration") -> Config:
+def build(value: dict[str, Any], source: str = "") -> Config:
     """Turn merged tables into a Config.
 
+    Args:
+        source: the file they stand in, where there is one.
+
     Raises:
-        UserError: an unknown key (the nearest is named), or a value of the wrong type.
+        ConfigError: an unknown key (the nearest is named), or a value that cannot be.
     """
-    return _build(Config, value, "", source)
+    return typing.cast(Config, fill(Config, value, source=source))
 
 
-def _build(cls: Any, value: dict[str, Any], path: str, source: str) -> Any:
-    hints = typing.get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]
-    for key in value:
-        if key not in names:
-            raise UserError(f"unknown key {path}{key}", source, nearest(key, names))
-    made = {key: _convert(hints[key], item, f"{path}{key}", source) for key, item in value.items()}
-    for f in dataclasses.fields(cls):
-        if f.name in made:
-            _check(made[f.name], f.metadata, f"{path}{f.name}", source)
-    return cls(**made)
+def merge(lower: Tables, upper: Tables, path: tuple[str, ...] = ()) -> Tables:
+    """A level over those below it, key by key; a list replaces the lower one.
 
+    Where `kind` changes, the table keeps of the lower ones what `KEPT` lists. `train.steps` drops a lower `train.epochs`, and
+    the other way round.
 
-def _check(value: Any, allowed: Any, path: str, source: str) -> None:
-    """What a field's `doc` says of its values; a duration in words is checked where it is read."""
-    if allowed.get("length") and value is not None and len(value) != allowed["length"]:
-        raise UserError(f"{path} = {value!r} does not have {allowed['length']} values", source)
-    for item in value if isinstance(value, list) else [value]:
-        if isinstance(item, str) and allowed.get("one_of") and item not in allowed["one_of"]:
-            raise UserError(f"{path} = {item!r} is none of {', '.join(allowed['one_of'])}", source)
-        if isinstance(item, (int, float)) and not isinstance(item, bool):
-            # written so that a nan fails too
-            for name, word, holds in (
-                ("least", "at least", lambda limit, item=item: item >= limit),
-                ("above", "above", lambda limit, item=item: limit < item < math.inf),
-                ("most", "at most", lambda limit, item=item: item <= limit),
-            ):
-                if allowed.get(name) is not None and not holds(allowed[name]):
-                    raise UserError(f"{path} = {item} is not {word} {allowed[name]:g}", source)
-
-
-def _convert(kind: Any, value: Any, path: str, source: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        if not isinstance(value, dict):
-            raise UserError(f"{path} is a table, not {value!r}", source)
-        return _build(kind, value, f"{path}.", source)
-    origin, args = typing.get_origin(kind), typing.get_args(kind)
-    if origin in (types.UnionType, typing.Union):
-        options = [a for a in args if a is not type(None)]
-        if value is None:
-            return None
-        for option in options:
-            try:
-                return _convert(option, value, path, source)
-            except UserError:
-                continue
-        raise UserError(f"{path} = {value!r} is not {' or '.join(_name(o) for o in options)}", source)
-    if origin is list:
-        if not isinstance(value, list):
-            raise UserError(f"{path} = {value!r} is not a list", source, f"e.g. --set '{path}=[…]'")
-        return [_convert(args[0], v, f"{path}[{i}]", source) for i, v in enumerate(value)]
-    if origin is dict:
-        if not isinstance(value, dict):
-            raise UserError(f"{path} is a table, not {value!r}", source)
-        return {k: _convert(args[1], v, f"{path}.{k}", source) for k, v in value.items()}
-    if kind is Any:
-        return value
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
-        raise UserError(f"{path} = {value!r} is not {_name(kind)}", source)
-    return value
-
-
-def _name(kind: Any) -> str:
-    return {int: "a whole number", float: "a number", str: "a string", bool: "true or false"}.get(kind, str(kind))
-
-
-def merge(lower: dict[str, Any], upper: dict[str, Any]) -> dict[str, Any]:
-    """Merge two levels key by key; a table of another `kind`, or `from` another checkpoint, replaces the lower one; so do lists.
-
-    `train.steps` in the upper level drops the lower level's `train.epochs`, and the other way round.
+    Args:
+        path: of both in the whole.
     """
+    if _changes("kind", lower, upper):
+        kept = KEPT.get(path[0], ()) if path else ()
+        lower = {key: value for key, value in lower.items() if key in kept}
+    elif _changes("from", lower, upper):  # train wrote it beside the other checkpoint
+        lower = {key: value for key, value in lower.items() if key != "architecture"}
+    return _over(lower, upper, path, merge)
+
+
+def one_level(sets: Iterable[Tables]) -> Tables:
+    """Several --set as one level: of equal keys the last holds, and a `kind` drops no key that stands beside it."""
+    together: Tables = {}
+    for tables in sets:
+        together = _union(together, tables)
+    return together
+
+
+def _union(lower: Tables, upper: Tables, path: tuple[str, ...] = ()) -> Tables:
+    return _over(lower, upper, path, _union)
+
+
+def _over(lower: Tables, upper: Tables, path: tuple[str, ...], merge_tables: Callable[..., Tables]) -> Tables:
     merged = dict(lower)
+    for one, other in (("steps", "epochs"), ("epochs", "steps")):
+        if path == ("train",) and one in upper and other not in upper:
+            merged.pop(other, None)
     for key, value in upper.items():
         old = merged.get(key)
-        if isinstance(value, dict) and isinstance(old, dict):
-            replaces = any(name in value and name in old and value[name] != old[name] for name in ("kind", "from"))
-            kind = {"kind": old["kind"]} if "kind" in old else {}
-            merged[key] = kind | value if replaces else merge(old, value)
-        else:
-            merged[key] = value
-    for one, other in (("steps", "epochs"), ("epochs", "steps")):
-        if one in upper and other not in upper:
-            merged.pop(other, None)
+        both = isinstance(value, dict) and isinstance(old, dict)
+        merged[key] = merge_tables(old, value, (*path, key)) if both else value
     return merged
+
+
+def _changes(key: str, lower: Tables, upper: Tables) -> bool:
+    """Whether `upper` gives `key` another value; a table by modality is merged with a lower one instead."""
+    if key not in lower or key not in upper or lower[key] == upper[key]:
+        return False
+    return not (isinstance(lower[key], dict) and isinstance(upper[key], dict))
+
+
+def without(modalities: Iterable[str]) -> Callable[[Tables], Tables]:
+    """The level of `--lock-image` and `--lock-text`: no stage trains these encoders (LiT, arXiv:2111.07991)."""
+    patterns = [f"!encoder.{modality}.*" for modality in modalities]
+
+    def over(lower: Tables) -> Tables:
+        stages = lower.get("stage") or [{}]
+        learns = [[p for p in stage.get("train", ["*"]) if p not in patterns] for stage in stages]
+        return {"stage": [s | {"train": [*train, *patterns]} for s, train in zip(stages, learns, strict=True)]}
+
+    return over
 
 
 def differing(level: dict[str, Any], tables: dict[str, Any], path: str = "") -> list[str]:
@@ -330,10 +309,11 @@ def recipe(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     return merge(recipe(base, (name, *above)), tables)
 
 
-def resolve(recipe_name: str, config_file: Path | None, sets: list[dict[str, Any]], init: dict[str, Any] | None = None) -> Config:
-    """Merge the levels recipe < init < config file < sets and build the Config.
+def resolve(recipe_name: str, config_file: Path | None, levels: Iterable[Level], init: Tables | None = None) -> Config:
+    """Merge the levels recipe < init < config file < levels and build the Config.
 
     Args:
+        levels: in rising order.
         init: what `--init` takes from a run or a checkpoint.
 
     Raises:
@@ -343,16 +323,12 @@ def resolve(recipe_name: str, config_file: Path | None, sets: list[dict[str, Any
     build(tables, f"recipe {recipe_name}")
     tables = merge(tables, init or {})
     if config_file is not None:
-        level = read_toml(config_file)
-        build(level, str(config_file))
-        tables = merge(tables, level)
-    for level in sets:
-        build(level, "--set")
-        tables = merge(tables, level)
-    config = build(tables | {"recipe": recipe_name})
-    if config.size not in SIZES:
-        raise UsageError(f"no size {config.size!r}", hint=nearest(config.size, SIZES))
-    return config
+        given = read_toml(config_file)
+        build(given, str(config_file))
+        tables = merge(tables, given)
+    for level in levels:
+        tables = merge(tables, level(tables) if callable(level) else level)
+    return build(tables | {"recipe": recipe_name})
 
 
 def duration(

@@ -41,6 +41,18 @@ class UsageError(UserError):
         super().__init__(what, where, hint, Exit.USAGE)
 
 
+class ConfigError(UserError):
+    """A key of the configuration, or its value, that cannot be.
+
+    Args:
+        keys: those of which one is wrong, `encoder.image.kind`; a table's name stands for all keys in it.
+    """
+
+    def __init__(self, what: str, *keys: str, where: str = "", hint: str = "") -> None:
+        super().__init__(what, where, hint)
+        self.keys = keys
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """A hint that names the known word closest to `word`, else all of them.
 

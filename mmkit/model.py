@@ -26,19 +26,16 @@ from mmkit.config import Config, Project, build, read_toml
 from mmkit.data.pixels import Pixels
 from mmkit.data.tokenizer import Tokenizer
 from mmkit.encoders.layers import Stack
-from mmkit.errors import UserError, nearest
+from mmkit.errors import ConfigError, UserError
 
 WEIGHTS, TOKENIZER, CONFIG = "model.safetensors", "tokenizer.json", "config.toml"
-
-
-PROJECTIONS = ("linear", "mlp", "none")
 
 
 def projection(modality: str, width: int, spec: Project) -> nn.Module:
     """From an encoder's pooled vector (B, width) to the shared space (B, dim).
 
     Raises:
-        UserError: an unknown kind.
+        ConfigError: there is none, and the widths differ.
     """
     assert spec.dim is not None
     kind = spec.kind.get(modality, "linear") if isinstance(spec.kind, dict) else spec.kind
@@ -47,11 +44,10 @@ def projection(modality: str, width: int, spec: Project) -> nn.Module:
         return nn.Sequential(*hidden, nn.Linear(spec.dim, spec.dim))
     if kind == "none":
         if width != spec.dim:
-            where = f"project.dim = {spec.dim}"
-            raise UserError(f"the {modality} encoder gives {width} values, and project.kind is none", where, "linear or mlp")
+            what = f"the {modality} encoder gives {width} values, and project.kind is none"
+            where, hint = f"project.dim = {spec.dim}", f"--set project.dim={width}, or --set project.kind=linear"
+            raise ConfigError(what, "project", where=where, hint=hint)
         return nn.Identity()
-    if kind not in (None, "linear"):
-        raise UserError(f"no projection of kind {kind!r}", "project.kind", nearest(str(kind), PROJECTIONS))
     return nn.Linear(width, spec.dim, bias=False)
 
 

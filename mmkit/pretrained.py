@@ -24,7 +24,7 @@ from mmkit.data.checkpoint import (
 )
 from mmkit.data.tokenizer import Tokenizer
 from mmkit.encoders import pretrained as adapter
-from mmkit.errors import UserError
+from mmkit.errors import ConfigError, UserError
 from mmkit.model import CONFIG, TOKENIZER, WEIGHTS, Model, load_weights, pointed
 
 Say = Callable[[str], None]
@@ -57,7 +57,9 @@ def resolve(config: Config) -> dict[str, str]:
         if table.get("kind") != KIND or "architecture" in table:
             continue
         if not table.get("from"):
-            raise UserError("kind pretrained needs a checkpoint", f"encoder.{modality}", f"--{modality}-encoder FOLDER or hub id")
+            path = f"encoder.{modality}"
+            hint = f"--set {path}.from=FOLDER, or a hub id"
+            raise ConfigError("kind pretrained needs a checkpoint", f"{path}.kind", where=path, hint=hint)
         checkpoint = open_checkpoint(table["from"])
         table["architecture"] = _say(modality, checkpoint, lambda c=checkpoint, m=modality: adapter.describe(str(c.folder), m))
         stated = pooling(checkpoint) if modality == "text" else None
@@ -91,7 +93,9 @@ def _text(config: Config, checkpoint: Checkpoint) -> dict[str, str]:
     spec = config.data.text
     limit = context(checkpoint, CONTEXT)
     if spec.context is not None and spec.context > limit:
-        raise UserError(f"data.text.context = {spec.context} is more than the checkpoint's {limit}", checkpoint.name)
+        what = f"data.text.context = {spec.context} is more than the checkpoint's {limit}"
+        hint = f"--set data.text.context={limit}, or less"
+        raise ConfigError(what, "data.text.context", where=checkpoint.name, hint=hint)
     decided = {} if spec.context else {"data.text.context": f"{limit} ({OF_CHECKPOINT})"}
     spec.context = spec.context or limit
     text_tokenizer(config)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from mmkit.config import build, duration, merge, parse_set, recipe, recipes, resolve, to_dict, write_toml
+from mmkit.config import build, duration, merge, one_level, parse_set, recipe, recipes, resolve, to_dict, write_toml
 from mmkit.errors import UserError
 
 
@@ -22,6 +22,53 @@ def test_another_kind_replaces_the_table_and_the_same_kind_merges():
         "dim": 32,
     }
     assert merge(lower, {"encoder": {"image": {"layers": 1}}})["encoder"]["image"] == {"kind": "vit", "layers": 1}
+
+
+EVERYTHING = {key: 1 for key in ("between", "of", "weight", "share", "anchor", "dim", "pool", "layers", "lr_factor", "from")}
+
+
+@pytest.mark.parametrize(
+    ("path", "kept"),
+    [
+        (("encoder", "text"), []),
+        (("loss", "itc"), ["between", "of", "weight", "share", "anchor"]),
+        (("project",), ["dim"]),
+        (("fusion",), ["dim"]),
+    ],
+)
+def test_another_kind_keeps_what_the_contract_lists_and_nothing_else(path, kept):
+    def at(table):
+        for part in reversed(path):
+            table = {part: table}
+        return table
+
+    found = merge(at(EVERYTHING | {"kind": "one"}), at({"kind": "another", "new": 2}))
+    assert found == at({"kind": "another", "new": 2, **dict.fromkeys(kept, 1)})
+    assert merge(at(EVERYTHING | {"kind": "one"}), at({"kind": "one", "new": 2})) == at(EVERYTHING | {"kind": "one", "new": 2})
+
+
+def test_another_checkpoint_of_the_same_kind_keeps_the_pool():
+    lower = {"encoder": {"text": {"kind": "pretrained", "from": "a", "pool": "mean", "architecture": {"model_type": "bert"}}}}
+    assert merge(lower, {"encoder": {"text": {"from": "b"}}})["encoder"]["text"] == {
+        "kind": "pretrained",
+        "from": "b",
+        "pool": "mean",
+    }
+
+
+def test_several_sets_are_one_level_in_any_order():
+    texts = ["encoder.text.kind=pretrained", "encoder.text.from=./a", "encoder.text.pool=mean"]
+    for order in (texts, texts[::-1]):
+        table = merge(recipe("clip"), one_level(map(parse_set, order)))["encoder"]["text"]
+        assert table == {"kind": "pretrained", "from": "./a", "pool": "mean"}
+    assert one_level(map(parse_set, ["train.steps=5", "train.lr=1", "train.epochs=2"]))["train"] == {"lr": 1, "epochs": 2}
+    assert one_level(map(parse_set, ["train.lr=1", "train.lr=2"])) == {"train": {"lr": 2}}
+
+
+@pytest.mark.parametrize("path", ["stage", "loss", "encoder", "run"])
+def test_steps_and_epochs_stand_beside_each_other_outside_train(path):
+    assert merge({path: {"steps": 100}}, {path: {"epochs": 2}}) == {path: {"steps": 100, "epochs": 2}}
+    assert merge({path: {"a": {"epochs": 2}}}, {path: {"a": {"steps": 1}}}) == {path: {"a": {"epochs": 2, "steps": 1}}}
 
 
 @pytest.mark.parametrize(("upper", "left"), [({"steps": 5}, {"steps": 5}), ({"epochs": 2.0}, {"epochs": 2.0})])

@@ -1,42 +1,98 @@
-"""The options of `mmkit train` as levels of the configuration, each checked under the name that was typed."""
+"""What was typed after `mmkit train` as levels of the configuration; a wrong key or value is named by its option."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-from mmkit.config import build, duration, parse_set
-from mmkit.errors import UsageError, UserError
+from mmkit.config import Config, Level, Tables, differing, one_level, parse_set, read_toml, resolve, without
+from mmkit.errors import ConfigError, UsageError
 
 
-def level(option: str, key: str, value: Any) -> dict[str, Any]:
-    """The level that an option other than --set stands for.
+@dataclass(frozen=True)
+class Typed:
+    """The options of `mmkit train` that say something of the configuration.
 
     Args:
-        option: as it is typed, `--steps`.
-        key: of the configuration, `train.steps`.
-        value: as Typer reads it.
-
-    Raises:
-        UsageError: the value is none that the key takes; the option is named.
+        recipe: None where none was typed.
+        file: of --config.
+        shortcuts: option -> (key, value as Typer reads it).
+        locked: modalities of --lock-image, --lock-text.
+        sets: the words after each --set.
     """
-    try:
-        tables = _tables(option, key, value)
-        build(tables)
-    except UserError as e:
-        raise UsageError(e.what, option, e.hint) from e
-    return tables
+
+    recipe: str | None
+    file: Path | None
+    shortcuts: dict[str, tuple[str, Any]]
+    locked: list[str]
+    sets: list[str]
+
+    def resolve(self, init: Tables | None = None) -> Config:
+        """The configuration, see `mmkit.config.resolve`."""
+        shortcuts: list[Level] = list(self._shortcuts())
+        locks: list[Level] = [without(self.locked)] if self.locked else []
+        return resolve(self.recipe or "clip", self.file, [*shortcuts, *locks, self._set()], init)
+
+    def overruled(self, config: Config) -> list[str]:
+        """The --lock options that a `stage` of --set has taken the effect of."""
+        return [f"--lock-{m}" for m in self.locked if any(_trains(stage.train, f"encoder.{m}.") for stage in config.stage)]
+
+    def differing(self, tables: Tables) -> list[str]:
+        """What of it is not as in the resolved `tables` of a run: the keys, and the options that are none."""
+        found = ["--recipe"] if self.recipe not in (None, tables.get("recipe")) else []
+        for level in (read_toml(self.file) if self.file else {}, *self._shortcuts(), self._set()):
+            found += differing(level, tables)
+        found += [f"--lock-{m}" for m in self.locked if differing(without([m])(tables), tables)]
+        return list(dict.fromkeys(found))
+
+    @contextmanager
+    def named(self) -> Iterator[None]:
+        """Where the configuration is wrong in what was typed, name the option.
+
+        Raises:
+            UsageError: it is, exit code 2; what a file or a recipe says stays an error of that file.
+        """
+        try:
+            yield
+        except ConfigError as e:
+            option = next((option for key in e.keys if (option := self._option(key))), None)
+            if option is None:
+                raise
+            raise UsageError(e.what, e.where if option == "--set" and e.where else option, e.hint) from e
+
+    def _option(self, key: str) -> str | None:
+        """The highest option that sets `key`, a key in it, or the table that it stands in."""
+        sets = [(text.partition("=")[0].strip(), "--set") for text in self.sets]
+        shortcuts = [(typed, option) for option, (typed, _) in self.shortcuts.items()]
+        return next((option for typed, option in (*sets, *shortcuts) if _within(key, typed) or _within(typed, key)), None)
+
+    def _shortcuts(self) -> Iterator[Tables]:
+        return (_shortcut(option, key, value) for option, (key, value) in self.shortcuts.items())
+
+    def _set(self) -> Tables:
+        return one_level(parse_set(text) for text in self.sets)
 
 
-def _tables(option: str, key: str, value: Any) -> dict[str, Any]:
+def _trains(patterns: list[str], encoder: str) -> bool:
+    """Whether a pattern may match names that begin with `encoder`, which no pattern takes out again as a lock does."""
+    beginnings = [re.split(r"[*?[]", pattern)[0] for pattern in patterns if not pattern.startswith("!")]
+    return f"!{encoder}*" not in patterns and any(b.startswith(encoder) or encoder.startswith(b) for b in beginnings)
+
+
+def _within(key: str, table: str) -> bool:
+    return f"{key}.".startswith(f"{table}.")
+
+
+def _shortcut(option: str, key: str, value: Any) -> Tables:
+    """The level that an option stands for."""
     if option == "--steps":
-        tables = parse_set(f"{key}={value}")
-        steps = tables["train"]["steps"]
-        # only whether it can be read: how many steps it is depends on the data
-        if isinstance(steps, str):
-            duration(steps, 1, 1, 0, 1.0, key)
-        return tables
+        return parse_set(f"{key}={value}")
     if option == "--report-to":
-        value = _reporters(value)
+        value = [name.strip() for name in value.split(",")]
     elif option in ("--image-encoder", "--text-encoder"):
         value = _encoder(value)
     for part in reversed(key.split(".")):
@@ -44,15 +100,7 @@ def _tables(option: str, key: str, value: Any) -> dict[str, Any]:
     return value
 
 
-def _reporters(names: str) -> list[str]:
-    from mmkit.training.report_to import check_names
-
-    asked = [name.strip() for name in names.split(",")]
-    check_names(asked)
-    return asked
-
-
-def _encoder(name: str) -> dict[str, Any]:
+def _encoder(name: str) -> Tables:
     from mmkit.encoders import ENCODERS
 
     return {"kind": name} if name in ENCODERS else {"kind": "pretrained", "from": name}

@@ -9,9 +9,9 @@ import typer
 
 from mmkit.cli.console import console
 from mmkit.cli.help import Page
-from mmkit.cli.levels import level
+from mmkit.cli.levels import Typed
 from mmkit.cli.options import MODEL, OUTPUT, SEED_MOST, Debug, Device, Force, Json, Quiet, Workers
-from mmkit.config import Config, parse_set, resolve
+from mmkit.config import Config
 from mmkit.errors import Exit, UsageError
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -37,8 +37,11 @@ def train(
         int | None, typer.Option(metavar="N", min=1, help="Use at most this many training rows.", rich_help_panel=DATA)
     ] = None,
     recipe: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="A recipe (mmkit recipes) or a TOML file.", rich_help_panel=MODEL)
-    ] = "clip",
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE", help="A recipe (mmkit recipes) or a TOML file.", show_default="clip", rich_help_panel=MODEL
+        ),
+    ] = None,
     size: Annotated[str | None, typer.Option(metavar="SIZE", help="tiny, small, base or large.", rich_help_panel=MODEL)] = None,
     image_encoder: Annotated[
         str | None,
@@ -148,7 +151,7 @@ def train(
         raise UsageError(f"--name {name!r} is no folder name", hint="letters, digits, - and _")
     if steps is not None and epochs is not None:
         raise UsageError("--steps and --epochs both say how long the run is", hint="leave one out")
-    typed = {
+    options = {
         "DATA": ("data.path", data),
         "--limit": ("data.limit", limit),
         "--workers": ("data.workers", workers),
@@ -168,27 +171,17 @@ def train(
         "--image-encoder": ("encoder.image", image_encoder),
         "--text-encoder": ("encoder.text", text_encoder),
     }
-    levels = [parse_set(s) for s in set_ or []]
-    levels += [level(option, key, value) for option, (key, value) in typed.items() if value is not None]
+    shortcuts = {option: (key, value) for option, (key, value) in options.items() if value is not None}
     locked = [modality for modality, lock in (("image", lock_image), ("text", lock_text)) if lock]
-    return _train(recipe, config, levels, locked, resume, name, force, device, out if dry_run else None)
+    typed = Typed(recipe, config, shortcuts, locked, set_ or [])
+    with typed.named():
+        return _train(typed, resume, name, force, device, out if dry_run else None)
 
 
-def _train(
-    recipe: str,
-    file: Path | None,
-    levels: list[dict[str, Any]],
-    locked: list[str],
-    resume: str | None,
-    name: str | None,
-    force: bool,
-    device: str,
-    sheet: Path | None,
-) -> int:
+def _train(typed: Typed, resume: str | None, name: str | None, force: bool, device: str, sheet: Path | None) -> int:
     """Everything of `mmkit train` that needs torch.
 
     Args:
-        levels: of --set and its shortcuts.
         sheet: where to draw the first batch instead of training.
     """
     # before torch is imported: what is typed wrongly is said at once
@@ -196,7 +189,10 @@ def _train(
         from mmkit.views.sheet import check_target
 
         check_target(sheet, force)
-    resolved = resolve(recipe, file, levels)
+    from mmkit.training.names import check_names
+
+    resolved = typed.resolve()
+    check_names(resolved)
     from mmkit.cli.live import LiveView
     from mmkit.training import distributed
     from mmkit.training.loop import Interrupted
@@ -205,21 +201,19 @@ def _train(
     if resolved.train.init and not resume:
         from mmkit.pretrained import init_tables
 
-        resolved = resolve(recipe, file, levels, init_tables(resolved.train.init, console.say))
-    if locked:
-        from mmkit.training.stages import lock
-
-        lock(resolved, locked)
+        resolved = typed.resolve(init_tables(resolved.train.init, console.say))
     distributed.join(device)
     first = distributed.world()[0] == 0
     console.quiet = console.quiet or not first
+    for option in typed.overruled(resolved):
+        console.warn(f"{option} is without effect: --set stage says what learns")
     runs = Path("runs")
     try:
         with LiveView(console) as view:
             talk = fit.Talk(console.say, console.warn, view.begin, view.step, view.row, view.progress)
             if sheet is not None:
                 return _dry_run(resolved, device, talk, sheet, force)
-            folder = fit.resume(resume, runs, device, talk, levels) if resume else None
+            folder = fit.resume(resume, runs, device, talk, typed.differing) if resume else None
             if folder is None:
                 folder = fit.start(resolved, runs, name, force, device, talk)
     except Interrupted as e:

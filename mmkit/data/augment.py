@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import random
 import re
@@ -11,13 +10,11 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageEnhance
 
 from mmkit.data.pixels import Pixels, shrink
-from mmkit.errors import UserError, nearest
+from mmkit.errors import UserError
 from mmkit.files import stable_hash
 
 if TYPE_CHECKING:
     from mmkit.config import ImageData
-
-AUGMENTATIONS = ("crop", "colour", "flip")
 
 # A mirrored picture makes these words false: English, German, French, Spanish, Japanese, Chinese.
 DIRECTIONS = re.compile(
@@ -98,14 +95,3 @@ class Augment:
         x, y = rng.uniform(0, w - cw), rng.uniform(0, h - ch)
         side = self.pixels.size
         return image.resize((side, side), self.pixels.resample, box=(x, y, x + cw, y + ch))
-
-
-def check_augmentations(kinds: list[str]) -> None:
-    """Check the names in `data.image.augment`.
-
-    Raises:
-        UserError: an unknown one; the nearest is named.
-    """
-    for kind in kinds:
-        if kind not in AUGMENTATIONS:
-            raise UserError(f"unknown augmentation {json.dumps(kind)}", "data.image.augment", nearest(kind, AUGMENTATIONS))

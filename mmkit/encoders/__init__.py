@@ -6,7 +6,7 @@ import importlib
 import inspect
 from typing import Any
 
-from mmkit.errors import UserError, nearest
+from mmkit.errors import ConfigError, nearest
 
 ENCODERS = {
     "vit": ("image", "mmkit.encoders.image", "ViT"),
@@ -14,6 +14,7 @@ ENCODERS = {
     "transformer": ("text", "mmkit.encoders.text", "TextTransformer"),
     "pretrained": ("any", "mmkit.encoders.pretrained", "Pretrained"),
 }
+GIVEN = {"modality", "size", "vocab_size", "context"}  # by data and tokenizer, where a kind takes them; no keys of its table
 
 
 def build(modality: str, table: dict[str, Any], given: dict[str, Any]) -> Any:
@@ -22,25 +23,40 @@ def build(modality: str, table: dict[str, Any], given: dict[str, Any]) -> Any:
     Args:
         modality: what it encodes.
         table: `kind` and the keyword arguments of that kind.
-        given: facts from data and tokenizer (modality, size, vocab_size, context), passed where the kind takes them.
+        given: the facts of `GIVEN`.
 
     Raises:
-        UserError: an unknown kind or key (the nearest is named), or values that do not fit together.
+        ConfigError: an unknown kind or key (the nearest is named), or values that do not fit together.
     """
-    options = dict(table)
-    cls = encoder_class(modality, options.pop("kind", ""))
-    # a key that is a word of Python, such as `from`, ends with an underscore there
-    keys = {k.removesuffix("_"): k for k in inspect.signature(cls).parameters}
-    for key in options:
-        if key not in keys or key in given:
-            raise UserError(
-                f"unknown key encoder.{modality}.{key}", f"kind {table['kind']}", nearest(key, set(keys) - set(given))
-            )
+    keys, cls = check_keys(modality, table), encoder_class(modality, table["kind"])
+    options = {key: value for key, value in table.items() if key != "kind"}
     try:
         return cls(**{keys[k]: v for k, v in options.items()}, **{k: v for k, v in given.items() if k in keys})
     except (ValueError, TypeError, ArithmeticError) as e:
         typed = {k: v for k, v in options.items() if k != "architecture"}
-        raise UserError(f"these values make no {table['kind']} encoder ({e})", f"encoder.{modality}: {typed}") from e
+        raise ConfigError(
+            f"these values make no {table['kind']} encoder ({e})",
+            f"encoder.{modality}",
+            f"data.{modality}",
+            where=f"encoder.{modality}: {typed}",
+        ) from e
+
+
+def check_keys(modality: str, table: dict[str, Any]) -> dict[str, str]:
+    """Check the keys of a configuration table against the keyword arguments of its kind.
+
+    Returns:
+        Key -> keyword argument: a word of Python, such as `from`, ends with an underscore there.
+
+    Raises:
+        ConfigError: an unknown kind or key; the nearest is named.
+    """
+    keys = {k.removesuffix("_"): k for k in inspect.signature(encoder_class(modality, table.get("kind", ""))).parameters}
+    for key in table:
+        if key != "kind" and (key not in keys or key in GIVEN):
+            path = f"encoder.{modality}.{key}"
+            raise ConfigError(f"unknown key {path}", path, where=f"kind {table['kind']}", hint=nearest(key, set(keys) - GIVEN))
+    return keys
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -57,11 +73,15 @@ def check_kind(modality: str, kind: str) -> None:
     """Check without torch that `kind` encodes `modality`.
 
     Raises:
-        UserError: it does not; the kinds that do are named.
+        ConfigError: it does not, or nothing does; what does is named.
     """
+    path = f"encoder.{modality}"
+    modalities = {m for m, _, _ in ENCODERS.values()} - {"any"}
+    if modality not in modalities:
+        raise ConfigError(f"unknown key {path}", path, hint=nearest(modality, modalities))
     known = [k for k, (m, _, _) in ENCODERS.items() if m in (modality, "any")]
     if kind not in known:
-        raise UserError(f"no {modality} encoder of kind {kind!r}", f"encoder.{modality}.kind", nearest(kind, known))
+        raise ConfigError(f"no {modality} encoder of kind {kind!r}", path, where=f"{path}.kind", hint=nearest(str(kind), known))
 
 
 def encoder_class(modality: str, kind: str) -> Any:

@@ -6,12 +6,11 @@ import math
 import os
 from typing import Any
 
-from mmkit import encoders, losses
 from mmkit.config import Config, duration
-from mmkit.data.augment import DIRECTIONS, check_augmentations
+from mmkit.data.augment import DIRECTIONS
 from mmkit.data.pixels import CLIP_MEAN, CLIP_STD
 from mmkit.data.shards import Dataset
-from mmkit.errors import UserError, nearest
+from mmkit.errors import UserError
 from mmkit.training.distributed import world
 from mmkit.training.stages import check_ends, frozen, stages_of
 
@@ -65,16 +64,8 @@ def resolve_data(config: Config, data: Dataset, split: str = "train") -> dict[st
     """
     reasons: dict[str, str] = {}
     dial = DIALS[config.size]
-    for modality, table in config.encoder.items():
-        encoders.check_kind(modality, table.get("kind", ""))
+    for modality in config.encoder:
         data.column(modality)
-    for name, table in config.loss.items():
-        losses.check_kind(name, table.get("kind", ""))
-        if len(set(table.get("between", ["image", "text"]))) != 2:
-            raise UserError(f"{table['between']} are not two modalities", f"loss.{name}.between")
-        for modality in table.get("between", []):
-            if modality not in config.encoder:
-                raise UserError(f"there is no {modality} encoder", f"loss.{name}.between", nearest(modality, config.encoder))
     rows = data.splits.get(split, 0)
     if not rows:
         raise UserError("the dataset has no training rows", data.path)
@@ -93,8 +84,6 @@ def resolve_data(config: Config, data: Dataset, split: str = "train") -> dict[st
     # CLIP's own (arXiv:2103.00020), where no checkpoint has said otherwise
     image.resize, image.resample = image.resize or "crop", image.resample or "bicubic"
     image.mean, image.std = image.mean or CLIP_MEAN, image.std or CLIP_STD
-    for augment in (image.augment, *(stage.augment for stage in config.stage)):
-        check_augmentations(augment or [])
     fill(config.project, "dim", "project.dim", dial["shared"], f"size {config.size}")
     fill(text, "vocab_size", "data.text.vocab_size", dial["vocab"], f"size {config.size}")
     _encoder_sizes(config, dial)
@@ -134,9 +123,6 @@ def resolve_frozen(config: Config, names: list[str], data: Dataset) -> dict[str,
     still = frozen(config, stages_of(config), names)
     given = config.project.kind
     if not isinstance(given, str):
-        for modality in given or {}:
-            if modality not in config.encoder:
-                raise UserError(f"there is no {modality} encoder", "project.kind", nearest(modality, config.encoder))
         kinds = {m: (given or {}).get(m) or ("mlp" if m in still else "linear") for m in config.encoder}
         same = len(set(kinds.values())) == 1
         config.project.kind = next(iter(kinds.values())) if same else kinds

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from mmkit.errors import UserError, missing_extra, nearest
+from mmkit.errors import ConfigError, missing_extra, nearest
 
 Report = Callable[[dict[str, Any]], None]
 
@@ -38,24 +38,24 @@ REPORTERS: dict[str, Callable[[Path], Report]] = {"tensorboard": tensorboard, "w
 PACKAGES = {"tensorboard": "torch.utils.tensorboard", "wandb": "wandb"}
 
 
-def check_names(names: list[str]) -> None:
+def check_trackers(names: list[str]) -> None:
     """Check that each is a tracker that mmkit knows.
 
     Raises:
-        UserError: an unknown name; the nearest is named.
+        ConfigError: an unknown name; the nearest is named.
     """
     for name in names:
         if name not in REPORTERS:
-            raise UserError(f"cannot report to {name!r}", "train.report_to", nearest(name, REPORTERS))
+            path = "train.report_to"
+            raise ConfigError(f"cannot report to {name!r}", path, where=path, hint=nearest(name, REPORTERS))
 
 
-def check_reporters(names: list[str]) -> None:
-    """Check the names of `train.report_to`, and that their packages are there, before a run folder is made.
+def check_packages(names: list[str]) -> None:
+    """Check that the trackers' packages are there, before a run folder is made.
 
     Raises:
-        UserError: an unknown name (the nearest is named), or a package that is not installed (its extra is named).
+        UserError: one is not installed; its extra is named.
     """
-    check_names(names)
     for name in names:
         try:
             importlib.import_module(PACKAGES[name])

@@ -9,7 +9,7 @@ import torch
 
 from mmkit.config import Config, Stage
 from mmkit.data.tokenizer import Tokenizer
-from mmkit.errors import UserError
+from mmkit.errors import ConfigError, UserError
 from mmkit.model import Model
 
 EVERYTHING = Stage()
@@ -61,18 +61,17 @@ def check_patterns(config: Config, names: Iterable[str]) -> None:
     """Check the patterns of every stage against the parameter names.
 
     Raises:
-        UserError: a pattern matches nothing, or nothing learns in a stage.
+        ConfigError: a pattern matches nothing, or nothing learns in a stage.
     """
     names = list(names)
     for number, stage in enumerate(config.stage, 1):
         for pattern in stage.train:
             if not any(fnmatchcase(name, pattern.removeprefix("!")) for name in names):
                 parts = sorted({".".join(name.split(".")[:2]) + ".*" for name in names})
-                raise UserError(
-                    f"stage {number}: the pattern {pattern!r} matches no parameter", hint=f"there are: {', '.join(parts)}"
-                )
+                what = f"stage {number}: the pattern {pattern!r} matches no parameter"
+                raise ConfigError(what, "stage", hint=f"there are: {', '.join(parts)}")
         if not any(learns(stage, name) for name in names):
-            raise UserError(f"stage {number}: nothing learns", hint='e.g. train = ["project.*"]')
+            raise ConfigError(f"stage {number}: nothing learns", "stage", hint='e.g. train = ["project.*"]')
 
 
 def check_ends(config: Config) -> None:
@@ -107,12 +106,3 @@ def frozen(config: Config, stages: Iterable[Stage], names: Iterable[str]) -> lis
         for modality in config.encoder
         if not any(learns(stage, name) for stage in stages for name in names if name.startswith(f"encoder.{modality}."))
     ]
-
-
-def lock(config: Config, modalities: Iterable[str]) -> None:
-    """Take the encoders of `modalities` out of every stage: `--lock-image`, `--lock-text` (LiT, arXiv:2111.07991)."""
-    patterns = [f"!encoder.{modality}.*" for modality in modalities]
-    if patterns:
-        config.stage = config.stage or [Stage()]
-        for stage in config.stage:
-            stage.train = [*stage.train, *patterns]

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 
 from mmkit import __version__, pretrained
-from mmkit.config import Config, Stage, build, differing, read_toml, to_dict, write_toml
+from mmkit.config import Config, Stage, Tables, build, read_toml, to_dict, write_toml
 from mmkit.data.loader import Loader
 from mmkit.data.shards import Dataset, open_dataset
 from mmkit.data.tokenizer import Tokenizer, train_tokenizer
@@ -25,7 +25,8 @@ from mmkit.training import auto, distributed, loop, stages
 from mmkit.training.distributed import world
 from mmkit.training.doctor import diagnose, read_rows
 from mmkit.training.measure import Cost, measure
-from mmkit.training.report_to import REPORTERS, check_reporters
+from mmkit.training.names import check_names
+from mmkit.training.report_to import REPORTERS, check_packages
 from mmkit.training.run import checkpoints, find_run, new_run, sweep
 from mmkit.workflows import feed
 from mmkit.workflows.card import write_card
@@ -72,7 +73,8 @@ def plan(config: Config, device: str, talk: Talk, dry: bool = False) -> Plan:
     Raises:
         UserError: what is wrong with configuration or data, or the batch does not fit in memory.
     """
-    check_reporters(config.train.report_to)
+    check_names(config)
+    check_packages(config.train.report_to)
     data = open_dataset(config.data.path)
     reasons = pretrained.resolve(config)
     reasons |= auto.resolve_data(config, data)
@@ -139,25 +141,27 @@ def dry_run(config: Config, device: str, talk: Talk) -> tuple[Plan, list[Any], l
     return made, pictures, made.first_batch["caption"]
 
 
-def resume(which: str, runs: Path, device: str, talk: Talk, typed: list[dict[str, Any]] | None = None) -> Path | None:
+def resume(
+    which: str, runs: Path, device: str, talk: Talk, differing: Callable[[Tables], list[str]] = lambda tables: []
+) -> Path | None:
     """Go on with an interrupted run exactly where its newest checkpoint is; None where `auto` finds nothing.
 
     Args:
-        typed: configuration given beside --resume: it changes nothing, and where it differs that is said.
+        differing: what of the configuration given beside --resume is not the run's: it changes nothing, and that is said.
     """
     # one process looks: another that is slow would find the run that the first has begun meanwhile
     folder = distributed.from_first(find_run(which, runs) if world()[0] == 0 else None)
     if folder is None:
         return None
     config = build(read_toml(folder / CONFIG), str(folder / CONFIG))
-    ignored = [key for level in typed or [] for key in differing(level, to_dict(config))]
+    ignored = differing(to_dict(config))
     if ignored:
         talk.warn(f"{folder} goes on as it was configured; without effect: {', '.join(ignored)}")
     found = checkpoints(folder)
     if "finished" in config.run:
         talk.say(f"{folder} is finished: nothing to do")
         return folder
-    check_reporters(config.train.report_to)
+    check_packages(config.train.report_to)
     distributed.check_batch(config.train.batch_size or 1)
     data = open_dataset(config.data.path)
     if data.hash != config.data.hash:

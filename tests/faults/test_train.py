@@ -154,7 +154,7 @@ def test_a_full_disk_is_said_and_what_was_written_stays(run, tmp_path):
 )
 def test_a_value_that_cannot_be_is_refused_before_there_is_a_run(invoke, folder, value, message):
     outcome = invoke("train", "--set", value, cwd=folder)
-    assert outcome.code == 1
+    assert outcome.code == 2
     assert f"error: {message}" in outcome.stderr
     assert "bug of mmkit" not in outcome.stderr
     assert not (folder / "runs").exists()
@@ -216,7 +216,12 @@ def test_what_is_typed_beside_resume_and_differs_is_said(invoke, folder):
     assert invoke("train", "--steps", 2, "--name", "r", "--quiet", cwd=folder).code == 0
     outcome = invoke("train", "--resume", "latest", "--steps", 2, "--lr", 0.5, "--batch-size", 8, cwd=folder)
     assert outcome.code == 0
-    assert "warning: runs/r goes on as it was configured; without effect: train.batch_size, train.lr" in outcome.stderr
+    assert "warning: runs/r goes on as it was configured; without effect: train.batch_size, train.lr\n" in outcome.stderr
+    outcome = invoke("train", "--resume", "latest", "--lock-image", "--recipe", "siglip", "--steps", 2, cwd=folder)
+    assert outcome.code == 0
+    assert "without effect: --recipe, --lock-image\n" in outcome.stderr
+    outcome = invoke("train", "--resume", "latest", "--recipe", "clip", "--steps", 2, cwd=folder)
+    assert "without effect" not in outcome.stderr
 
 
 def test_a_run_moved_aside_is_still_the_latest(invoke, folder):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +10,7 @@ from mmkit.config import resolve
 from mmkit.data.shards import Dataset
 from mmkit.errors import UserError
 from mmkit.training import auto
+from mmkit.training.names import check_names
 
 
 def of(rows: int, **train: Any) -> Any:
@@ -66,12 +66,11 @@ def test_one_row_is_too_few_and_no_batch_is_named() -> None:
 
 
 def test_a_share_is_no_length_of_a_run() -> None:
-    config = of(100, steps="10%")
     with pytest.raises(UserError, match="a share of the run cannot be its length"):
-        auto.resolve_length(config, 100, 1.0, on_cpu=True)
+        of(100, steps="10%")
 
 
-def test_a_projection_of_no_encoder_is_named(tmp_path: Path) -> None:
+def test_a_projection_of_no_encoder_is_named() -> None:
     config = resolve("clip", None, [{"project": {"kind": {"imag": "mlp"}}}])
     with pytest.raises(UserError, match="there is no imag encoder"):
-        auto.resolve_frozen(config, [], Dataset("data", {}, None))
+        check_names(config)

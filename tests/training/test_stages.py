@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from mmkit.config import Config, Project, Stage, Train
+from mmkit.config import Config, Project, Stage, Train, build, merge, to_dict, without
 from mmkit.data.shards import open_dataset
 from mmkit.data.tokenizer import Tokenizer, train_tokenizer
 from mmkit.errors import UserError
@@ -24,7 +24,6 @@ from mmkit.training.stages import (
     frozen,
     largest,
     learns,
-    lock,
     parameter_names,
     stage_at,
     stages_of,
@@ -137,19 +136,23 @@ def test_patterns_match_the_projection_over_a_frozen_encoder(run: Path, invoke: 
     outcome = invoke(*args, 'stage=[{train=["project.image.4.*"]}]', cwd=tmp_path)
     assert outcome.code == 0, outcome.stderr
     outcome = invoke(*args, 'stage=[{train=["project.image.weight"]}]', cwd=tmp_path)
-    assert outcome.code == 1 and "'project.image.weight' matches no parameter" in outcome.stderr
+    assert outcome.code == 2 and "'project.image.weight' matches no parameter" in outcome.stderr
+
+
+def locked(config: Config, *modalities: str) -> Config:
+    tables = to_dict(config)
+    return build(merge(tables, without(modalities)(tables)))
 
 
 def test_lock(model: Model) -> None:
     names = [name for name, _ in model.named_parameters()]
-    config = tiny()
-    lock(config, ["image"])
+    config = locked(tiny(), "image")
     assert frozen(config, stages_of(config), names) == ["image"]
     config = tiny(Stage(["project.*"], until=5), Stage())
     assert frozen(config, stages_of(config), names) == []
     assert frozen(config, config.stage[:1], names) == ["image", "text"]
     assert largest(config, model) is config.stage[1]
-    lock(config, ["image", "text"])
+    config = locked(config, "image", "text")
     assert frozen(config, stages_of(config), names) == ["image", "text"]
     check_patterns(config, names)
 
