@@ -222,13 +222,13 @@ def _reusable(path: Path, made_from: dict[str, Any], force: bool, own: bool) -> 
 def _dataset_rows(data: Dataset, split: str | None, limit: int | None) -> Iterator[Row]:
     image = data.column("image")
     captions = data.column("text") if "text" in data.columns.values() else ""
-    for row in data.rows(split, [name for name in ("id", image, captions, "label") if name], limit):
-        texts = row.get(captions) or []
+    label = next(iter(data.columns_of("label")), "")
+    for row in data.rows(split, [name for name in ("id", image, captions, label) if name], limit):
         yield {
             "id": row["id"],
             "image": row[image],
-            "captions": [texts] if isinstance(texts, str) else texts,
-            "label": joined(row.get("label")),
+            "captions": row.get(captions) or [],
+            "label": joined(row.get(label)),
             "split": row["split"],
         }
 

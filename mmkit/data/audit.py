@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import re
 import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable
-from pathlib import Path
+from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
 
-from mmkit.data.images import size_of
+from mmkit.data.images import FLAT, Look, bytes_of, look
 from mmkit.data.shards import Dataset
+from mmkit.data.threads import in_order
 from mmkit.errors import UserError
 from mmkit.files import stable_hash
 
@@ -21,70 +24,104 @@ CONTEXT = 77
 TOKENS_PER_WORD = 1.3
 ESTIMATE = f"words x {TOKENS_PER_WORD} + 2 against CLIP's context of {CONTEXT}; the tokenizer of a model decides"
 EXAMPLES = 5
+# so many pictures of a kind are named, in the table the first few
+NAMED = 100
+PICTURES = {
+    "unreadable_images": ("images that cannot be read", ""),
+    "one_colour_images": ("images of one colour", "they show nothing: "),
+    "low_contrast_images": ("images of low contrast", f"fewer than {FLAT} of 256 levels: "),
+}
 # scripts without spaces count one word a character
 _WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W\u2e80-\u9fff\uf900-\ufaff]+")
 
 
-class Tally:
-    """Numbers gathered in one pass over the shards, a few bytes a row."""
+@dataclass(slots=True)
+class Seen:
+    """A row whose pictures were looked at.
 
-    def __init__(self) -> None:
-        self.split_of, self.image_hash = array("i"), array("q")
+    Args:
+        pictures: of each column of images a hash of the bytes and what they show, or why they show nothing.
+    """
+
+    row: dict[str, Any]
+    pictures: list[tuple[int, Look] | UserError | OSError]
+
+
+class Tally:
+    """Numbers gathered in one pass over the shards, a few bytes a row.
+
+    Args:
+        texts, labels: the names of the columns that hold captions and labels.
+    """
+
+    def __init__(self, texts: list[str], labels: list[str]) -> None:
+        self.text_columns, self.label_columns = texts, labels
+        self.split_of = array("i")
+        self.image_hash, self.image_row = array("q"), array("q")
         self.width, self.height = array("i"), array("i")
         self.caption_hash, self.caption_row = array("q"), array("q")
         self.words, self.chars = array("i"), array("i")
         self.labels: Counter[str] = Counter()
-        self.missing = 0
+        # rows with a linked picture that has gone, one that cannot be decoded, one that shows next to nothing
+        self.missing, self.unreadable, self.one_colour, self.low_contrast = (array("q") for _ in range(4))
 
-    def add(self, row: dict[str, Any], split: int) -> None:
+    def add(self, seen: Seen, split: int) -> None:
         """Take one row into account."""
-        index = len(self.split_of)
+        index, row = len(self.split_of), seen.row
         self.split_of.append(split)
-        self._add_image(row["image"], index)
-        for caption in row.get("captions") or ():
+        for found in seen.pictures:
+            self._add_image(found, index)
+        for caption in (c for name in self.text_columns for c in row[name] or ()):
             self.caption_hash.append(stable_hash(" ".join(unicodedata.normalize("NFC", caption).casefold().split())))
             self.caption_row.append(index)
             self.words.append(len(_WORD.findall(caption)))
             self.chars.append(len(caption))
-        label = row.get("label")
-        self.labels.update([label] if isinstance(label, str) else label or [])
+        for label in (row[name] for name in self.label_columns if row[name] is not None):
+            self.labels.update(map(str, label) if isinstance(label, list) else [str(label)])
 
-    def _add_image(self, image: dict[str, Any], index: int) -> None:
-        try:
-            data = image["bytes"] if image["bytes"] is not None else Path(image["path"]).read_bytes()
-            width, height = size_of(data)
-        except (OSError, UserError):
-            # a linked picture that has gone since; it is no duplicate of anything
-            self.missing += 1
-            self.image_hash.append(stable_hash(f"missing {index}"))
+    def _add_image(self, found: tuple[int, Look] | UserError | OSError, index: int) -> None:
+        if not isinstance(found, tuple):
+            # what is not there is no duplicate of anything
+            (self.missing if isinstance(found, OSError) else self.unreadable).append(index)
             return
-        self.image_hash.append(stable_hash(data))
-        self.width.append(width)
-        self.height.append(height)
+        digest, look = found
+        self.image_hash.append(digest)
+        self.image_row.append(index)
+        self.width.append(look.size[0])
+        self.height.append(look.size[1])
+        if look.levels < FLAT:
+            (self.one_colour if look.levels == 1 else self.low_contrast).append(index)
 
 
-def audit(data: Dataset, progress: Callable[[int, int], None] = lambda done, total: None) -> tuple[dict[str, Any], ...]:
+def audit(
+    data: Dataset, progress: Callable[[int, int], None] = lambda done, total: None, workers: int | None = None
+) -> tuple[dict[str, Any], ...]:
     """One pass over all shards.
+
+    Args:
+        workers: threads that decode; one per core where None.
 
     Returns:
         The `audit`, and what it found for `image` and `text` of dataset.json (sizes in pixels, lengths in characters).
 
     Raises:
-        UserError: a shard is missing or damaged.
+        UserError: a shard is missing or damaged, or has not the columns that dataset.json names.
     """
-    tally, names = Tally(), list(data.splits)
-    columns = ["image", *(name for name in ("captions", "label") if name in data.columns)]
-    total = sum(data.splits.values())
-    for i, row in enumerate(data.rows(columns=columns)):
-        tally.add(row, names.index(row["split"]))
+    images, texts, labels = (data.columns_of(modality) for modality in ("image", "text", "label"))
+    tally, names, total = Tally(texts, labels), list(data.splits), sum(data.splits.values())
+    rows = data.rows(columns=[*images, *texts, *labels])
+    for i, seen in enumerate(in_order(partial(_seen, images), rows, workers or os.cpu_count() or 1)):
+        tally.add(seen, names.index(seen.row["split"]))
         progress(i + 1, total)
+    splits = np.array(tally.split_of, np.int64)
+    captioned = splits[np.array(tally.caption_row, np.int64)]
     found: dict[str, Any] = {
-        "rows": {name: split["rows"] for name, split in data.manifest["splits"].items()},
-        "captions": {name: split["captions"] for name, split in data.manifest["splits"].items()},
+        "rows": {name: int((splits == i).sum()) for i, name in enumerate(names)},
+        "captions": {name: int((captioned == i).sum()) for i, name in enumerate(names)},
         "rejected": data.manifest.get("rejected", 0),
         "merged": data.manifest.get("merged", 0),
-        "missing_images": tally.missing,
-        "duplicate_images": _duplicates(data, tally, names),
+        "missing_images": len(tally.missing),
+        **_pictures(data, tally, names),
     }
     if len(tally.words):
         found |= _captions(tally)
@@ -93,20 +130,50 @@ def audit(data: Dataset, progress: Callable[[int, int], None] = lambda done, tot
     return found, _image_facts(tally), _text_facts(tally)
 
 
-def _duplicates(data: Dataset, tally: Tally, names: list[str]) -> dict[str, Any]:
-    """Rows whose picture another row has too, byte for byte as stored."""
-    hashes, splits = np.array(tally.image_hash, np.int64), np.array(tally.split_of)
-    order = np.lexsort((splits, hashes))
-    same = hashes[order][1:] == hashes[order][:-1]
-    same_split = splits[order][1:] == splits[order][:-1]
-    leaks, twins = np.flatnonzero(same & ~same_split), np.flatnonzero(same & same_split)
-    wanted = [(int(order[i]), int(order[i + 1])) for found in (leaks, twins) for i in found[:EXAMPLES]]
-    ids = _ids(data, {i for pair in wanted for i in pair})
-    return {
+def _seen(columns: list[str], row: dict[str, Any]) -> Seen:
+    """Look at the pictures of a row, which then lets go of them."""
+    seen = Seen(row, [])
+    for name in columns:
+        try:
+            data = bytes_of(row.pop(name))
+            seen.pictures.append((stable_hash(data), look(data)))
+        except (OSError, UserError) as e:
+            seen.pictures.append(e)
+    return seen
+
+
+def _pictures(data: Dataset, tally: Tally, names: list[str]) -> dict[str, Any]:
+    """Pictures that cannot be read, that show next to nothing, and that other rows have too, with the rows' names."""
+    kinds = {
+        "unreadable_images": tally.unreadable,
+        "one_colour_images": tally.one_colour,
+        "low_contrast_images": tally.low_contrast,
+    }
+    leaks, twins = _equal(tally)
+    pairs = [*leaks[:EXAMPLES], *twins[:EXAMPLES]]
+    ids = _ids(data, {int(i) for shown in (*pairs, *(rows[:NAMED] for rows in kinds.values())) for i in shown})
+    where = {i: (names[tally.split_of[i]], name) for i, name in ids.items()}
+    found: dict[str, Any] = {
+        kind: {"count": len(rows), "examples": _by_split(where[i] for i in rows[:NAMED])} for kind, rows in kinds.items()
+    }
+    found["low_contrast_images"]["levels_below"] = FLAT
+    found["duplicate_images"] = {
         "within_splits": len(twins),
         "across_splits": len(leaks),
-        "examples": [_by_split((names[splits[i]], ids[i]) for i in pair) for pair in wanted],
+        "examples": [_by_split(where[int(i)] for i in pair) for pair in pairs],
     }
+    return found
+
+
+def _equal(tally: Tally) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of rows (n, 2) of two splits, and of one, whose pictures are equal byte for byte as stored."""
+    hashes, rows = np.array(tally.image_hash, np.int64), np.array(tally.image_row, np.int64)
+    splits = np.array(tally.split_of, np.int64)[rows]
+    order = np.lexsort((rows, splits, hashes))
+    pairs = np.stack([rows[order][:-1], rows[order][1:]], axis=1)
+    same = (hashes[order][1:] == hashes[order][:-1]) & (pairs[:, 0] != pairs[:, 1])
+    same_split = splits[order][1:] == splits[order][:-1]
+    return pairs[same & ~same_split], pairs[same & same_split]
 
 
 def _by_split(pair: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
@@ -178,6 +245,9 @@ def table(found: dict[str, Any]) -> list[list[str]]:
     rows.append(["rows merged by image", f"{found['merged']:,}", ""])
     if found["missing_images"]:
         rows.append(["linked images missing", f"{found['missing_images']:,}", "they were moved or deleted since"])
+    for kind, (what, remark) in PICTURES.items():
+        if found[kind]["count"]:
+            rows.append([what, f"{found[kind]['count']:,}", remark + _listed(found[kind])])
     same = found["duplicate_images"]
     # one split in a pair: twins within it; two: a leak
     equal = {len(pair): " = ".join(f"{s}/{i}" for s, ids in pair.items() for i in ids) for pair in reversed(same["examples"])}
@@ -190,6 +260,12 @@ def table(found: dict[str, Any]) -> list[list[str]]:
         largest, smallest = next(iter(labels["largest"].items())), list(labels["smallest"].items())[-1]
         rows.append(["classes", f"{labels['classes']:,}", f"{largest[0]} {largest[1]:,} … {smallest[0]} {smallest[1]:,}"])
     return rows
+
+
+def _listed(kind: dict[str, Any]) -> str:
+    """The first rows of a kind as split/id."""
+    named = [f"{split}/{name}" for split, ids in kind["examples"].items() for name in ids]
+    return ", ".join(named[:EXAMPLES]) + (" …" if kind["count"] > EXAMPLES else "")
 
 
 def _caption_lines(found: dict[str, Any]) -> list[list[str]]:

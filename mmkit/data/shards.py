@@ -11,6 +11,7 @@ from threading import Lock
 from typing import Any
 
 import fsspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
@@ -72,11 +73,14 @@ class Dataset:
         Raises:
             UserError: the dataset has none.
         """
-        for name, kind in self.columns.items():
-            if kind == modality:
-                return name
+        for name in self.columns_of(modality):
+            return name
         kinds = sorted(set(self.columns.values()))
         raise UserError(f"the dataset has no {modality} column", self.path, f"it has: {', '.join(kinds)}")
+
+    def columns_of(self, modality: str) -> list[str]:
+        """All columns that hold `modality`."""
+        return [name for name, kind in self.columns.items() if kind == modality]
 
     def split_name(self, name: str) -> str:
         """Resolve a split as typed (`validation` is `val`).
@@ -102,17 +106,22 @@ class Dataset:
         return groups
 
     def read(self, group: Group, columns: list[str] | None = None) -> pa.Table:
-        """One row group as an Arrow table.
+        """One row group as an Arrow table, its columns as `prep` writes them: {bytes, path} for a picture, a list of texts.
 
         Raises:
-            UserError: the shard is damaged; the file is named.
+            UserError: the shard is damaged, or lacks a column that dataset.json names; the file is named.
         """
         path = posixpath.join(self.path, group.file)
         try:
             with self.fs.open(path, "rb") as f:
-                return pq.ParquetFile(f, metadata=self._footer(group.file)).read_row_group(group.index, columns)
+                table = pq.ParquetFile(f, metadata=self._footer(group.file)).read_row_group(group.index, columns)
         except (pa.ArrowInvalid, OSError) as e:
             raise _damaged(path, e) from e
+        for name in self.columns.keys() & set(columns if columns is not None else self.columns):
+            if name not in table.column_names:
+                there = ", ".join(self._footer(group.file).schema.to_arrow_schema().names)
+                raise UserError(f"no column {name!r}, which dataset.json says is there", path, f"its columns: {there}")
+        return as_prepared(table, self.columns)
 
     def rows(
         self, split: str | None = None, columns: list[str] | None = None, limit: int | None = None
@@ -137,6 +146,26 @@ class Dataset:
             except (pa.ArrowInvalid, OSError) as e:
                 raise _damaged(path, e) from e
         return self._footers[file]
+
+
+def as_prepared(table: pa.Table, columns: dict[str, str]) -> pa.Table:
+    """The pictures and texts of other tools in the form of `prep`: bytes or a path become {bytes, path}, one text a list."""
+    for i, name in enumerate(table.column_names):
+        kind, form = columns.get(name), table.schema.field(name).type
+        if kind == "text" and _is_string(form):
+            found = table.column(name).combine_chunks()
+            ends = pa.array(np.cumsum([0, *found.is_valid().to_pylist()]), pa.int32())
+            table = table.set_column(i, name, pa.ListArray.from_arrays(ends, found.drop_null().cast(pa.string())))
+        elif kind == "image" and (_is_string(form) or pa.types.is_binary(form) or pa.types.is_large_binary(form)):
+            found = table.column(name).combine_chunks()
+            data, path = (pa.nulls(len(found)), found) if _is_string(form) else (found, pa.nulls(len(found)))
+            pictures = pa.StructArray.from_arrays([data.cast(pa.binary()), path.cast(pa.string())], ["bytes", "path"])
+            table = table.set_column(i, name, pictures)
+    return table
+
+
+def _is_string(form: pa.DataType) -> bool:
+    return pa.types.is_string(form) or pa.types.is_large_string(form)
 
 
 def _damaged(path: str, e: Exception) -> UserError:

@@ -5,12 +5,11 @@ from __future__ import annotations
 import functools
 import json
 import shutil
-from collections import Counter, deque
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import fsspec
 import pyarrow as pa
@@ -22,6 +21,7 @@ from mmkit.data.plan import Choices, Plan, Shard, failed, fingerprint, make_plan
 from mmkit.data.schema import MODALITIES, Options, Reject, Row, Source, arrow_schema, leaves
 from mmkit.data.shards import MANIFEST, Dataset
 from mmkit.data.sources import reader
+from mmkit.data.threads import in_order
 from mmkit.errors import UserError
 from mmkit.files import DATASET_VERSION, free_bytes, lock, read_json, sha256, write_json, write_text, writing
 
@@ -33,8 +33,6 @@ REJECTED = "rejected.jsonl"
 _FORCE = "--force moves what mmkit wrote there aside and prepares again"
 GROUP_ROWS = 1_000
 GROUP_BYTES = 8 << 20
-T = TypeVar("T")
-R = TypeVar("R")
 
 
 def prepare(kind: str, options: Options, choices: Choices, settings: dict[str, Any], force: bool = False) -> dict[str, Any]:
@@ -132,7 +130,7 @@ def _make(kind: str, options: Options, choices: Choices, settings: dict[str, Any
     manifest = _manifest(kind, options, choices, settings, source, plan)
     manifest["splits"] = _splits(out, plan, records, options.say)
     manifest["rejected"] = len(rejects)
-    _finish(out, manifest, rejects, options)
+    _finish(out, manifest, rejects, options, choices.workers)
     return manifest
 
 
@@ -294,21 +292,6 @@ def _sample(row: Row, columns: Sequence[str], choices: Choices) -> dict[str, Any
     return sample
 
 
-def in_order(function: Callable[[T], R], items: Iterable[T], workers: int) -> Iterator[R]:
-    """`map` in threads: results in the order of the items, and only a few of them waiting at a time."""
-    with ThreadPoolExecutor(workers) as pool:
-        waiting: deque[Future[R]] = deque()
-        try:
-            for item in items:
-                waiting.append(pool.submit(function, item))
-                if len(waiting) > 4 * workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
-
-
 def _manifest(
     kind: str, options: Options, choices: Choices, settings: dict[str, Any], source: Source, plan: Plan
 ) -> dict[str, Any]:
@@ -351,9 +334,10 @@ def _drop_shards(out: Path, shards: Sequence[Shard]) -> None:
         (out / shard.file).unlink(missing_ok=True)
 
 
-def _finish(out: Path, manifest: dict[str, Any], rejects: Sequence[Reject], options: Options) -> None:
+def _finish(out: Path, manifest: dict[str, Any], rejects: Sequence[Reject], options: Options, workers: int) -> None:
     """Rejects, audit, card, and last of all dataset.json: its presence means finished."""
-    found, image, text = audit.audit(Dataset(str(out), manifest, fsspec.filesystem("file")), options.progress("audited"))
+    data = Dataset(str(out), manifest, fsspec.filesystem("file"))
+    found, image, text = audit.audit(data, options.progress("audited"), workers)
     manifest["image"] |= image
     manifest["text"] = text
     manifest["audit"] = found

@@ -149,9 +149,9 @@ def _data_note(data: Dataset) -> str:
 
 
 def _samples(data: Dataset) -> list[Tile]:
-    column = data.column("image")
-    rows = islice(data.rows("train", ["id", column, "captions"]), SAMPLES)
-    return [Tile(row["captions"][0], load_rgb(row[column]["bytes"] or row[column]["path"])) for row in rows]
+    column, captions = data.column("image"), data.column("text")
+    rows = islice(data.rows("train", ["id", column, captions]), SAMPLES)
+    return [Tile(row[captions][0], load_rgb(row[column]["bytes"] or row[column]["path"])) for row in rows]
 
 
 def _facts(config: Config, record: dict[str, Any]) -> list[tuple[str, str]]:

@@ -16,7 +16,7 @@ from mmkit.data.images import size_of
 from mmkit.data.plan import Choices
 from mmkit.data.schema import Options
 from mmkit.data.shards import open_dataset
-from mmkit.data.write import in_order, prepare
+from mmkit.data.write import prepare
 from mmkit.errors import UserError
 from mmkit.files import stable_hash
 from tests import raw
@@ -376,20 +376,6 @@ def test_load_dataset_takes_the_names_of_splits(tmp_path: Path, names: tuple[str
     make("table", tmp_path / "data", table)
     loaded = datasets.load_dataset(str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
     assert {name: split.num_rows for name, split in loaded.items()} == dict.fromkeys(("train", *names[1:]), 2)
-
-
-def test_in_order_keeps_the_order_and_holds_little() -> None:
-    taken: list[int] = []
-
-    def numbers() -> Any:
-        for i in range(100):
-            taken.append(i)
-            yield i
-
-    results = in_order(lambda i: i * i, numbers(), workers=2)
-    assert [next(results) for _ in range(3)] == [0, 1, 4]
-    assert len(taken) <= 3 + 4 * 2 + 1
-    assert list(results) == [i * i for i in range(3, 100)]
 
 
 def test_an_unfinished_shard_that_was_damaged_is_written_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
