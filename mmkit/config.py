@@ -121,7 +121,7 @@ class Stage:
 @dataclass
 class Config:
     recipe: str = doc("the recipe this run started from", "clip")
-    size: str = doc("tiny, small, base or large: width, depth, heads, resolution, batch, learning rate", "tiny", one_of=SIZES)
+    size: str | None = doc("tiny, small, base or large: width, depth, heads, resolution, batch, learning rate", one_of=SIZES)
     encoder: dict[str, dict[str, Any]] = doc("one table a modality: kind, and the keys of that kind", {})
     project: Project = field(default_factory=Project, metadata={"doc": "from the encoders to the shared space"})
     loss: dict[str, dict[str, Any]] = doc("one named table a loss: kind, between, weight, and the keys of that kind", {})

@@ -42,7 +42,12 @@ def train(
             metavar="NAME|FILE", help="A recipe (mmkit recipes) or a TOML file.", show_default="clip", rich_help_panel=MODEL
         ),
     ] = None,
-    size: Annotated[str | None, typer.Option(metavar="SIZE", help="tiny, small, base or large.", rich_help_panel=MODEL)] = None,
+    size: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SIZE", help="tiny, small, base or large.", show_default="tiny on a CPU, else small", rich_help_panel=MODEL
+        ),
+    ] = None,
     image_encoder: Annotated[
         str | None,
         typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id.", rich_help_panel=MODEL),

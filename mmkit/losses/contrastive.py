@@ -34,6 +34,16 @@ def not_negatives(keys: Iterable[Tensor], start: int, end: int) -> Tensor | None
     return same
 
 
+@torch.no_grad()
+def candidates(batch: int, keys: Iterable[Tensor], tile: int = TILE) -> Tensor:
+    """Of each of `batch` pairs the number that it is told from, itself included: float (batch,), all but `not_negatives`."""
+    keys = list(keys)
+    if not keys:
+        return torch.full((batch,), float(batch))
+    parts = [not_negatives(keys, start, min(start + tile, batch)) for start in range(0, batch, tile)]
+    return batch - torch.cat([part.sum(1) for part in parts if part is not None]).float()
+
+
 def infonce(
     image: Tensor,
     text: Tensor,
@@ -156,9 +166,9 @@ class InfoNCE(nn.Module):
         a, b = (outputs[f"{m}.vector"] for m in self.between)
         return infonce(a, b, self.logit_scale.exp(), keys, self.label_smoothing)
 
-    def at_chance(self, batch: int) -> float:
-        """The loss of a model that cannot tell pairs apart: ln(batch)."""
-        return math.log(batch)
+    def at_chance(self, candidates: Tensor) -> float:
+        """The loss of a model that cannot tell pairs apart, of the `candidates` (B,) of a batch: ln(B) where none is left out."""
+        return candidates.log().mean().item()
 
     @torch.no_grad()
     def clamp(self) -> None:
@@ -199,9 +209,10 @@ class Sigmoid(nn.Module):
         a, b = (outputs[f"{m}.vector"] for m in self.between)
         return sigmoid(a, b, self.logit_scale.exp(), self.logit_bias, keys)
 
-    def at_chance(self, batch: int) -> float:
-        """The loss of a model that gives every pair the probability 1/batch."""
-        return math.log(batch) + (batch - 1) * math.log(batch / (batch - 1)) if batch > 1 else 0.0
+    def at_chance(self, candidates: Tensor) -> float:
+        """The loss of a model that gives every pair the same probability, the best of them: 1 of the `candidates` (B,)."""
+        n = candidates.mean().item()
+        return math.log(n) + (n - 1) * math.log(n / (n - 1)) if n > 1 else 0.0
 
     def clamp(self) -> None:
         """Nothing: the paper bounds neither scalar, and trained checkpoints have scales beyond CLIP's 100."""

@@ -56,13 +56,16 @@ PLACED, CAPTIONS_READ = 0.2, 1000  # a share, and rows
 CPU_MINUTES = 8.0  # a plain `mmkit train` on a CPU ends within 10 minutes, evaluation included
 
 
-def resolve_data(config: Config, data: Dataset, split: str = "train") -> dict[str, str]:
+def resolve_data(config: Config, data: Dataset, split: str = "train", on_cpu: bool = True) -> dict[str, str]:
     """Fill in what depends on the data and the size dial; returns key -> reason for each value decided here.
 
     Raises:
         UserError: data and model do not fit: a modality is missing, or the batch is larger than the data.
     """
     reasons: dict[str, str] = {}
+    if config.size is None:
+        config.size = "tiny" if on_cpu else "small"
+        reasons["size"] = f"{config.size} ({'on a CPU' if on_cpu else 'on a GPU; --size tiny is faster, --size base is larger'})"
     dial = DIALS[config.size]
     for modality in config.encoder:
         data.column(modality)

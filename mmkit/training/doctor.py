@@ -6,6 +6,7 @@ The first row (step 0) holds facts of the run, `run/…`; the others what the lo
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,11 +83,15 @@ def _frozen(facts: Row, train: list[Row]) -> Finding | None:
 
 
 def _stuck(facts: Row, train: list[Row]) -> Finding | None:
-    chance, warmup = facts.get("run/loss_at_chance"), facts.get("run/warmup", 0)
-    late = [row["train/loss"] for row in train if row["step"] > max(EARLY, warmup, facts.get("run/steps", 0) // 4)]
-    if not chance or len(late) < 5 or abs(median(late[-20:]) / chance - 1) > STUCK:
+    """Chance is each batch's own: it depends on how many of its pairs the loss leaves out."""
+    begin = max(EARLY, facts.get("run/warmup", 0), facts.get("run/steps", 0) // 4)
+    late = [row for row in train if row["step"] > begin and row.get("train/loss_at_chance")][-20:]
+    if len(late) < 5 or abs(median(row["train/loss"] / row["train/loss_at_chance"] for row in late) - 1) > STUCK:
         return None
-    what = f"the loss is stuck at {median(late[-20:]):.2f}, ln(batch), which is what guessing gives: nothing is learnt"
+    chance, batch = median(row["train/loss_at_chance"] for row in late), facts.get("run/batch_size") or 1
+    formula = "ln(batch), " if abs(chance - math.log(batch)) < 0.005 else ""
+    loss = median(row["train/loss"] for row in late)
+    what = f"the loss is stuck at {loss:.2f}: guessing gives {formula}{chance:.2f}, so nothing is learnt"
     rate = max((row["train/lr"] for row in train if "train/lr" in row), default=0.0)
     rates = f"try --lr {rate / 3:.1e} or {rate * 3:.1e}" if rate else "--lr is 0: give one above it"
     do = f"{rates}, and see by --dry-run that pictures and captions belong together"

@@ -204,14 +204,12 @@ def _save(folder: Path, model: Model, optimizer: torch.optim.Optimizer, state: R
 def _facts(config: Config, model: Model) -> Row:
     """What the doctor must know of the run, logged once as the row of step 0."""
     losses = list(model.loss.values())
-    batch = config.train.batch_size or 1
     return {
         "step": 0,
         "run/steps": config.train.steps,
         "run/warmup": config.train.warmup,
-        "run/batch_size": batch,
+        "run/batch_size": config.train.batch_size,
         "run/context": model.tokenizer.context,
-        "run/loss_at_chance": sum(loss.weight * loss.at_chance(batch) for loss in losses),
         "run/frozen": frozen(config, stages_of(config), [name for name, _ in model.named_parameters()]),
         "run/random": [] if config.train.init else [m for m, t in config.encoder.items() if "from" not in t],
         "run/max_scale": max((loss.max_scale for loss in losses if hasattr(loss, "max_scale")), default=None),

@@ -6,9 +6,12 @@ import importlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from uuid import uuid4
 
 from mmkit.errors import ConfigError, missing_extra, nearest
+from mmkit.files import write_text
 
+WANDB_ID = "wandb-id.txt"
 Report = Callable[[dict[str, Any]], None]
 
 
@@ -27,10 +30,17 @@ def tensorboard(folder: Path) -> Report:
 
 
 def wandb(folder: Path) -> Report:
-    """A Weights & Biases run named like the run folder; its own environment variables say where it goes."""
+    """A Weights & Biases run named like the run folder; its own environment variables say where it goes.
+
+    Its id is drawn once and kept in the folder: a run that is resumed goes on there, and another of the same name is another.
+    """
     import wandb as client
 
-    run = client.init(project="mmkit", name=folder.name, dir=str(folder), resume="allow", id=folder.name)
+    kept = folder / WANDB_ID
+    if not kept.exists():
+        write_text(kept, f"{uuid4().hex}\n")
+    name = kept.read_text(encoding="utf-8").strip()
+    run = client.init(project="mmkit", name=folder.name, dir=str(folder), resume="allow", id=name)
     return lambda row: run.log(_scalars(row), step=row["step"])
 
 

@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmkit.losses.contrastive import candidates
 from mmkit.model import Model
 from mmkit.training.distributed import gather, own_rows, sum_gradients
 
@@ -26,7 +27,8 @@ def gradients(model: Model, batch: dict[str, Any], parts: int, precision: str) -
         precision: fp32 or bf16.
 
     Returns:
-        "loss", each loss as "loss/NAME", and "cosine/MODALITY": the mean cosine of two different samples; detached scalars.
+        "loss", each loss as "loss/NAME", "cosine/MODALITY": the mean cosine of two different samples, and "loss_at_chance": what
+        "loss" is where this batch's pairs cannot be told apart; detached scalars.
     """
     wants = sorted(model.wants())  # the same order in every process: each is a collective
     device = model.device
@@ -59,6 +61,8 @@ def gradients(model: Model, batch: dict[str, Any], parts: int, precision: str) -
     sum_gradients([p for n, p in model.named_parameters() if p.requires_grad and not n.startswith("loss.")])
     values = {"loss": total, **{f"loss/{name}": value for name, value in parts_of_loss.items()}}
     values |= {f"cosine/{w.removesuffix('.vector')}": mean_cosine(leaf) for w, leaf in leaves.items() if w.endswith(".vector")}
+    told_from = candidates(len(next(iter(leaves.values()))), keys)
+    values["loss_at_chance"] = torch.tensor(sum(loss.weight * loss.at_chance(told_from) for loss in model.loss.values()))
     return {name: value.detach() for name, value in values.items()}
 
 

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -77,7 +78,7 @@ def plan(config: Config, device: str, talk: Talk, dry: bool = False) -> Plan:
     check_packages(config.train.report_to)
     data = open_dataset(config.data.path)
     reasons = pretrained.resolve(config)
-    reasons |= auto.resolve_data(config, data)
+    reasons |= auto.resolve_data(config, data, on_cpu=pick_device(device).type == "cpu")
     distributed.check_batch(config.train.batch_size or 1)
     tokenizer = _tokenizer(config, data, reasons)
     # which encoders learn decides what the projections are, and so the names that patterns may match
@@ -210,28 +211,35 @@ def _run(config: Config, folder: Path, model: Model, data: Dataset, talk: Talk, 
         weights = f"step {best}, best on val: mean recall {state['best']:.4f}" if best else f"step {state['step']}, the last"
         config.run |= {"finished": state["step"], "weights": weights}
         write_toml(folder / CONFIG, config)
-        write_card(folder, config, model, data, read_rows(folder / loop.LOG))
+        write_card(folder, config, model, data, doctor.rows)
         doctor.last_word()
         talk.say(f"{folder}/{WEIGHTS}: {weights}")
     return folder
 
 
 class Doctor:
-    """Tells each finding once, while training and at its end."""
+    """Tells each finding once, while training and at its end; the log is read once, for what stood there before a resumption."""
 
     EVERY = 20  # rows
 
     def __init__(self, log: Path, warn: Callable[[str], None]) -> None:
-        self.log, self.warn, self.rows = log, warn, 0
+        self.log, self.warn, self.seen = log, warn, 0
         self.told: set[str] = set()
 
+    @cached_property
+    def rows(self) -> list[dict[str, Any]]:
+        return read_rows(self.log)
+
     def see(self, row: dict[str, Any]) -> None:
-        self.rows += 1
-        if self.rows % self.EVERY == 0 or self.rows == 1:
+        """Take in a row that the log holds already."""
+        if self.seen:
+            self.rows.append(row)
+        if self.seen % self.EVERY == 0:
             self.last_word()
+        self.seen += 1
 
     def last_word(self) -> None:
-        for finding in diagnose(read_rows(self.log)):
+        for finding in diagnose(self.rows):
             if finding.name not in self.told:
                 self.told.add(finding.name)
                 self.warn(str(finding))

@@ -74,3 +74,12 @@ def test_a_projection_of_no_encoder_is_named() -> None:
     config = resolve("clip", None, [{"project": {"kind": {"imag": "mlp"}}}])
     with pytest.raises(UserError, match="there is no imag encoder"):
         check_names(config)
+
+
+@pytest.mark.parametrize(("on_cpu", "given", "size"), [(True, None, "tiny"), (False, None, "small"), (False, "tiny", "tiny")])
+def test_the_size_is_tiny_on_a_cpu_only(on_cpu: bool, given: str | None, size: str) -> None:
+    config = resolve("clip", None, [{"size": given}] if given else [])
+    manifest = {"columns": {"image": "image", "captions": "text"}, "splits": {"train": {"rows": 1000, "shards": []}}}
+    reasons = auto.resolve_data(config, Dataset("data", manifest, None), on_cpu=on_cpu)
+    assert (config.size, "size" in reasons) == (size, given is None)
+    assert config.encoder["image"]["dim"] == auto.DIALS[size]["dim"]

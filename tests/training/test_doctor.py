@@ -1,17 +1,20 @@
 """Each finding of the doctor from rows that bear it out, and none from a healthy run."""
 
+import json
 import math
 
 import pytest
+import torch
 
-from mmkit.training.doctor import diagnose
+from mmkit.losses.contrastive import InfoNCE, Sigmoid, candidates
+from mmkit.training.doctor import diagnose, read_rows
+from mmkit.workflows import fit
 
 FACTS = {
     "step": 0,
     "run/steps": 200,
     "run/warmup": 10,
     "run/batch_size": 64,
-    "run/loss_at_chance": math.log(64),
     "run/max_scale": 100.0,
     "run/context": 32,
 }
@@ -21,6 +24,7 @@ def healthy(i):
     return {
         "step": 10 * i,
         "train/loss": 4.1 * 0.9**i,
+        "train/loss_at_chance": math.log(64),
         "train/lr": 1e-3,
         "train/logit_scale": 14.0 + i,
         "train/cosine/image": 0.1,
@@ -47,7 +51,7 @@ def test_a_healthy_run_has_no_finding():
 @pytest.mark.parametrize(
     ("name", "facts", "changes", "says"),
     [
-        ("stuck", {}, {"train__loss": math.log(64) + 0.01}, "the loss is stuck at 4.17, ln(batch)"),
+        ("stuck", {}, {"train__loss": math.log(64) + 0.01}, "the loss is stuck at 4.17: guessing gives ln(batch), 4.16"),
         ("warmup", {"run/warmup": 200}, {}, "the warm-up of 200 steps is no shorter than the run of 200"),
         ("clamp", {}, {"train__logit_scale": 100.0}, "logit_scale is at its clamp of 100"),
         ("collapsed", {}, {"train__cosine__image": 0.999}, "the image vectors have collapsed"),
@@ -79,3 +83,65 @@ def test_one_slow_first_batch_is_no_slow_loader():
     run = rows()
     run[1]["train/loader_share"] = 1.0
     assert diagnose(run) == []
+
+
+def stuck_at(losses, keys, batch=64):
+    """What the doctor says of a run of `losses` whose every batch has `keys` and whose loss is that of guessing."""
+    chance = sum(loss.weight * loss.at_chance(candidates(batch, keys)) for loss in losses)
+    return chance, diagnose(rows(train__loss=chance + 0.01, train__loss_at_chance=chance))
+
+
+def test_ln_of_the_batch_is_said_only_where_it_is_that():
+    between = ["image", "text"]
+    twice = torch.arange(64) // 2  # each caption stands there twice
+    for losses, keys, says in [
+        ([InfoNCE(between)], [], True),
+        ([InfoNCE(between)], [torch.arange(64)], True),
+        ([InfoNCE(between)], [twice], False),
+        ([InfoNCE(between, weight=0.5)], [], False),
+        ([InfoNCE(between), InfoNCE(between)], [], False),
+        ([Sigmoid(between)], [], False),
+        ([Sigmoid(between)], [twice], False),
+    ]:
+        chance, (finding,) = stuck_at(losses, keys)
+        assert finding.name == "stuck" and f"{chance:.2f}, so nothing is learnt" in finding.what
+        assert ("ln(batch)" in finding.what) == says
+
+
+def test_a_run_that_learns_little_is_not_stuck_where_much_is_left_out():
+    """Half the batch is one caption: ln(64) = 4.16 is above what guessing gives, and 3.6 below it."""
+    keys = [torch.tensor([0] * 32 + list(range(1, 33)))]
+    chance, _ = stuck_at([InfoNCE(["image", "text"])], keys)
+    assert chance == pytest.approx((32 * math.log(33) + 32 * math.log(64)) / 64)
+    assert diagnose(rows(train__loss=chance * 0.9, train__loss_at_chance=chance)) == []
+    (finding,) = diagnose(rows(train__loss=chance, train__loss_at_chance=chance))
+    assert finding.name == "stuck"
+
+
+@pytest.mark.parametrize("keyed", [False, True])
+def test_chance_is_the_loss_of_vectors_that_are_all_the_same(keyed):
+    same = torch.nn.functional.normalize(torch.ones(12, 4), dim=-1)
+    keys = [torch.arange(12) // 3, torch.arange(12) // 4] if keyed else []
+    loss = InfoNCE(["image", "text"], label_smoothing=0.1)
+    found = loss({"image.vector": same, "text.vector": same}, keys).item()
+    assert found == pytest.approx(loss.at_chance(candidates(12, keys, tile=5)), abs=1e-5)
+    n = candidates(12, keys).mean().item()
+    loss = Sigmoid(["image", "text"], bias=-10 - math.log(n - 1))  # the scale of 10 and the bias give each pair 1/n
+    found = loss({"image.vector": same, "text.vector": same}, keys).item()
+    assert found == pytest.approx(loss.at_chance(candidates(12, keys)), abs=1e-4)
+
+
+def test_the_log_is_read_once(monkeypatch, tmp_path):
+    log, said, reads = tmp_path / "metrics.jsonl", [], []
+    monkeypatch.setattr(fit, "read_rows", lambda path: reads.append(path) or read_rows(path))
+    before, after = rows(train__unknown=0.2)[:5], rows(train__unknown=0.2)[5:]
+    log.write_text("".join(json.dumps(row) + "\n" for row in before))
+    doctor = fit.Doctor(log, said.append)
+    for row in after * 3:
+        with open(log, "a") as f:
+            f.write(json.dumps(row) + "\n")
+        doctor.see(row)
+    doctor.last_word()
+    assert doctor.rows == read_rows(log) == before + after * 3
+    assert len(reads) == 1
+    assert len(said) == 1 and "20% of the tokens" in said[0]
