@@ -256,10 +256,11 @@ def folder(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Class folders (cats/1.jpg gives the label and a caption), or images beside a text file of the same name.
+    """Class folders (pets/cats/1.jpg gives the label cats and a caption), or images beside a text file of the same name.
 
-    Folders named train, val and test on top are the official splits. A text file holds one caption a line. Where there is a
-    metadata.csv, .jsonl or .parquet with a column file_name, on top or in each folder, its captions are read instead.
+    Folders such as train, validation, seg_test or Testing are the official splits. A text file (1.txt, 1.caption or 1.jpg.txt)
+    holds one caption a line. Where there is a metadata.csv, .jsonl or .parquet with a column file_name, on top or in each
+    folder, its captions are read instead.
     """
     typed = {"source": source, "template": template, "splits": splits, "resize": resize, "limit": limit, "link": link}
     asked = {"source": source, "template": template}

@@ -71,6 +71,8 @@ def make_plan(source: Source, choices: Choices, say: Callable[[str], None]) -> P
         UserError: no row is left, or `choices.fail` and a row cannot be used.
     """
     plan = Plan(fingerprint=fingerprint(source.rows, choices.link))
+    if choices.shares is None:
+        splits.settle(source, say)
     rows = _merge(source.rows, choices, plan, say)
     rows.sort(key=lambda row: (stable_hash(row.id), row.id))
     rows = _limited(rows, choices, say)
@@ -170,7 +172,7 @@ def _unfit(row: Row, choices: Choices) -> str | None:
     for what, text in (("id", row.id), ("label", row.label), ("path of the picture to link to", linked)):
         if text and not _is_unicode(text):
             return f"the {what} is not UTF-8"
-    if row.split and not choices.shares and not splits.is_name(splits.split_name(row.split)):
+    if row.split and not choices.shares and not splits.is_name(row.split):
         return f"{row.split!r} is no name of a split: {splits.NAMES}, or type --splits"
     return None
 

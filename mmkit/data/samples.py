@@ -13,9 +13,9 @@ from typing import Any
 from mmkit.data.cells import DAMAGED, EXCESS, is_missing, is_number, text_of, texts_of
 from mmkit.data.columns import Columns, choose, value_of
 from mmkit.data.data_files import Part
+from mmkit.data.levels import levels_of
 from mmkit.data.lookup import Lookup, Readings
 from mmkit.data.schema import Options, Picture, Reject, Row, Source
-from mmkit.data.splits import split_name
 from mmkit.data.spool import Spool
 from mmkit.data.tables import Table, open_table
 from mmkit.errors import UserError
@@ -140,13 +140,14 @@ def _by_folder(rows: list[Row | Reject], folder: Path) -> str:
     if any(row.split or row.image.path is None for row in samples):
         return ""
     pictures = Lookup(folder)
-    tops = [pictures.name(row.image).partition("/")[0] for row in samples]
-    splits = {top: split_name(top) for top in tops}
-    if len(splits) < 2 or "train" not in splits.values() or not set(splits.values()) <= {"train", "val", "test"}:
+    paths = [Path(pictures.name(row.image)) for row in samples]
+    levels = levels_of(paths)
+    found = {split for split, _ in levels.splits.values()}
+    if "train" not in found or len(found) < 2 or any(map(levels.is_stray, paths)):
         return ""
-    for row, top in zip(samples, tops, strict=True):
-        row.split = splits[top]
-    return f"; official splits {', '.join(sorted(splits))}"
+    for row, path in zip(samples, paths, strict=True):
+        row.split = levels.split(path)
+    return f"; official splits {', '.join(sorted(levels.splits))}"
 
 
 def _labels(rows: list[Row | Reject]) -> str:

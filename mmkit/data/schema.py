@@ -59,7 +59,7 @@ class Row:
         id: unique within a split and the same in every run; the order of the shards and the shares of the splits hang on it.
         captions: what the picture is described with; at least one that is not blank, or the row is rejected.
         where: the file and row it comes from, for messages.
-        split: the official split, if the source has one.
+        split: the official split as the source writes it, None where it has none for the row.
         questions: dicts with id, question, answers (list of str), type.
         regions: dict with boxes (x1, y1, x2, y2 in pixels of the picture) and phrases.
     """
@@ -124,6 +124,7 @@ class Source:
         path: what was read, for dataset.json.
         license: the license of pictures and texts.
         note: one line on what was found, for the user.
+        lists: the official splits are lists that leave rows out on purpose; else a row without a split is one left blank.
     """
 
     rows: Sequence[Row | Reject]
@@ -131,6 +132,7 @@ class Source:
     license: str
     note: str = ""
     facts: dict[str, Any] = field(default_factory=dict)
+    lists: bool = False
 
 
 MODALITIES = {"image": "image", "captions": "text", "label": "label", "questions": "questions", "regions": "regions"}

@@ -15,11 +15,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from mmkit.data.splits import find_split
 from mmkit.errors import UserError
 from mmkit.files import DATASET_VERSION
 
 MANIFEST = "dataset.json"
-SPLIT_ALIASES = {"validation": "val", "valid": "val", "dev": "val"}
 
 
 @dataclass(frozen=True)
@@ -83,15 +83,15 @@ class Dataset:
         return [name for name, kind in self.columns.items() if kind == modality]
 
     def split_name(self, name: str) -> str:
-        """Resolve a split as typed (`validation` is `val`).
+        """Resolve a split as typed: one that is called so, else the usual name (`validation` is `val`).
 
         Raises:
             UserError: there is no such split; those there are, are named.
         """
-        name = SPLIT_ALIASES.get(name, name)
-        if name not in self.splits:
+        found = find_split(name, self.splits)
+        if found is None:
             raise UserError(f"no split {name!r}", self.path, f"splits: {', '.join(self.splits)}")
-        return name
+        return found
 
     def groups(self, split: str | None = None) -> list[Group]:
         """The row groups of one split, or of all, in the order of the files."""

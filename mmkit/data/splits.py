@@ -5,22 +5,75 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
-from mmkit.data.schema import Row
+from mmkit.data.schema import Row, Source
 from mmkit.errors import UsageError
 from mmkit.files import stable_hash
 
 DEFAULT = {"train": 0.8, "val": 0.1, "test": 0.1}
 # split names become names of files; `datasets.load_dataset` takes no others
 NAMES = "letters, digits and _, such as test_2"
-ALIASES = {"validation": "val", "valid": "val", "dev": "val", "training": "train", "testing": "test"}
+NAMED = 5
+# split -> how people write it
+WORDS = {
+    "train": ("train", "training", "trn", "restval"),
+    "val": ("val", "valid", "validation", "validate", "dev", "devel", "development", "eval", "evaluation"),
+    "test": ("test", "testing", "tst"),
+}
+ALIASES = {word: split for split, words in WORDS.items() for word in words}
+# some data has them beside a val of its own, and then they are something else
+DOUBTFUL = ("eval", "evaluation")
+# what folders of splits are called beside the word itself: test_images, training_set, train2017
+FILLERS = {
+    "set",
+    "split",
+    "data",
+    "dataset",
+    "images",
+    "image",
+    "imgs",
+    "img",
+    "pictures",
+    "photos",
+    "files",
+    "folder",
+    "samples",
+}
 
 
 def split_name(name: str) -> str:
-    """The name that mmkit uses for a split: `validation`, `valid` and `dev` are `val`."""
+    """The name that mmkit uses for a split: `Training` is `train`, `validation`, `valid` and `dev` are `val`."""
     name = name.strip().lower()
     return ALIASES.get(name, name)
+
+
+def find_split(name: str, there: Iterable[str]) -> str | None:
+    """The split that a typed name means: one that is called so, else the one whose name means the same."""
+    there = list(there)
+    wanted = split_name(name)
+    return name if name in there else next((split for split in there if wanted in (split, split_name(split))), None)
+
+
+def readings(words: Iterable[str]) -> dict[str, str]:
+    """Word -> split, of all words in one source: `eval` is `val` unless there is another one."""
+    found = {word: split_name(word) for word in words}
+    if any(split == "val" and word.strip().lower() not in DOUBTFUL for word, split in found.items()):
+        found |= {word: word.strip().lower() for word in found if word.strip().lower() in DOUBTFUL}
+    return found
+
+
+def folder_split(name: str) -> tuple[str, str] | None:
+    """The word of a split in the name of a folder, and what else it says: `seg_train` is (`train`, `seg`), `val2017` (`val`, ``).
+
+    None where there is no such word, or more than one.
+    """
+    parts = re.findall(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])", name)
+    parts = [part.lower() for part in parts]
+    parts = [short if (short := re.sub("(set|data|images|imgs)$", "", part)) in ALIASES else part for part in parts]
+    words = [part for part in parts if part in ALIASES]
+    rest = [part for part in parts if part not in ALIASES and part not in FILLERS]
+    return (words[0], " ".join(rest)) if len(set(words)) == 1 else None
 
 
 def is_name(name: str) -> bool:
@@ -41,7 +94,8 @@ def parse(text: str) -> dict[str, float]:
             raise UsageError("not a list of splits and shares", f"--splits {text}", "such as --splits train:0.9,test:0.1")
         if not is_name(match[1]):
             raise UsageError(f"{match[1]!r} is no name of a split", f"--splits {text}", NAMES)
-        shares[split_name(match[1])] = _number(match[2], text)
+        name = split_name(match[1])
+        shares[name] = shares.get(name, 0) + _number(match[2], text)
     if not shares.get("train"):
         raise UsageError("train gets no share", f"--splits {text}", "train is never empty: --splits train:0.9,test:0.1")
     if not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
@@ -56,18 +110,50 @@ def _number(text: str, splits: str) -> float:
         raise UsageError(f"{text} is not a number", f"--splits {splits}") from None
 
 
+def settle(source: Source, say: Callable[[str], None]) -> None:
+    """Give the official splits the names that mmkit uses, and rows whose split is blank one of those that the others have.
+
+    A blank row is drawn by the shares of the others. Where none of those says train, the blank ones are what is left to train
+    on. A picture that another row has too stays in one split. Official lists leave rows out, and those stay without a split.
+    """
+    rows = [row for row in source.rows if isinstance(row, Row)]
+    named = Counter(row.split for row in rows if row.split)
+    names = readings(named)
+    for row in rows:
+        row.split = names[row.split] if row.split else None
+    _say_readings(named, names, say)
+    blank, found = [row for row in rows if row.split is None], Counter(row.split for row in rows if row.split)
+    if not blank or not found or source.lists:
+        return
+    shares = {name: n / found.total() for name, n in sorted(found.items())} if "train" in found else {"train": 1.0}
+    places = {row.image.key: row.split for row in rows if row.split}
+    for row in blank:
+        row.split = places.setdefault(row.image.key, _drawn(row.id, shares))
+    drawn = ", ".join(f"{name} {n:,}" for name, n in Counter(row.split for row in blank).items())
+    how = "drawn by the shares of the others" if "train" in found else "the others name no train"
+    say(f"{len(blank):,} rows have a blank split: {how} ({drawn})")
+
+
+def _say_readings(named: Counter[str], names: dict[str, str], say: Callable[[str], None]) -> None:
+    """Tell which words were read as which split, where it is more than upper and lower case."""
+    read = [f"{word} is {names[word]} ({n:,} rows)" for word, n in named.items() if word.strip().lower() != names[word]]
+    if read:
+        say(f"splits by their usual names: {', '.join(read)}")
+
+
 def assign(rows: Sequence[Row], shares: dict[str, float] | None, say: Callable[[str], None]) -> list[Row]:
     """Give every row its split and return those that have one; `train` gets at least one row.
 
     Where a source has official splits, the rows that are in none of them are left out, as the papers leave them out.
     """
     if shares is None and any(is_train(row) for row in rows):
-        official = listed(rows, shares, say)
-        for row in official:
-            row.split = split_name(row.split or "")
-        return official
-    if shares is None and any(row.split for row in rows):
-        say("the official splits have no usable train rows: the rows are split 80/10/10 instead")
+        return listed(rows, shares, say)
+    if shares is None and (named := list(dict.fromkeys(row.split for row in rows if row.split))):
+        words = ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED:,} more" if len(named) > NAMED else "")
+        say(
+            f"the official splits ({words}) have no usable train rows: the rows are split 80/10/10 instead; "
+            "name one of them train, or type --splits"
+        )
     shares = shares or DEFAULT
     for row in rows:
         row.split = _drawn(row.id, shares)
@@ -101,5 +187,5 @@ def _drawn(row_id: str, shares: dict[str, float]) -> str:
 
 
 def is_train(row: Row) -> bool:
-    """The source itself counts the row to train."""
-    return split_name(row.split or "") == "train"
+    """The source itself counts the row to train; its splits are settled."""
+    return row.split == "train"

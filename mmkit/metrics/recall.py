@@ -88,12 +88,12 @@ def _split(found: Embeddings, wanted: str | None) -> str | None:
     there = {name for name in found.split if name is not None}
     if wanted is None:
         return next((name for name in ("test", "val") if name in there), None) if len(there) > 1 else next(iter(there), None)
-    from mmkit.data.shards import SPLIT_ALIASES
+    from mmkit.data.splits import find_split
 
-    wanted = SPLIT_ALIASES.get(wanted, wanted)
-    if wanted not in there:
+    split = find_split(wanted, there)
+    if split is None:
         raise UserError(f"no split {wanted!r}", str(found.path), f"splits: {_names(found.split)}")
-    return wanted
+    return split
 
 
 def _names(values: np.ndarray) -> str:

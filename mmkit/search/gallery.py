@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmkit.data.shards import MANIFEST, SPLIT_ALIASES, open_dataset
+from mmkit.data.shards import MANIFEST, open_dataset
+from mmkit.data.splits import find_split
 from mmkit.embedding import Pace, embed_dataset, embed_folder, embed_image, embed_texts, images_in
 from mmkit.errors import UserError
 from mmkit.search.index import top
@@ -121,10 +122,11 @@ def open_gallery(where: str, model: Model, split: str | None = None, pace: Pace 
 
 def _of_file(path: Path, model: Model, split: str | None) -> Gallery:
     found = read_embeddings(path)
-    split = SPLIT_ALIASES.get(split, split) if split else None
     there = {name for name in found.split if name is not None}
-    if split and split not in there:
-        raise UserError(f"no split {split!r}", str(path), f"splits: {', '.join(sorted(there)) or 'none'}")
+    if split:
+        typed, split = split, find_split(split, there)
+        if split is None:
+            raise UserError(f"no split {typed!r}", str(path), f"splits: {', '.join(sorted(there)) or 'none'}")
     maker = found.meta or {}
     if not maker.get("model_hash"):
         return Gallery(model, found, split, f"{path} does not say which model made it; taken as it is")

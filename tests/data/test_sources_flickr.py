@@ -61,6 +61,24 @@ def test_official_lists(tmp_path: Path) -> None:
     assert [row.split for row in samples(root)] == ["train", "train", "train", "val", "test", None]
 
 
+def test_lists_called_otherwise_and_without_extension(tmp_path: Path) -> None:
+    root = raw.flickr(tmp_path / "flickr", 6)
+    for name, numbers in (("Train", (0, 1, 2)), ("valid", (3,)), ("test", (4,))):
+        (root / f"{name}.txt").write_text("".join(f"{i:04d}\n" for i in numbers))
+    (root / "train_notes.txt").write_text("no photos\n")
+    assert [row.split for row in samples(root)] == ["train", "train", "train", "val", "test", None]
+
+
+def test_the_words_of_a_karpathy_file(tmp_path: Path) -> None:
+    root = raw.flickr(tmp_path / "flickr", 4)
+    images = [
+        {"filename": f"{i:04d}.jpg", "sentences": [{"raw": "x"}]} | ({"split": split} if split else {})
+        for i, split in enumerate(("restval", "Train", "validation", None))
+    ]
+    (root / "dataset_flickr8k.json").write_text(json.dumps({"images": images}))
+    assert [row.split for row in samples(root)] == ["train", "train", "val", None]
+
+
 def test_the_lemmatised_file_is_not_taken(tmp_path: Path) -> None:
     root = raw.flickr(tmp_path / "flickr", 2)
     (root / "Flickr8k.lemma.token.txt").write_text("0000.jpg#0\tlemma\n")

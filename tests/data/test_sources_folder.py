@@ -112,3 +112,99 @@ def test_one_folder_around_all_is_no_class_and_a_raw_file_beside_its_jpeg_is_no_
     rows = list(read(Options(tmp_path / "out", tmp_path)).rows)
     assert [row.captions for row in rows if isinstance(row, Row)] == [["a b"]]
     assert [row.id for row in rows if isinstance(row, Reject)] == [*(f"all/{i}.jpg" for i in range(1, 5)), "all/other.psd"]
+
+
+def tree(root: Path, *names: str) -> Path:
+    """A picture for every name."""
+    for i, name in enumerate(names):
+        raw.jpeg(root / name, i)
+    return root
+
+
+def found(root: Path) -> dict[str, tuple[str | None, str | None]]:
+    """id -> (split, label)."""
+    return {row.id: (row.split, row.label) for row in samples(root)}
+
+
+def test_nested_class_folders_are_labelled_by_the_innermost(tmp_path: Path) -> None:
+    tree(
+        tmp_path,
+        "animals/cat/1.jpg",
+        "animals/dog/1.jpg",
+        "vehicles/car/images/1.jpg",
+        "vehicles/left/1.jpg",
+        "animals/left/1.jpg",
+    )
+    assert found(tmp_path) == {
+        "animals/cat/1.jpg": (None, "cat"),
+        "animals/dog/1.jpg": (None, "dog"),
+        "animals/left/1.jpg": (None, "left"),
+        "vehicles/car/images/1.jpg": (None, "car"),
+        "vehicles/left/1.jpg": (None, "left"),
+    }
+    note = read(Options(tmp_path)).note
+    assert "labelled by the innermost folder (vehicles/car is 'car')" in note
+    assert "1 label stands for several folders ('left': animals/left, vehicles/left)" in note
+
+
+SPLIT_TREES = [
+    (["seg_train/seg_train/sea/1.jpg", "seg_test/seg_test/sea/2.jpg"], [("test", "sea"), ("train", "sea")]),
+    (["Training/sea/1.jpg", "Testing/sea/2.jpg"], [("test", "sea"), ("train", "sea")]),
+    (["images/train/sea/1.jpg", "images/val/sea/2.jpg"], [("train", "sea"), ("val", "sea")]),
+    (["a/data/training_set/training_set/sea/1.jpg", "a/data/test_set/test_set/sea/2.jpg"], [("test", "sea"), ("train", "sea")]),
+    (["train_images/sea/1.jpg", "val_images/sea/2.jpg"], [("train", "sea"), ("val", "sea")]),
+    (["sea/train/1.jpg", "sea/test/2.jpg", "land/train/3.jpg"], [("train", "land"), ("test", "sea"), ("train", "sea")]),
+    (["sea_train/1.jpg", "sea_test/2.jpg", "land_train/3.jpg", "land_test/4.jpg"],
+     [("test", "land"), ("train", "land"), ("test", "sea"), ("train", "sea")]),
+    (["train/train/1.jpg", "train/plane/2.jpg", "test/plane/3.jpg"], [("test", "plane"), ("train", "plane"), ("train", "train")]),
+    (["train/images/sea/1.jpg", "dev/images/sea/2.jpg"], [("val", "sea"), ("train", "sea")]),
+    (["train_station/1.jpg", "test_tube/2.jpg"], [(None, "test_tube"), (None, "train_station")]),
+    (["photos/1.jpg", "drawings/2.jpg"], [(None, "drawings"), (None, "photos")]),
+    (["photos/sea/1.jpg", "photos/land/2.jpg"], [(None, "land"), (None, "sea")]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("names", "expected"), SPLIT_TREES)
+def test_folders_that_are_splits_classes_or_mere_places(
+    tmp_path: Path, names: list[str], expected: list[tuple[str | None, str | None]]
+) -> None:
+    assert list(found(tree(tmp_path, *names)).values()) == expected
+
+
+def test_a_folder_of_images_is_no_class(tmp_path: Path) -> None:
+    assert found(tree(tmp_path, "images/1.jpg", "images/2.jpg")) == {}
+    assert "it lies in no class folder" in rejects(tmp_path)["images/1.jpg"]
+    # Kaggle's unlabelled test pictures, in a folder of that name twice
+    tree(tmp_path / "kaggle", "train/cat/1.jpg", "train/dog/2.jpg", "test/test/3.jpg")
+    assert rejects(tmp_path / "kaggle").keys() == {"test/test/3.jpg"}
+
+
+@pytest.mark.parametrize("text", ["a.txt", "a.TXT", "A.txt", "a.caption", "a.Caption", "a.png.txt", "a.PNG.txt", "a.png.caption"])
+def test_captions_beside_pictures_in_every_usual_name(tmp_path: Path, text: str) -> None:
+    (tmp_path / "a.png").write_bytes(raw.encoded(raw.picture(1), "PNG"))
+    (tmp_path / text).write_text("a text")
+    (row,) = samples(tmp_path)
+    assert (row.captions, row.where) == (["a text"], str(tmp_path / text))
+
+
+def test_names_that_differ_in_case_only_keep_their_own_texts(tmp_path: Path) -> None:
+    tree(tmp_path, "a.jpg", "A.jpg", "b.jpg")
+    for name in ("a.txt", "A.txt", "b.txt", "b.caption"):
+        (tmp_path / name).write_text(name)
+    assert {row.id: row.captions for row in samples(tmp_path)} == {
+        "A.jpg": ["A.txt"],
+        "a.jpg": ["a.txt"],
+        "b.jpg": ["b.txt", "b.caption"],
+    }
+
+
+def test_a_link_to_a_folder_above_is_no_circle(tmp_path: Path) -> None:
+    root = raw.folder(tmp_path / "pets", 6)
+    expected = found(root)
+    (root / "cats" / "up").symlink_to(root)
+    (root / "cats" / "here").symlink_to(root / "cats")
+    assert found(root) == expected
+    # one to another place is read there
+    tree(tmp_path / "else", "1.jpg")
+    (root / "birds").symlink_to(tmp_path / "else")
+    assert found(root).keys() == {*expected, "birds/1.jpg"}

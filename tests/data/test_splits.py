@@ -6,19 +6,19 @@ from collections import Counter
 
 import pytest
 
-from mmkit.data.schema import Picture, Row
-from mmkit.data.splits import assign, parse
+from mmkit.data.schema import Picture, Row, Source
+from mmkit.data.splits import assign, find_split, folder_split, parse, settle
 from mmkit.errors import Exit, UsageError
 
 
 def rows(count: int, splits: tuple[str | None, ...] = (None,)) -> list[Row]:
-    image = Picture("", lambda: b"")
-    return [Row(f"row-{i}", image, ["x"], "", splits[i % len(splits)]) for i in range(count)]
+    return [Row(f"row-{i}", Picture(str(i), lambda: b""), ["x"], "", splits[i % len(splits)]) for i in range(count)]
 
 
 def test_shares() -> None:
     assert parse("train:0.9, test:0.1") == {"train": 0.9, "test": 0.1}
     assert parse("train:0.5,validation:0.5") == {"train": 0.5, "val": 0.5}
+    assert parse("Training:0.6,dev:0.2,valid:0.2") == {"train": 0.6, "val": 0.4}
 
 
 BAD = ["train:0.5,test-dev:0.5", "train:0.5,../x:0.5", "train:0.5,a/b:0.5", "train:0.5,.x:0.5"]
@@ -46,7 +46,7 @@ def test_80_10_10_by_hash_of_the_id() -> None:
 
 def test_official_splits_are_kept_and_rows_in_none_left_out() -> None:
     said: list[str] = []
-    kept = assign(rows(9, ("train", "validation", None)), None, said.append)
+    kept = assign(rows(9, ("train", "val", None)), None, said.append)
     assert Counter(row.split for row in kept) == {"train": 3, "val": 3}
     assert said == ["3 rows are in no official split: left out (--splits takes them in)"]
 
@@ -67,3 +67,98 @@ def test_train_is_never_empty(count: int) -> None:
     splits = Counter(row.split for row in assign(rows(count), {"train": 0.01, "test": 0.99}, said.append))
     assert splits["train"] >= 1
     assert splits["test"] or said == ["the split test is empty: it gets no file"]
+
+
+@pytest.mark.parametrize(
+    ("split", "words"),
+    [
+        ("train", ["train", "TRAIN", "Training", " training ", "trn", "restval"]),
+        ("val", ["val", "VAL", "valid", "Validation", "dev"]),
+        ("test", ["test", "Test", "testing"]),
+        ("test_b", ["test_b", "Test_B"]),
+        ("0", ["0"]),
+    ],
+)
+def test_the_usual_words_for_splits(split: str, words: list[str]) -> None:
+    some = rows(len(words) + 1, ("train", *words)) if split != "train" else rows(len(words), tuple(words))
+    settle(Source(some, "", ""), print)
+    assert {row.split for row in some} == {"train", split}
+
+
+def test_what_was_read_as_what_is_said() -> None:
+    said: list[str] = []
+    settle(Source(rows(6, ("TRAIN", "dev", "testing")), "", ""), said.append)
+    assert said == ["splits by their usual names: dev is val (2 rows), testing is test (2 rows)"]
+
+
+def test_eval_beside_a_val_is_a_split_of_its_own() -> None:
+    some = rows(2, ("train", "eval"))
+    settle(Source(some, "", ""), print)
+    assert [row.split for row in some] == ["train", "val"]
+    some = rows(4, ("train", "val", "Eval", "test"))
+    settle(Source(some, "", ""), print)
+    assert [row.split for row in some] == ["train", "val", "eval", "test"]
+
+
+def test_a_blank_split_is_drawn_by_the_shares_of_the_others() -> None:
+    some, said = rows(1000, ("train", "train", "val", None)), list[str]()
+    # the picture of the first row has a split already
+    some[3].image = some[2].image
+    settle(Source(some, "", ""), said.append)
+    counts = Counter(row.split for row in some)
+    assert counts.keys() == {"train", "val"}
+    assert counts["train"] == pytest.approx(500 + 167, abs=30)
+    assert some[3].split == "val"
+    drawn = {split: counts[split] - official for split, official in (("train", 500), ("val", 250))}
+    assert said[0].startswith("250 rows have a blank split: drawn by the shares of the others")
+    assert all(f"{split} {n:,}" in said[0] for split, n in drawn.items())
+
+
+def test_blank_beside_a_test_split_is_train() -> None:
+    some, said = rows(6, ("test", None, None)), list[str]()
+    settle(Source(some, "", ""), said.append)
+    assert Counter(row.split for row in some) == {"test": 2, "train": 4}
+    assert said == ["4 rows have a blank split: the others name no train (train 4)"]
+
+
+def test_official_lists_leave_rows_out_on_purpose() -> None:
+    some = rows(4, ("train", None))
+    settle(Source(some, "", "", lists=True), print)
+    assert [row.split for row in some] == ["train", None, "train", None]
+
+
+def test_numbers_are_never_guessed() -> None:
+    some, said = rows(50, ("0", "1")), list[str]()
+    settle(Source(some, "", ""), said.append)
+    assert len(assign(some, None, said.append)) == 50
+    assert said[0].startswith(
+        "the official splits (0, 1) have no usable train rows: the rows are split 80/10/10 instead; name one"
+    )
+
+
+def test_a_split_as_typed() -> None:
+    assert find_split("validation", ["train", "val"]) == find_split("VAL", ["train", "val"]) == "val"
+    # a dataset of another program keeps its own words
+    assert find_split("val", ["train", "validation"]) == find_split("validation", ["validation", "val"]) == "validation"
+    assert find_split("nope", ["train"]) is None
+
+
+@pytest.mark.parametrize(
+    ("name", "found"),
+    [
+        ("train", ("train", "")),
+        ("Training", ("training", "")),
+        ("seg_train", ("train", "seg")),
+        ("train2017", ("train", "")),
+        ("training_set", ("training", "")),
+        ("testImages", ("test", "")),
+        ("valset", ("val", "")),
+        ("test_tube", ("test", "tube")),
+        ("trainval", None),
+        ("train_val", None),
+        ("strain", None),
+        ("cats", None),
+    ],
+)
+def test_the_split_in_the_name_of_a_folder(name: str, found: tuple[str, str] | None) -> None:
+    assert folder_split(name) == found

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import itertools
-import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +11,12 @@ from pathlib import Path
 from mmkit.data.cells import is_missing, no_caption, text_of
 from mmkit.data.images import SUFFIXES
 from mmkit.data.schema import Options, Picture, Reject, Row, Source
+from mmkit.data.splits import folder_split, readings
+from mmkit.data.walk import walk
 from mmkit.errors import UserError
 from mmkit.files import read_json
 
 LICENSE = "photos belong to their Flickr authors, for research only; captions as Flickr8k or Flickr30k give them"
-LISTS = {"trainImages.txt": "train", "devImages.txt": "val", "testImages.txt": "test"}
 FORMS = "*.token*, captions.txt, results.csv or dataset_flickr*.json"
 
 IMAGE_NAMES = ("image", "image_name", "filename", "file_name")
@@ -41,7 +41,7 @@ def read(options: Options) -> Source:
     if not root.is_dir():
         raise UserError("no such folder", str(root), "--source names the folder of photos and captions")
     photos, texts = _walk(root)
-    lists = _official_lists(texts)
+    lists = _official_lists(texts, photos)
     path = options.karpathy or _caption_file(texts, bool(lists))
     if path is None:
         raise UserError("no caption file", str(root), f"looked for {FORMS}")
@@ -57,32 +57,35 @@ def read(options: Options) -> Source:
         f", {n:,} without a caption" if (n := len(photos.keys() - captions.keys())) else ""
     )
     note += "; official splits" if lists else ""
-    return Source(rows, "." if options.source is None else str(root), LICENSE, note)
+    leave_out = bool(lists) and path.suffix != ".json"
+    return Source(rows, "." if options.source is None else str(root), LICENSE, note, lists=leave_out)
 
 
 def _walk(root: Path) -> tuple[dict[str, Path], list[Path]]:
     """Photos by name, and all other files."""
     photos: dict[str, Path] = {}
     texts = []
-    for folder, names, files in os.walk(root, followlinks=True):
-        names[:] = sorted(name for name in names if not name.startswith("."))
-        for file in sorted(files):
-            path = Path(folder) / file
+    for folder, files in walk(root):
+        for file in files:
+            path = root / folder / file
             if path.suffix.lower() in SUFFIXES:
                 photos.setdefault(file, path)
-            elif not file.startswith("."):
+            else:
                 texts.append(path)
     return photos, texts
 
 
-def _official_lists(texts: list[Path]) -> dict[str, str]:
-    """Photo -> split, by *.trainImages.txt and its like."""
-    found: dict[str, str] = {}
+def _official_lists(texts: list[Path], photos: dict[str, Path]) -> dict[str, str]:
+    """Photo -> split, by Flickr_8k.trainImages.txt, train.txt and their like: lines that name photos, also without extension."""
+    stems = {Path(name).stem: name for name in photos}
+    lists: list[tuple[str, list[str]]] = []
     for path in texts:
-        split = next((split for end, split in LISTS.items() if path.name.endswith(end)), None)
-        if split:
-            found |= {line.strip(): split for line in _text(path).splitlines() if line.strip()}
-    return found
+        found = folder_split(path.stem) if path.suffix.lower() == ".txt" else None
+        lines = [line for line in map(str.strip, _text(path).splitlines()) if line] if found else []
+        if found and any(line in photos or line in stems for line in lines[:HEAD]):
+            lists.append((found[0], [stems.get(line, line) for line in lines]))
+    names = readings(word for word, _ in lists)
+    return {photo: names[word] for word, lines in lists for photo in lines}
 
 
 def _text(path: Path) -> str:
@@ -210,8 +213,9 @@ def _parse_karpathy(path: Path) -> Iterator[Line]:
 
 def _karpathy_lists(path: Path) -> dict[str, str]:
     """Photo -> split; those whose split is missing have none."""
-    splits = {image["filename"]: text_of(image.get("split", "train")) for image in read_json(path)["images"]}
-    return {name: split.replace("restval", "train") for name, split in splits.items() if not is_missing(split)}
+    found = {image["filename"]: text_of(image.get("split")) for image in read_json(path)["images"]}
+    names = readings(split for split in found.values() if not is_missing(split))
+    return {photo: names[split] for photo, split in found.items() if split in names}
 
 
 def _row(name: str, photo: Path | None, captions: list[str], where: str, split: str | None) -> Row | Reject:

@@ -3,22 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections import defaultdict
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmkit.data.data_files import Part, metadata_files
 from mmkit.data.images import SUFFIXES
+from mmkit.data.levels import Levels, levels_of
 from mmkit.data.samples import read_parts
 from mmkit.data.schema import Options, Picture, Reject, Row, Source
-from mmkit.data.splits import split_name
 from mmkit.data.unread import refuse
+from mmkit.data.walk import walk
 from mmkit.errors import UsageError, UserError
 
 LICENSE = "unknown: that of the folder's pictures"
-SPLITS = {"train", "val", "test"}
 # pictures of phones, cameras and drawing programs that no common reader opens
 UNREAD = {".heic", ".heif", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
+# the endings of the captions of 1.png: 1.txt, 1.caption, 1.png.txt
+TEXTS = (".txt", ".caption")
+NAMED_LABELS = 3
 
 
 def read(options: Options) -> Source:
@@ -39,20 +42,64 @@ def read(options: Options) -> Source:
         raise UserError("no such folder", str(root), "--source names the folder of the pictures")
     if metadata := metadata_files(root):
         return _described(metadata, options)
-    found = _without_sources(sorted(_pictures(root)))
-    if not found:
+    files = Files.below(root)
+    if not files.pictures:
         refuse(root)
         raise UserError("no pictures", str(root), f"looked for {' '.join(sorted(SUFFIXES))}")
-    tree = _layout(root, found, options.template)
-    rows = [_row(tree, path) for path in found]
-    return Source(rows, "." if options.source is None else str(root), LICENSE, _note(tree, found))
+    tree = _layout(files, options.template)
+    rows = [_row(tree, path) for path in files.pictures]
+    return Source(rows, "." if options.source is None else str(root), LICENSE, _note(tree))
+
+
+@dataclass(slots=True)
+class Files:
+    """What lies below a folder, as paths relative to it.
+
+    Args:
+        pictures: sorted; also those that are not read, but for what is there in another form too (`a.cr2` beside `a.jpg`).
+        texts: (folder, name in one case) -> text files called so.
+    """
+
+    root: Path
+    pictures: list[Path] = field(default_factory=list)
+    texts: dict[tuple[Path, str], list[Path]] = field(default_factory=lambda: defaultdict(list))
+
+    @classmethod
+    def below(cls, root: Path) -> Files:
+        """Look through all folders below `root`."""
+        files = cls(root)
+        found = []
+        for folder, names in walk(root):
+            for path in (folder / name for name in names):
+                suffix = path.suffix.lower()
+                if suffix in SUFFIXES | UNREAD:
+                    found.append(path)
+                elif suffix in TEXTS:
+                    files.texts[folder, path.name.casefold()].append(path)
+        stems = {path.with_suffix("") for path in found if _is_read(path)}
+        files.pictures = sorted(path for path in found if _is_read(path) or path.with_suffix("") not in stems)
+        return files
+
+    def beside(self, picture: Path) -> list[Path]:
+        """The text files of a picture; where names differ only in case, those that are written as the picture's is."""
+        found = []
+        for name in (picture.stem, picture.name):
+            for suffix in TEXTS:
+                fits = self.texts.get((picture.parent, f"{name}{suffix}".casefold()), [])
+                found += [path for path in fits if path.stem == name] or fits
+        return found
+
+
+def _is_read(path: Path) -> bool:
+    return path.suffix.lower() in SUFFIXES
 
 
 def _described(metadata: list[Part], options: Options) -> Source:
     """The pictures that files such as metadata.csv name, with their captions; `datasets` calls that an image folder."""
     source = read_parts(metadata, options)
     named = {row.image.path for row in source.rows if isinstance(row, Row)}
-    left = sum(os.path.abspath(options.folder / path) not in named for path in _pictures(options.folder))
+    pictures = Files.below(options.folder).pictures
+    left = sum(os.path.abspath(options.folder / path) not in named for path in pictures)
     source.note += f"; pictures in none of its rows, left out: {left:,}" if left else ""
     return source
 
@@ -62,96 +109,85 @@ class Layout:
     """How a folder is read.
 
     Args:
-        official: the folders on top that are splits; none where the split is drawn.
-        texts: the pictures that have a text file beside them.
+        texts: the pictures that have text files beside them -> those.
         with_text: captions come from the text files, else from the names of the class folders.
     """
 
-    root: Path
+    files: Files
     template: str
-    official: list[str]
-    texts: set[Path]
+    levels: Levels
+    texts: dict[Path, list[Path]]
     with_text: bool
 
 
-def _layout(root: Path, found: list[Path], template: str) -> Layout:
-    readable = [path for path in found if path.suffix.lower() in SUFFIXES]
-    official = _official(readable)
-    texts = {path for path in readable if (root / path).with_suffix(".txt").exists()}
+def _layout(files: Files, template: str) -> Layout:
+    readable = [path for path in files.pictures if _is_read(path)]
+    levels = levels_of(readable)
+    texts = {path: found for path in readable if (found := files.beside(path))}
     # a picture in no class folder, or in the only one, can have no other caption than a text
-    classes = {path: folders[0] for path in readable if (folders := _classes(path, official))}
-    classed = len(classes.keys() - texts) if len(set(classes.values())) > 1 else 0
-    return Layout(root, template, official, texts, bool(texts) and len(texts) >= classed)
+    labels = {path: label for path in readable if (label := levels.label(path))}
+    classed = len(labels.keys() - texts.keys()) if len(set(labels.values())) > 1 else 0
+    return Layout(files, template, levels, texts, bool(texts) and len(texts) >= classed)
 
 
-def _official(found: list[Path]) -> list[str]:
-    """The folders on top that are official splits; what lies beside them does not turn them into classes."""
-    tops = sorted({path.parts[0] for path in found if len(path.parts) > 1})
-    splits = [top for top in tops if split_name(top) in SPLITS]
-    names = {split_name(top) for top in splits}
-    stray = len(splits) < len(tops) or any(len(path.parts) == 1 for path in found)
-    # beside other folders, one called train may hold pictures of trains
-    return splits if not stray or ("train" in names and len(names) > 1) else []
-
-
-def _classes(path: Path, official: list[str]) -> tuple[str, ...]:
-    """The folders that a picture lies in, without that of its split."""
-    return path.parts[1:-1] if official else path.parts[:-1]
-
-
-def _note(tree: Layout, found: list[Path]) -> str:
+def _note(tree: Layout) -> str:
+    levels, found = tree.levels, tree.files.pictures
     note = f"{len(found):,} pictures, {'images beside text files' if tree.with_text else 'class folders'}"
     if tree.texts and not tree.with_text:
         note += f" (a text file lies beside {len(tree.texts):,} of them only: it is not read)"
-    if not tree.official:
+    if not tree.with_text:
+        note += _labels(levels, found)
+    if not levels.splits:
         return note
-    note += f", official splits {', '.join(tree.official)}"
-    stray = sum(1 for path in found if _is_stray(path, tree.official))
+    named = (name if name == split else f"{name} ({split})" for name, (split, _) in sorted(levels.splits.items()))
+    note += f", official splits {', '.join(named)}"
+    stray = sum(1 for path in found if levels.is_stray(path))
     return note + (f"; {stray:,} pictures lie in none of them and are rejected" if stray else "")
 
 
-def _pictures(root: Path) -> Iterator[Path]:
-    """Paths below `root`, relative to it; hidden folders are left out."""
-    for folder, names, files in os.walk(root, followlinks=True):
-        names[:] = [name for name in names if not name.startswith(".")]
-        for file in files:
-            if Path(file).suffix.lower() in SUFFIXES | UNREAD and not file.startswith("."):
-                yield (Path(folder) / file).relative_to(root)
-
-
-def _without_sources(found: list[Path]) -> list[Path]:
-    """Leave out what is not read where the same picture lies beside it in a form that is: `a.cr2` beside `a.jpg`."""
-    stems = {path.with_suffix("") for path in found if path.suffix.lower() in SUFFIXES}
-    return [path for path in found if path.suffix.lower() in SUFFIXES or path.with_suffix("") not in stems]
-
-
-def _is_stray(path: Path, official: list[str]) -> bool:
-    return bool(official) and (len(path.parts) == 1 or path.parts[0] not in official)
+def _labels(levels: Levels, found: list[Path]) -> str:
+    """What is said of labels whose folders lie in others: which part is the label, and which labels stand for several folders."""
+    places: dict[str, set[str]] = defaultdict(set)
+    for path in found:
+        if label := levels.label(path):
+            places[label].add("/".join(levels.folders(path)))
+    deeper = next(((label, place) for label, ways in sorted(places.items()) for place in sorted(ways) if place != label), None)
+    shared = {label: sorted(ways) for label, ways in sorted(places.items()) if len(ways) > 1}
+    note = f", labelled by the innermost folder ({deeper[1]} is {deeper[0]!r})" if deeper else ""
+    if shared:
+        shown = "; ".join(f"{label!r}: {', '.join(ways[:NAMED_LABELS])}" for label, ways in list(shared.items())[:NAMED_LABELS])
+        note += f", {len(shared):,} label{'s stand' if len(shared) > 1 else ' stands'} for several folders ({shown})"
+    return note
 
 
 def _row(tree: Layout, path: Path) -> Row | Reject:
-    name, full = path.as_posix(), tree.root / path
-    if _is_stray(path, tree.official):
-        reason = f"in no split: {', '.join(tree.official)} are the official ones, and it lies beside them"
+    name, full, levels = path.as_posix(), tree.files.root / path, tree.levels
+    if levels.is_stray(path):
+        reason = f"in no split: {', '.join(sorted(levels.splits))} are the official ones, and it lies beside them"
         return Reject(name, str(full), reason)
-    if path.suffix.lower() in UNREAD:
+    if not _is_read(path):
         return Reject(name, str(full), f"{path.suffix} pictures are not read: convert them to JPEG")
-    split = split_name(path.parts[0]) if tree.official else None
+    split, label = levels.split(path), levels.label(path)
     try:
         picture = Picture.file(full)
         if tree.with_text:
-            return Row(name, picture, _lines(full.with_suffix(".txt")), str(full.with_suffix(".txt")), split)
-    except FileNotFoundError as e:
-        reason = "no text file of the same name beside it" if str(e.filename or "").endswith(".txt") else "missing file"
-        return Reject(name, str(full), reason)
+            return _with_text(tree, path, picture)
+    except FileNotFoundError:
+        return Reject(name, str(full), "missing file")
     except OSError as e:
         return Reject(name, str(full), f"cannot read the file ({e.strerror})")
-    folders = _classes(path, tree.official)
-    if not folders:
+    if not label:
         texts = "most pictures have no text file, so none is read" if tree.texts else "there is no text file beside it"
         return Reject(name, str(full), f"no caption: it lies in no class folder, and {texts}")
-    label = folders[0]
     return Row(name, picture, [tree.template.replace("{label}", label.replace("_", " "))], str(full), split, label)
+
+
+def _with_text(tree: Layout, path: Path, picture: Picture) -> Row | Reject:
+    texts = [tree.files.root / text for text in tree.texts.get(path, ())]
+    if not texts:
+        return Reject(path.as_posix(), str(tree.files.root / path), "no text file of the same name beside it")
+    captions = [line for text in texts for line in _lines(text)]
+    return Row(path.as_posix(), picture, captions, str(texts[0]), tree.levels.split(path))
 
 
 def _lines(path: Path) -> list[str]:
