@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmkit.data.cells import has_words, is_blank, is_code, is_image, is_number, is_text, is_url, texts_of
+from mmkit.data.splits import folder_split
 from mmkit.data.tables import Table
 from mmkit.errors import UsageError, UserError
 
@@ -21,6 +22,8 @@ CAPTION_NAMES = (
     *("caption", "text", "sentence", "description", "title"),
     *("alt_text", "alt", "raw", "comment", "prompt", "name", "product_name"),
 )
+# columns called so hold splits where their values say so; `fold` and `set` may be anything
+SPLIT_NAMES = ("split", "partition", "subset", "set", "usage", "use", "phase", "fold", "part")
 # what programs call columns that have no name: their numbers tell nothing
 NAMELESS = ("column", "col", "field", "unnamed", "var", "feature")
 NAMED_COLUMNS = 8
@@ -95,6 +98,8 @@ def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Co
     for role in ("id", "split", "label"):
         if role not in named:
             named[role] = tuple(name for name in table.columns if _plain(name) == role and name not in taken)[:1]
+    if not named["split"]:
+        named["split"] = tuple(name for name in table.columns if name not in taken and _is_split(name, sample))[:1]
     image = named["image"][0] if "image" in named else _image(table, sample, taken)
     other = {image, *named["id"], *named["split"], *named["label"]}
     free = [name for name in table.columns if name not in other]
@@ -185,6 +190,12 @@ def _as_caption(name: str, sample: Rows, texts: Sequence[str], codes: set[str], 
         # no usual name: sentences rather than paths
         grade = (2 if usual else 4 if _share(sample, name, has_words) > 0.5 else 0) if name in texts else 0
     return grade or (7 if single == [name] else 0)
+
+
+def _is_split(name: str, sample: Rows) -> bool:
+    """A column such as `partition` or `data_split` whose values are words for splits; numbers are none."""
+    called = not set(_plain(name).split("_")).isdisjoint(SPLIT_NAMES)
+    return called and _share(sample, name, lambda value: isinstance(value, str) and folder_split(value) is not None) == 1
 
 
 def _is_of_note(name: str, sample: Rows) -> bool:

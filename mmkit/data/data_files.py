@@ -10,15 +10,15 @@ from pathlib import Path
 
 from mmkit.data.compressed import suffix_of
 from mmkit.data.images import SUFFIXES
-from mmkit.data.splits import split_name
+from mmkit.data.splits import WORDS, folder_split, split_name
 from mmkit.data.tables import TABLES, open_table
 from mmkit.data.unread import refuse, shards_beside
+from mmkit.data.walk import walk
 from mmkit.errors import UserError
 
 NAMED_FILES = 5
 # how many folders deep tables are looked for, where there is none on top: default/train/0000.parquet
 DEPTH = 3
-SPLITS = ("train", "val", "test")
 # what pictures have beside them in files of their names
 SIDECARS = (".txt", ".json")
 SETTINGS = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "config.json", "croissant.json")
@@ -96,19 +96,7 @@ def _tables(folder: Path, names: list[str]) -> list[Path]:
 
 def _nested(root: Path) -> list[Path]:
     """The tables in the folders below, at most DEPTH of them deep; a link to a folder above is not followed."""
-    found, seen = [], {os.path.realpath(root)}
-    for folder, names, files in os.walk(root, followlinks=True):
-        depth = len(Path(folder).relative_to(root).parts)
-        names[:] = sorted(name for name in names if depth < DEPTH and _is_new(os.path.join(folder, name), seen))
-        found += _tables(Path(folder), files) if depth else []
-    return found
-
-
-def _is_new(folder: str, seen: set[str]) -> bool:
-    real = os.path.realpath(folder)
-    new = real not in seen and not os.path.basename(folder).startswith(".")
-    seen.add(real)
-    return new
+    return [path for folder, files in walk(root, DEPTH) if folder.parts for path in _tables(root / folder, files)]
 
 
 def _likely(found: list[Path]) -> list[Path]:
@@ -142,7 +130,7 @@ def _one_table(folder: Path, found: list[Path]) -> list[Part]:
 def _split(parts: list[Part]) -> list[Part]:
     """The parts, without splits unless they are in several."""
     splits = {part.split for part in parts}
-    several = len(splits) > 1 and None not in splits and not splits.isdisjoint(SPLITS)
+    several = len(splits) > 1 and None not in splits and not splits.isdisjoint(WORDS)
     return parts if several else [replace(part, split=None) for part in parts]
 
 
@@ -152,9 +140,8 @@ def _split_of(path: Path) -> str | None:
         # the Hub: what stands before the number is the split, such as testA
         return split_name(match[1])
     for name in (path.name.partition(".")[0], *reversed(path.parent.parts)):
-        found = {split for word in _words(name) if (split := split_name(word)) in SPLITS}
-        if len(found) == 1:
-            return found.pop()
+        if (found := folder_split(name)) and (split := split_name(found[0])) in WORDS:
+            return split
     return None
 
 
@@ -166,11 +153,9 @@ def _stem(path: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 
 def _plain(name: str) -> list[str]:
-    return [word for word in _words(name) if split_name(word) not in SPLITS and word not in ("data", "partial")]
-
-
-def _words(name: str) -> list[str]:
-    return [word for word in re.split(r"[\W\d_]+", name.lower()) if word]
+    found = folder_split(name)
+    words = found[1].split() if found else re.split(r"[\W\d_]+", name.lower())
+    return [word for word in words if word not in ("", "data", "partial")]
 
 
 def _not_twice(folder: Path, found: list[Path]) -> None:

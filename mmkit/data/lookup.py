@@ -17,6 +17,7 @@ from typing import TypeVar
 from mmkit.data.images import SUFFIXES
 from mmkit.data.schema import Picture, Reject, Row
 from mmkit.data.unread import ARCHIVES
+from mmkit.data.walk import is_folder
 
 # how a path was read, in the order in which it is said
 WINDOWS = "Windows separators read as /"
@@ -308,17 +309,10 @@ def _listed(folder: Path) -> Listing:
     try:
         with os.scandir(folder) as entries:
             for entry in entries:
-                (folders if _is_folder(entry) else files).add(entry.name)
+                (folders if is_folder(entry) else files).add(entry.name)
     except OSError:
         pass  # in a folder that may not be read nothing can be found
     return Listing(files, folders)
-
-
-def _is_folder(entry: os.DirEntry[str]) -> bool:
-    try:
-        return entry.is_dir()
-    except OSError:
-        return False  # a link that leads to itself
 
 
 def _key(name: str) -> str:

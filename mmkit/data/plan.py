@@ -71,8 +71,7 @@ def make_plan(source: Source, choices: Choices, say: Callable[[str], None]) -> P
         UserError: no row is left, or `choices.fail` and a row cannot be used.
     """
     plan = Plan(fingerprint=fingerprint(source.rows, choices.link))
-    if choices.shares is None:
-        splits.settle(source, say)
+    splits.settle(source, choices.shares, say)
     rows = _merge(source.rows, choices, plan, say)
     rows.sort(key=lambda row: (stable_hash(row.id), row.id))
     rows = _limited(rows, choices, say)

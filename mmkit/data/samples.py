@@ -50,6 +50,8 @@ def read_parts(parts: Sequence[Part], options: Options) -> Source:
     rows = readings.settle(rows)
     note = f"{_files(parts, lead)}; {columns.note if template is None else _by_label(columns, template)}"
     note += f"; {readings.note}" if readings.note else ""
+    blank = columns.split and not any(row.split for row in rows if isinstance(row, Row))
+    note += f"; {columns.split!r} is blank in all rows" if blank else ""
     note += _labels(rows) if columns.label else ""
     note += _by_folder(rows, within) if all(part.beside for part in parts) else ""
     path = parts[0].path if len(parts) == 1 else options.folder

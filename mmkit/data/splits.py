@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 
+from mmkit.data.cells import is_missing
 from mmkit.data.schema import Row, Source
 from mmkit.errors import UsageError
 from mmkit.files import stable_hash
@@ -14,7 +15,7 @@ from mmkit.files import stable_hash
 DEFAULT = {"train": 0.8, "val": 0.1, "test": 0.1}
 # split names become names of files; `datasets.load_dataset` takes no others
 NAMES = "letters, digits and _, such as test_2"
-NAMED = 5
+NAMED = 8
 # split -> how people write it
 WORDS = {
     "train": ("train", "training", "trn", "restval"),
@@ -22,30 +23,31 @@ WORDS = {
     "test": ("test", "testing", "tst"),
 }
 ALIASES = {word: split for split, words in WORDS.items() for word in words}
+YEAR = re.compile(r"(?<!\d)(19|20)\d\d(?!\d)")
 # some data has them beside a val of its own, and then they are something else
 DOUBTFUL = ("eval", "evaluation")
+# to train on, unless there is a train beside it
+BOTH = ("trainval", "train_val", "train+val", "traindev", "train_dev", "train+dev")
 # what folders of splits are called beside the word itself: test_images, training_set, train2017
 FILLERS = {
-    "set",
-    "split",
-    "data",
-    "dataset",
-    "images",
-    "image",
-    "imgs",
-    "img",
-    "pictures",
-    "photos",
-    "files",
-    "folder",
-    "samples",
+    *("set", "split", "data", "dataset", "images", "image", "imgs", "img", "pictures", "photos", "files", "folder", "samples"),
 }
 
 
 def split_name(name: str) -> str:
-    """The name that mmkit uses for a split: `Training` is `train`, `validation`, `valid` and `dev` are `val`."""
-    name = name.strip().lower()
-    return ALIASES.get(name, name)
+    """The name that mmkit uses for a split: `Training`, `train-set` and `train2017` are `train`, `dev` is `val`.
+
+    Other names are kept, in small letters and with `_` for blanks and hyphens: `test-B` is `test_b`, `test_2` stays.
+    """
+    plain = _plain(name)
+    if plain in ALIASES or re.search(r"\d", YEAR.sub("", plain)):
+        return ALIASES.get(plain, plain)
+    word, rest = folder_split(name) or (plain, "")
+    return plain if rest else ALIASES.get(word, plain)
+
+
+def _plain(word: str) -> str:
+    return re.sub(r"[\s-]+", "_", word.strip().lower())
 
 
 def find_split(name: str, there: Iterable[str]) -> str | None:
@@ -56,18 +58,22 @@ def find_split(name: str, there: Iterable[str]) -> str | None:
 
 
 def readings(words: Iterable[str]) -> dict[str, str]:
-    """Word -> split, of all words in one source: `eval` is `val` unless there is another one."""
+    """Word -> split, of all words in one source: `eval` is `val` and `trainval` is `train` unless there is another one."""
     found = {word: split_name(word) for word in words}
-    if any(split == "val" and word.strip().lower() not in DOUBTFUL for word, split in found.items()):
-        found |= {word: word.strip().lower() for word in found if word.strip().lower() in DOUBTFUL}
+    if any(split == "val" and _plain(word) not in DOUBTFUL for word, split in found.items()):
+        found |= {word: plain for word in found if (plain := _plain(word)) in DOUBTFUL}
+    if "train" not in found.values():
+        found |= {word: "train" for word in found if _plain(word) in BOTH}
     return found
 
 
 def folder_split(name: str) -> tuple[str, str] | None:
     """The word of a split in the name of a folder, and what else it says: `seg_train` is (`train`, `seg`), `val2017` (`val`, ``).
 
-    None where there is no such word, or more than one.
+    None where there is no such word, or more than one; but `train_val` is a word.
     """
+    if (both := YEAR.sub("", _plain(name)).strip("_")) in BOTH:
+        return both, ""
     parts = re.findall(r"[A-Z]?[^\W\d_A-Z]+|[A-Z]+(?![a-z])", name)
     parts = [part.lower() for part in parts]
     parts = [short if (short := re.sub("(set|data|images|imgs)$", "", part)) in ALIASES else part for part in parts]
@@ -110,35 +116,72 @@ def _number(text: str, splits: str) -> float:
         raise UsageError(f"{text} is not a number", f"--splits {splits}") from None
 
 
-def settle(source: Source, say: Callable[[str], None]) -> None:
+def settle(source: Source, shares: dict[str, float] | None, say: Callable[[str], None]) -> None:
     """Give the official splits the names that mmkit uses, and rows whose split is blank one of those that the others have.
 
     A blank row is drawn by the shares of the others. Where none of those says train, the blank ones are what is left to train
     on. A picture that another row has too stays in one split. Official lists leave rows out, and those stay without a split.
+    With `shares` typed, the official splits are not used, and that is said.
     """
     rows = [row for row in source.rows if isinstance(row, Row)]
+    for row in rows:
+        row.split = None if is_missing(row.split or "") else row.split
     named = Counter(row.split for row in rows if row.split)
+    if shares is not None:
+        if named:
+            say(f"the official splits are not used, as --splits is typed: {_counted(named)}")
+        return
     names = readings(named)
     for row in rows:
         row.split = names[row.split] if row.split else None
-    _say_readings(named, names, say)
     blank, found = [row for row in rows if row.split is None], Counter(row.split for row in rows if row.split)
-    if not blank or not found or source.lists:
-        return
+    drawn = bool(blank and found) and not source.lists
+    _say_readings(named, names, drawn or "train" in found, say)
+    if drawn:
+        _draw(blank, found, {row.image.key: row.split for row in rows if row.split}, say)
+
+
+def _draw(blank: Sequence[Row], found: Counter[str], places: dict[str, str], say: Callable[[str], None]) -> None:
+    """Give the blank rows splits.
+
+    Args:
+        found: split -> number of the other rows.
+        places: key of a picture -> the split that it is in already.
+    """
     shares = {name: n / found.total() for name, n in sorted(found.items())} if "train" in found else {"train": 1.0}
-    places = {row.image.key: row.split for row in rows if row.split}
     for row in blank:
         row.split = places.setdefault(row.image.key, _drawn(row.id, shares))
     drawn = ", ".join(f"{name} {n:,}" for name, n in Counter(row.split for row in blank).items())
     how = "drawn by the shares of the others" if "train" in found else "the others name no train"
-    say(f"{len(blank):,} rows have a blank split: {how} ({drawn})")
+    say(f"{_rows(len(blank))} with a blank split: {how} ({drawn})")
 
 
-def _say_readings(named: Counter[str], names: dict[str, str], say: Callable[[str], None]) -> None:
-    """Tell which words were read as which split, where it is more than upper and lower case."""
-    read = [f"{word} is {names[word]} ({n:,} rows)" for word, n in named.items() if word.strip().lower() != names[word]]
-    if read:
-        say(f"splits by their usual names: {', '.join(read)}")
+def _say_readings(named: Counter[str], names: dict[str, str], kept: bool, say: Callable[[str], None]) -> None:
+    """Tell which words were read as which split, where it is more than upper and lower case, and which are no usual ones.
+
+    Args:
+        kept: the splits stay as they are named.
+    """
+    usual, own = Counter[str](), Counter[str]()
+    for word, n in named.items():
+        if names[word] not in WORDS:
+            own[names[word]] += n
+        elif word.strip().lower() != names[word]:
+            usual[f"{word.strip()} is {names[word]}"] += n
+    if usual:
+        say(f"splits by their usual names: {_counted(usual)}")
+    if own and kept:
+        say(f"not the name of a usual split, so a split of its own: {_counted(own)}; rename it, or type --splits")
+
+
+def _counted(words: Counter[str]) -> str:
+    """`dev (3 rows), test (1 row)`; the most frequent ones of many."""
+    shown = ", ".join(f"{word} ({_rows(n)})" for word, n in words.most_common(NAMED))
+    return shown + (f" and {len(words) - NAMED:,} more" if len(words) > NAMED else "")
+
+
+def _rows(n: int) -> str:
+    return f"{n:,} row{'' if n == 1 else 's'}"
 
 
 def assign(rows: Sequence[Row], shares: dict[str, float] | None, say: Callable[[str], None]) -> list[Row]:
@@ -148,10 +191,9 @@ def assign(rows: Sequence[Row], shares: dict[str, float] | None, say: Callable[[
     """
     if shares is None and any(is_train(row) for row in rows):
         return listed(rows, shares, say)
-    if shares is None and (named := list(dict.fromkeys(row.split for row in rows if row.split))):
-        words = ", ".join(named[:NAMED]) + (f" and {len(named) - NAMED:,} more" if len(named) > NAMED else "")
+    if shares is None and (named := Counter(row.split for row in rows if row.split)):
         say(
-            f"the official splits ({words}) have no usable train rows: the rows are split 80/10/10 instead; "
+            f"the official splits have no usable train rows, only {_counted(named)}: all are split 80/10/10 instead; "
             "name one of them train, or type --splits"
         )
     shares = shares or DEFAULT

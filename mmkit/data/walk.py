@@ -7,25 +7,36 @@ from collections.abc import Iterator
 from pathlib import Path
 
 
-def walk(root: Path) -> Iterator[tuple[Path, list[str]]]:
+def walk(root: Path, depth: int | None = None) -> Iterator[tuple[Path, list[str]]]:
     """Each folder below `root` as a path relative to it, with the sorted names of its files; what is hidden is left out.
 
     A link to a folder is followed unless the walk is in that folder already. A folder that may not be read holds nothing.
+
+    Args:
+        depth: how many folders deep; None for all.
     """
-    yield from _walk(root, Path(), ())
+    yield from _walk(root, Path(), (), depth)
 
 
-def _walk(root: Path, folder: Path, above: tuple[tuple[int, int], ...]) -> Iterator[tuple[Path, list[str]]]:
+def is_folder(entry: os.DirEntry[str]) -> bool:
+    """It is a folder, or a link to one; a link that leads to itself is none."""
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _walk(root: Path, folder: Path, above: tuple[tuple[int, int], ...], depth: int | None) -> Iterator[tuple[Path, list[str]]]:
     try:
         stat = os.stat(root / folder)
         with os.scandir(root / folder) as found:
-            entries = sorted((entry.name, entry.is_dir()) for entry in found if not entry.name.startswith("."))
+            entries = sorted((entry.name, is_folder(entry)) for entry in found if not entry.name.startswith("."))
     except OSError:
         return
     here = (stat.st_dev, stat.st_ino)
     if here in above:
         return
-    yield folder, [name for name, is_folder in entries if not is_folder]
-    for name, is_folder in entries:
-        if is_folder:
-            yield from _walk(root, folder / name, (*above, here))
+    yield folder, [name for name, holds in entries if not holds]
+    for name, holds in entries:
+        if holds and len(above) != depth:
+            yield from _walk(root, folder / name, (*above, here), depth)

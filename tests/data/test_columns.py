@@ -165,3 +165,20 @@ def test_a_key_that_first_occurs_far_down_a_json_table(tmp_path: Path) -> None:
     last = read(Options(tmp_path / "out", tmp_path / "t.jsonl")).rows[-1]
     assert isinstance(last, Row)
     assert (last.captions, last.label) == (["a b", "c d"], "cat")
+
+
+@pytest.mark.parametrize("name", ["split", "Split ", "partition", "subset", "data_split", "Set", "Usage", "phase"])
+def test_a_column_of_words_for_splits(tmp_path: Path, name: str) -> None:
+    rows = ("1.jpg,a b,Training", "2.jpg,c d,", "3.jpg,e f,PublicTest")
+    assert chosen(tmp_path, f"image,caption,{name}", *rows).split == name.strip()
+
+
+@pytest.mark.parametrize("words", [("1", "0"), ("winter", "train"), ("True", "False")])
+def test_other_columns_called_so_are_no_splits(tmp_path: Path, words: tuple[str, str]) -> None:
+    assert chosen(tmp_path, "image,caption,set", f"1.jpg,a b,{words[0]}", f"2.jpg,c d,{words[1]}").split is None
+
+
+def test_a_split_column_that_is_blank_is_said(tmp_path: Path) -> None:
+    raw.jpeg(tmp_path / "0.jpg", 0)
+    (tmp_path / "t.csv").write_text("image,caption,split\n0.jpg,a b,\n")
+    assert read(Options(tmp_path / "out", tmp_path / "t.csv")).note.endswith("; 'split' is blank in all rows")

@@ -41,6 +41,8 @@ def parts(root: Path) -> list[tuple[str, str | None]]:
         {"default/partial-train/0000.parquet": "train", "default/test/0000.parquet": "test"},
         {"en/test-00000-of-00001.parquet": "test", "en/train-00000-of-00001.parquet": "train"},
         {"test.csv": "test", "train.csv": "train", "val.jsonl": "val"},
+        {"testData.csv": "test", "trainData.csv": "train"},
+        {"Testing.csv": "test", "Training.csv": "train", "valid.csv": "val"},
         {"captions_train2017.csv": "train", "captions_val2017.csv": "val"},
         {"test/pairs.tsv": "test", "train/pairs.tsv": "train"},
         {"test.json": "test", "train.json": "train"},

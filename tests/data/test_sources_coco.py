@@ -11,6 +11,7 @@ import pytest
 
 from mmkit.data.schema import Options, Reject, Row
 from mmkit.data.sources.coco import read
+from mmkit.data.splits import settle
 from mmkit.errors import UserError
 from tests import raw
 
@@ -50,7 +51,7 @@ def test_only_val_is_there(tmp_path: Path) -> None:
 
 def test_karpathy_joins_restval_and_matches_by_id(tmp_path: Path) -> None:
     root = raw.coco(tmp_path / "coco")
-    splits = ["train", "restval", "val", "test"]
+    splits = ["Train", "restval", "validation", "test"]
     images = [
         {
             "cocoid": i,
@@ -64,6 +65,7 @@ def test_karpathy_joins_restval_and_matches_by_id(tmp_path: Path) -> None:
     path = tmp_path / "dataset_coco.json"
     path.write_text(json.dumps({"images": images}))
     source = read(Options(tmp_path, root, karpathy=path))
+    settle(source, None, print)
     assert Counter(row.split for row in source.rows if isinstance(row, Row)) == {"train": 6, "val": 3, "test": 3}
     (lost,) = [row for row in source.rows if isinstance(row, Reject)]
     assert (lost.id, lost.reason) == ("000000000013", "missing file COCO_val2014_000000000013.jpg")

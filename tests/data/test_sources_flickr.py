@@ -10,6 +10,7 @@ import pytest
 
 from mmkit.data.schema import Options, Reject, Row
 from mmkit.data.sources.flickr import read
+from mmkit.data.splits import settle
 from mmkit.errors import UserError
 from tests import raw
 
@@ -76,7 +77,23 @@ def test_the_words_of_a_karpathy_file(tmp_path: Path) -> None:
         for i, split in enumerate(("restval", "Train", "validation", None))
     ]
     (root / "dataset_flickr8k.json").write_text(json.dumps({"images": images}))
-    assert [row.split for row in samples(root)] == ["train", "train", "val", None]
+    source, said = read(Options(root)), list[str]()
+    settle(source, None, said.append)
+    assert [row.split for row in source.rows if isinstance(row, Row)] == ["train", "train", "val", "val"]
+    assert said == [
+        "splits by their usual names: restval is train (1 row), validation is val (1 row)",
+        "1 row with a blank split: drawn by the shares of the others (val 1)",
+    ]
+
+
+def test_a_list_of_train_and_val_adds_nothing_to_theirs(tmp_path: Path) -> None:
+    root = raw.flickr(tmp_path / "flickr", 3)
+    for name, numbers in (("train", (0,)), ("val", (1,)), ("test", (2,)), ("trainval", (0, 1))):
+        (root / f"{name}.txt").write_text("".join(f"{i:04d}\n" for i in numbers))
+    assert [row.split for row in samples(root)] == ["train", "val", "test"]
+    (root / "train.txt").unlink()
+    (root / "val.txt").unlink()
+    assert [row.split for row in samples(root)] == ["train", "train", "test"]
 
 
 def test_the_lemmatised_file_is_not_taken(tmp_path: Path) -> None:
@@ -181,7 +198,7 @@ def test_missing_captions_and_splits_of_a_karpathy_file(tmp_path: Path) -> None:
     (tmp_path / "dataset_flickr8k.json").write_text(json.dumps({"images": images}))
     row, *lost = sorted(read(Options(tmp_path)).rows, key=lambda row: isinstance(row, Reject))
     assert isinstance(row, Row)
-    assert (row.captions, row.split) == (["a dog"], None)
+    assert (row.captions, row.split) == (["a dog"], "")
     assert [r.reason for r in lost if isinstance(r, Reject)] == [
         *["empty caption"] * 2,
         "no caption: it says 'nan', a missing value",

@@ -72,31 +72,65 @@ def test_train_is_never_empty(count: int) -> None:
 @pytest.mark.parametrize(
     ("split", "words"),
     [
-        ("train", ["train", "TRAIN", "Training", " training ", "trn", "restval"]),
-        ("val", ["val", "VAL", "valid", "Validation", "dev"]),
-        ("test", ["test", "Test", "testing"]),
-        ("test_b", ["test_b", "Test_B"]),
+        ("train", ["train", "TRAIN", "Train", "Training", " training ", "trn", "restval", "train set", "train2017", "trainData"]),
+        ("val", ["val", "VAL", "valid", "Validation", "dev", "val-set", "validation_images"]),
+        ("test", ["test", "Test", "testing", "Test Split"]),
+        ("test_b", ["test_b", "Test_B", "test-b", "test B"]),
+        ("test_2", ["test_2", "Test-2"]),
         ("0", ["0"]),
     ],
 )
 def test_the_usual_words_for_splits(split: str, words: list[str]) -> None:
     some = rows(len(words) + 1, ("train", *words)) if split != "train" else rows(len(words), tuple(words))
-    settle(Source(some, "", ""), print)
+    settle(Source(some, "", ""), None, print)
     assert {row.split for row in some} == {"train", split}
 
 
 def test_what_was_read_as_what_is_said() -> None:
     said: list[str] = []
-    settle(Source(rows(6, ("TRAIN", "dev", "testing")), "", ""), said.append)
+    settle(Source(rows(6, ("TRAIN", "dev", "testing")), "", ""), None, said.append)
     assert said == ["splits by their usual names: dev is val (2 rows), testing is test (2 rows)"]
+
+
+def test_an_unknown_word_is_said_by_name_and_count() -> None:
+    said: list[str] = []
+    some = rows(5, ("train", "Holdout", "train", "0", "Holdout"))
+    settle(Source(some, "", ""), None, said.append)
+    assert [row.split for row in some] == ["train", "holdout", "train", "0", "holdout"]
+    assert said == [
+        "not the name of a usual split, so a split of its own: holdout (2 rows), 0 (1 row); rename it, or type --splits"
+    ]
+
+
+def test_trainval_is_train_unless_there_is_another() -> None:
+    some = rows(2, ("trainval", "test"))
+    settle(Source(some, "", ""), None, print)
+    assert [row.split for row in some] == ["train", "test"]
+    some = rows(3, ("train_val", "train", "val"))
+    settle(Source(some, "", ""), None, print)
+    assert [row.split for row in some] == ["train_val", "train", "val"]
+
+
+@pytest.mark.parametrize("blank", [None, "", "  ", "nan", "None", "NA"])
+def test_what_is_a_blank_split(blank: str | None) -> None:
+    some, said = rows(4, ("train", blank)), list[str]()
+    settle(Source(some, "", ""), None, said.append)
+    assert {row.split for row in some} == {"train"}
+    assert said == ["2 rows with a blank split: drawn by the shares of the others (train 2)"]
+
+
+def test_splits_that_are_typed_leave_the_official_ones_and_say_so() -> None:
+    some, said = rows(3, ("Training", "Training", "val")), list[str]()
+    settle(Source(some, "", ""), {"train": 1.0}, said.append)
+    assert said == ["the official splits are not used, as --splits is typed: Training (2 rows), val (1 row)"]
 
 
 def test_eval_beside_a_val_is_a_split_of_its_own() -> None:
     some = rows(2, ("train", "eval"))
-    settle(Source(some, "", ""), print)
+    settle(Source(some, "", ""), None, print)
     assert [row.split for row in some] == ["train", "val"]
     some = rows(4, ("train", "val", "Eval", "test"))
-    settle(Source(some, "", ""), print)
+    settle(Source(some, "", ""), None, print)
     assert [row.split for row in some] == ["train", "val", "eval", "test"]
 
 
@@ -104,35 +138,35 @@ def test_a_blank_split_is_drawn_by_the_shares_of_the_others() -> None:
     some, said = rows(1000, ("train", "train", "val", None)), list[str]()
     # the picture of the first row has a split already
     some[3].image = some[2].image
-    settle(Source(some, "", ""), said.append)
+    settle(Source(some, "", ""), None, said.append)
     counts = Counter(row.split for row in some)
     assert counts.keys() == {"train", "val"}
     assert counts["train"] == pytest.approx(500 + 167, abs=30)
     assert some[3].split == "val"
     drawn = {split: counts[split] - official for split, official in (("train", 500), ("val", 250))}
-    assert said[0].startswith("250 rows have a blank split: drawn by the shares of the others")
+    assert said[0].startswith("250 rows with a blank split: drawn by the shares of the others")
     assert all(f"{split} {n:,}" in said[0] for split, n in drawn.items())
 
 
 def test_blank_beside_a_test_split_is_train() -> None:
     some, said = rows(6, ("test", None, None)), list[str]()
-    settle(Source(some, "", ""), said.append)
+    settle(Source(some, "", ""), None, said.append)
     assert Counter(row.split for row in some) == {"test": 2, "train": 4}
-    assert said == ["4 rows have a blank split: the others name no train (train 4)"]
+    assert said == ["4 rows with a blank split: the others name no train (train 4)"]
 
 
 def test_official_lists_leave_rows_out_on_purpose() -> None:
     some = rows(4, ("train", None))
-    settle(Source(some, "", "", lists=True), print)
+    settle(Source(some, "", "", lists=True), None, print)
     assert [row.split for row in some] == ["train", None, "train", None]
 
 
 def test_numbers_are_never_guessed() -> None:
     some, said = rows(50, ("0", "1")), list[str]()
-    settle(Source(some, "", ""), said.append)
+    settle(Source(some, "", ""), None, said.append)
     assert len(assign(some, None, said.append)) == 50
     assert said[0].startswith(
-        "the official splits (0, 1) have no usable train rows: the rows are split 80/10/10 instead; name one"
+        "the official splits have no usable train rows, only 0 (25 rows), 1 (25 rows): all are split 80/10/10 instead; name one"
     )
 
 
@@ -154,8 +188,8 @@ def test_a_split_as_typed() -> None:
         ("testImages", ("test", "")),
         ("valset", ("val", "")),
         ("test_tube", ("test", "tube")),
-        ("trainval", None),
-        ("train_val", None),
+        ("trainval", ("trainval", "")),
+        ("train_val", ("train_val", "")),
         ("strain", None),
         ("cats", None),
     ],

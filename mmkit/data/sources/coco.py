@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmkit.data.cells import text_of
 from mmkit.data.schema import Options, Picture, Reject, Row, Source
 from mmkit.data.sources.download import download, partial
 from mmkit.errors import UserError
@@ -25,7 +26,6 @@ ARCHIVES = {
     "val2017.zip": "zips/val2017.zip",
     "train2017.zip": "zips/train2017.zip",
 }
-SPLITS = {"train": "train", "restval": "train", "val": "val", "test": "test"}
 LAYOUT = "annotations/captions_train2017.json and train2017/, or train2017.zip, val2017.zip and annotations_trainval2017.zip"
 
 # what zipfile raises for a damaged member; RuntimeError for one that is encrypted or compressed in a way it does not know
@@ -117,14 +117,14 @@ def _karpathy(path: Path, photos: dict[int, Finder]) -> tuple[list[Row | Reject]
     try:
         for image in sorted(content["images"], key=lambda image: image["cocoid"]):
             captions = [sentence["raw"] for sentence in image["sentences"]]
-            rows.append(_row(image["cocoid"], image["filename"], photos, captions, str(path), SPLITS[image["split"]]))
+            rows.append(_row(image["cocoid"], image["filename"], photos, captions, str(path), text_of(image.get("split"))))
     except (KeyError, TypeError) as e:
         raise UserError(
             f"not a Karpathy split file of COCO (no {e})",
             str(path),
-            "dataset_coco.json has images with cocoid, split and sentences",
+            "dataset_coco.json has images with cocoid, filename, sentences and split",
         ) from e
-    return rows, f"splits of {path.name}, restval joined to train; {len(photos):,} photos"
+    return rows, f"splits of {path.name}; {len(photos):,} photos"
 
 
 def _row(coco_id: int, name: str, photos: dict[int, Finder], captions: list[str], where: str, split: str) -> Row | Reject:

@@ -11,7 +11,7 @@ from pathlib import Path
 from mmkit.data.cells import is_missing, no_caption, text_of
 from mmkit.data.images import SUFFIXES
 from mmkit.data.schema import Options, Picture, Reject, Row, Source
-from mmkit.data.splits import folder_split, readings
+from mmkit.data.splits import WORDS, folder_split, readings
 from mmkit.data.walk import walk
 from mmkit.errors import UserError
 from mmkit.files import read_json
@@ -56,7 +56,7 @@ def read(options: Options) -> Source:
     note = f"captions in {path}; {len(photos):,} photos" + (
         f", {n:,} without a caption" if (n := len(photos.keys() - captions.keys())) else ""
     )
-    note += "; official splits" if lists else ""
+    note += "; official splits" if any(lists.values()) else ""
     leave_out = bool(lists) and path.suffix != ".json"
     return Source(rows, "." if options.source is None else str(root), LICENSE, note, lists=leave_out)
 
@@ -85,7 +85,8 @@ def _official_lists(texts: list[Path], photos: dict[str, Path]) -> dict[str, str
         if found and any(line in photos or line in stems for line in lines[:HEAD]):
             lists.append((found[0], [stems.get(line, line) for line in lines]))
     names = readings(word for word, _ in lists)
-    return {photo: names[word] for word, lines in lists for photo in lines}
+    # trainval.txt repeats the photos of train.txt and val.txt
+    return {photo: names[word] for word, lines in lists if names[word] in WORDS for photo in lines}
 
 
 def _text(path: Path) -> str:
@@ -212,10 +213,8 @@ def _parse_karpathy(path: Path) -> Iterator[Line]:
 
 
 def _karpathy_lists(path: Path) -> dict[str, str]:
-    """Photo -> split; those whose split is missing have none."""
-    found = {image["filename"]: text_of(image.get("split")) for image in read_json(path)["images"]}
-    names = readings(split for split in found.values() if not is_missing(split))
-    return {photo: names[split] for photo, split in found.items() if split in names}
+    """Photo -> split as it is written, empty where it is missing."""
+    return {image["filename"]: text_of(image.get("split")) for image in read_json(path)["images"]}
 
 
 def _row(name: str, photo: Path | None, captions: list[str], where: str, split: str | None) -> Row | Reject:
