@@ -20,7 +20,7 @@ from mmkit.errors import UsageError, UserError, nearest
 from mmkit.fields import doc, fill
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z%]*)")
-DURATIONS = '500, "2 epochs", "100000 samples", "15 min", "10%"'
+LENGTHS = '500, "2 epochs", "100000 samples", "15 min"'
 SIZES = ("tiny", "small", "base", "large")
 AUGMENTATIONS = ("crop", "colour", "flip")
 # what a table keeps of the levels below where its `kind` changes, by the section it stands in
@@ -341,9 +341,9 @@ def duration(
     """
     if isinstance(value, int):
         return value
-    found = DURATION.fullmatch(value.strip())
+    found, hint = DURATION.fullmatch(value.strip()), f"e.g. {LENGTHS}" + (', "10%"' if total else "")
     if not found:
-        raise UserError(f"{key} = {value!r} is not a duration", hint=f"e.g. {DURATIONS}")
+        raise UserError(f"{key} = {value!r} is not a duration", hint=hint)
     factors = {
         "step": 1.0,
         "epoch": rows / batch_size,
@@ -353,7 +353,7 @@ def duration(
     }
     unit = found[2].removesuffix("s") or "step"
     if unit == "%" and not total:
-        raise UserError(f"{key} = {value!r}: a share of the run cannot be its length", hint='e.g. 500, "2 epochs", "15 min"')
+        raise UserError(f"{key} = {value!r}: a share of the run cannot be its length", hint=hint)
     if unit not in factors:
-        raise UserError(f"{key} = {value!r} has an unknown unit", hint=f"e.g. {DURATIONS}")
+        raise UserError(f"{key} = {value!r} has an unknown unit", hint=hint)
     return max(1, round(float(found[1]) * factors[unit]))

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import difflib
+import json
+import shlex
+import tomllib
 from collections.abc import Iterable
 from enum import IntEnum
+from typing import Any
 
 
 class Exit(IntEnum):
@@ -62,6 +66,31 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.55)
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+
+
+def setting(key: str, value: Any) -> str:
+    """The option of a hint that sets a key of the configuration, as a shell takes it.
+
+    >>> print(setting("train.lr", 0.001), setting("loss.itc.between", ["image", "text"]))
+    --set train.lr=0.001 --set 'loss.itc.between=["image", "text"]'
+    """
+    bare = isinstance(value, str)
+    try:
+        tomllib.loads(f"value = {value}")
+        bare = False
+    except tomllib.TOMLDecodeError:
+        pass
+    return f"--set {shlex.quote(f'{key}={value if bare else toml(value)}')}"
+
+
+def toml(value: Any) -> str:
+    """A value in one line of TOML."""
+    if isinstance(value, dict):
+        return "{" + ", ".join(f"{key} = {toml(item)}" for key, item in value.items()) + "}"
+    if isinstance(value, list):
+        return f"[{', '.join(map(toml, value))}]"
+    # strings, numbers and booleans are written in TOML as in JSON
+    return json.dumps(value, ensure_ascii=False)
 
 
 def missing_extra(package: str, extra: str) -> UserError:

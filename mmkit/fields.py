@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import math
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import field
 from typing import Any
 
-from mmkit.errors import ConfigError, UserError, nearest
+from mmkit.errors import ConfigError, UserError, nearest, setting, toml
 
 
 def doc(
@@ -51,15 +51,55 @@ def fill(cls: Any, tables: dict[str, Any], path: str = "", source: str = "") -> 
     for key in tables:
         if key not in names:
             raise _wrong(f"unknown key {path}{key}", f"{path}{key}", source, nearest(key, names))
-    made = {key: _convert(hints[key], item, f"{path}{key}", source) for key, item in tables.items()}
+    made = {}
     for f in dataclasses.fields(cls):
-        if f.name in made:
-            _check(made[f.name], f.metadata, f"{path}{f.name}", source)
+        if f.name in tables:
+            made[f.name] = _value(f, hints[f.name], tables[f.name], getattr(cls(), f.name), f"{path}{f.name}", source)
     return cls(**made)
+
+
+def _value(f: dataclasses.Field[Any], kind: Any, value: Any, default: Any, path: str, source: str) -> Any:
+    """The value of one field; where it cannot be, the hint is one that can."""
+    try:
+        made = _convert(kind, value, path, source)
+        _check(made, f.metadata, path, source)
+        return made
+    except ConfigError as e:
+        if not e.hint:
+            e.hint = next((_as_typed(path, meant, source) for meant in _meant(f, kind, value, default)), "")
+        raise
+
+
+def _meant(f: dataclasses.Field[Any], kind: Any, value: Any, default: Any) -> Iterator[Any]:
+    """What `value` was probably meant to be, of what the field takes; the likeliest first."""
+    if length := f.metadata.get("length"):
+        given = _numbers(value)
+        guesses = [(given + (default or given[:1] * length)[len(given) :])[:length], default]
+    else:
+        options = typing.get_args(kind) if isinstance(kind, types.UnionType) else (kind,)
+        guesses = [_scalar_meant(option, value) for option in options]
+    for guess in guesses:
+        with suppress(ConfigError):
+            _check(guess, f.metadata, "", "")
+            if guess is not None:
+                yield guess
+
+
+def _numbers(value: Any) -> list[float]:
+    words = value.strip("[]() ").split(",") if isinstance(value, str) else value if isinstance(value, list) else [value]
+    try:
+        return [float(word) for word in words if not isinstance(word, bool)]
+    except (TypeError, ValueError):
+        return []
 
 
 def _wrong(what: str, path: str, source: str, hint: str = "") -> ConfigError:
     return ConfigError(what, *([] if source else [path]), where=source, hint=hint)
+
+
+def _as_typed(path: str, value: Any, source: str) -> str:
+    """The hint that gives `path` another value: on the command line, or as the line of the file that is to blame."""
+    return f"{path.rpartition('.')[2]} = {toml(value)}" if source else setting(path, value)
 
 
 def _check(value: Any, allowed: Any, path: str, source: str) -> None:
@@ -95,20 +135,22 @@ def _check_number(number: float, limits: dict[str, float | None], path: str, sou
 def _convert(kind: Any, value: Any, path: str, source: str) -> Any:
     if dataclasses.is_dataclass(kind):
         if not isinstance(value, dict):
-            raise _wrong(f"{path} is a table, not {value!r}", path, source)
+            keys = [f.name for f in dataclasses.fields(kind)]
+            raise _wrong(f"{path} is a table, not {value!r}", path, source, _table_meant(path, value, keys, source))
         return fill(kind, value, f"{path}.", source)
     origin, args = typing.get_origin(kind), typing.get_args(kind)
     if origin in (types.UnionType, typing.Union):
         return _convert_one_of(kind, value, path, source)
     if origin is list:
         if not isinstance(value, list):
-            example = _as_list(args[0], value)
-            hint = f"--set '{path}={example}'" if example else ""
+            meant = _as_list(args[0], value)
+            hint = _as_typed(path, meant, source) if meant else ""
             raise _wrong(f"{path} = {value!r} is not a list", path, source, hint)
         return [_convert(args[0], v, f"{path}[{i}]", source) for i, v in enumerate(value)]
     if origin is dict:
         if not isinstance(value, dict):
-            raise _wrong(f"{path} is a table, not {value!r}", path, source)
+            keys = ["kind"] if args[1] is Any else []
+            raise _wrong(f"{path} is a table, not {value!r}", path, source, _table_meant(path, value, keys, source))
         return {k: _convert(args[1], v, f"{path}.{k}", source) for k, v in value.items()}
     if kind is Any:
         return value
@@ -117,6 +159,31 @@ def _convert(kind: Any, value: Any, path: str, source: str) -> Any:
     if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
         raise _wrong(f"{path} = {value!r} is not {_name(kind)}", path, source)
     return value
+
+
+def _scalar_meant(kind: Any, value: Any) -> Any:
+    """What `value` says in other words than TOML's (True, .001, 64.0, a name of digits); None where it cannot be guessed."""
+    if kind is bool:
+        words = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+        return words.get(str(value).strip().lower())
+    if kind is str and isinstance(value, int) and not isinstance(value, bool):
+        return str(value)
+    if kind not in (int, float) or isinstance(value, bool):
+        return None
+    try:
+        number = float(value)
+    except (TypeError, ValueError):
+        return None
+    if kind is float:
+        return number if math.isfinite(number) else None
+    return int(number) if number.is_integer() else None
+
+
+def _table_meant(path: str, value: Any, keys: list[str], source: str) -> str:
+    """A word in the place of a table is most likely its kind."""
+    if "kind" in keys and isinstance(value, str) and value.isidentifier():
+        return f"{path}.kind = {toml(value)}" if source else setting(f"{path}.kind", value)
+    return f"its keys: {', '.join(keys)}" if len(keys) > 1 else ""
 
 
 def _convert_one_of(kind: Any, value: Any, path: str, source: str) -> Any:
@@ -133,15 +200,15 @@ def _convert_one_of(kind: Any, value: Any, path: str, source: str) -> Any:
     raise _wrong(f"{path} = {value!r} is not {' or '.join(_name(o) for o in options)}", path, source)
 
 
-def _as_list(item: Any, value: Any) -> str:
-    """The list that was probably meant, in TOML: `crop,flip` is ["crop", "flip"]; empty where it cannot be guessed."""
+def _as_list(item: Any, value: Any) -> list[Any]:
+    """The list that was probably meant: `crop,flip` is ["crop", "flip"]; empty where it cannot be guessed."""
     if item is str and isinstance(value, str):
         words = [word.strip(" \"'") for word in value.strip("[] ").split(",")]
-        return json.dumps([word for word in words if word], ensure_ascii=False)
+        return [word for word in words if word]
     if dataclasses.is_dataclass(item):
         first = dataclasses.fields(item)[0].name
-        return f"[{{{first} = {json.dumps(getattr(item(), first))}}}]"  # type: ignore[operator]
-    return ""
+        return [{first: getattr(item(), first)}]  # type: ignore[operator]
+    return []
 
 
 def _name(kind: Any) -> str:

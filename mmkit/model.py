@@ -26,29 +26,41 @@ from mmkit.config import Config, Project, build, read_toml
 from mmkit.data.pixels import Pixels
 from mmkit.data.tokenizer import Tokenizer
 from mmkit.encoders.layers import Stack
-from mmkit.errors import ConfigError, UserError
+from mmkit.errors import ConfigError, UserError, setting
 
 WEIGHTS, TOKENIZER, CONFIG = "model.safetensors", "tokenizer.json", "config.toml"
 
 
 def projection(modality: str, width: int, spec: Project) -> nn.Module:
-    """From an encoder's pooled vector (B, width) to the shared space (B, dim).
-
-    Raises:
-        ConfigError: there is none, and the widths differ.
-    """
+    """From an encoder's pooled vector (B, width) to the shared space (B, dim)."""
     assert spec.dim is not None
-    kind = spec.kind.get(modality, "linear") if isinstance(spec.kind, dict) else spec.kind
+    kind = projection_kind(modality, spec)
     if kind == "mlp":
         hidden = [nn.LayerNorm(width), nn.Linear(width, spec.dim), nn.GELU(), nn.Dropout(spec.dropout)]
         return nn.Sequential(*hidden, nn.Linear(spec.dim, spec.dim))
     if kind == "none":
-        if width != spec.dim:
-            what = f"the {modality} encoder gives {width} values, and project.kind is none"
-            where, hint = f"project.dim = {spec.dim}", f"--set project.dim={width}, or --set project.kind=linear"
-            raise ConfigError(what, "project", where=where, hint=hint)
         return nn.Identity()
     return nn.Linear(width, spec.dim, bias=False)
+
+
+def projection_kind(modality: str, spec: Project) -> str | None:
+    """What `project.kind`, one word or a table by modality, says of a modality."""
+    return spec.kind.get(modality, "linear") if isinstance(spec.kind, dict) else spec.kind
+
+
+def check_widths(widths: dict[str, int], spec: Project) -> None:
+    """Check that encoders without a projection are as wide as the shared space.
+
+    Raises:
+        ConfigError: one is not.
+    """
+    bare = {modality: width for modality, width in widths.items() if projection_kind(modality, spec) == "none"}
+    for modality, width in bare.items():
+        if width != spec.dim:
+            what = f"the {modality} encoder gives {width} values, and project.kind is none"
+            linear = setting("project.kind", "linear")
+            hint = linear if len(set(bare.values())) > 1 else f"{setting('project.dim', width)}, or {linear}"
+            raise ConfigError(what, "project", where=f"project.dim = {spec.dim}", hint=hint)
 
 
 class Model(nn.Module):
@@ -75,6 +87,7 @@ class Model(nn.Module):
             {m: encoders.build(m, table, given | {"modality": m}) for m, table in config.encoder.items()}
         )
         widths: dict[str, Any] = {m: e.dim for m, e in self.encoder.items()}
+        check_widths(widths, config.project)
         self.project = nn.ModuleDict({m: projection(m, width, config.project) for m, width in widths.items()})
         self.loss: Any = nn.ModuleDict({name: losses.build(name, table) for name, table in config.loss.items()})
         # convolutions are faster on interleaved channels, and no result changes beyond rounding

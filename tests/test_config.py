@@ -91,7 +91,7 @@ def test_later_levels_win(tmp_path):
         (["data.image.sise=32"], "unknown key data.image.sise", "did you mean size?"),
         (["train.lr=fast"], "train.lr = 'fast' is not a number", ""),
         (["train.batch_size=true"], "train.batch_size = True is not a whole number", ""),
-        (["train=3"], "train is a table, not 3", ""),
+        (["loss=3"], "loss is a table, not 3", ""),
     ],
 )
 def test_wrong_keys_and_values_are_named(sets, message, hint):

@@ -35,7 +35,7 @@ def _debug(value: bool) -> bool:
 
 def _device(value: str) -> str:
     if not re.fullmatch(r"auto|(cpu|cuda|mps)(:\d+)?", value):
-        raise UsageError(f"no such device {value!r}", "--device", "auto, cpu, cuda, cuda:1 or mps")
+        raise UsageError(f"no such device {value!r}", "--device", "known: auto, cpu, cuda, cuda:1, mps")
     return value
 
 

@@ -7,7 +7,7 @@ import inspect
 from collections.abc import Iterable
 from typing import Any
 
-from mmkit.errors import ConfigError, nearest
+from mmkit.errors import ConfigError, nearest, setting
 
 LOSSES = {
     "infonce": ("mmkit.losses.contrastive", "InfoNCE"),
@@ -21,33 +21,38 @@ def check_names(tables: dict[str, dict[str, Any]], modalities: Iterable[str]) ->
     Raises:
         ConfigError: it is not; the nearest is named.
     """
+    modalities = list(modalities)
     for name, table in tables.items():
+        path, between = f"loss.{name}.between", table.get("between")
+        # whatever else is wrong with it, one hint says all that it lacks
+        pair = setting(path, modalities[:2])
+        lacks = "" if "between" in table else f" {pair}"
         if "kind" not in table:
             named = nearest(name, set(tables) - {name})
-            hint = named if named.startswith("did you") else f"--set loss.{name}.kind={next(iter(LOSSES))}"
+            hint = named if named.startswith("did you") else setting(f"loss.{name}.kind", next(iter(LOSSES))) + lacks
             raise ConfigError(f"loss.{name} has no kind", f"loss.{name}", hint=hint)
-        check_kind(name, table["kind"])
-        between = table.get("between")
+        check_kind(name, table["kind"], lacks)
         if between is None:
-            hint = f"""--set 'loss.{name}.between=["image", "text"]'"""
-            raise ConfigError(f"loss.{name} does not say which modalities it is between", f"loss.{name}", hint=hint)
-        path = f"loss.{name}.between"
+            raise ConfigError(f"loss.{name} does not say which modalities it is between", f"loss.{name}", hint=pair)
         if not isinstance(between, list) or len(set(map(str, between))) != 2:
-            raise ConfigError(f"{between} are not two modalities", path, where=path)
+            raise ConfigError(f"{between} are not two modalities", path, where=path, hint=pair)
         for modality in between:
             if modality not in modalities:
                 raise ConfigError(f"there is no {modality} encoder", path, where=path, hint=nearest(str(modality), modalities))
 
 
-def check_kind(name: str, kind: str) -> None:
+def check_kind(name: str, kind: str, lacks: str = "") -> None:
     """Check without torch that there is a loss of this kind.
+
+    Args:
+        lacks: what the hint says of other keys.
 
     Raises:
         ConfigError: there is none; the nearest is named.
     """
     if not isinstance(kind, str) or kind not in LOSSES:
         path = f"loss.{name}.kind"
-        raise ConfigError(f"no loss of kind {kind!r}", path, where=path, hint=nearest(str(kind), LOSSES))
+        raise ConfigError(f"no loss of kind {kind!r}", path, where=path, hint=nearest(str(kind), LOSSES) + lacks)
 
 
 def build(name: str, table: dict[str, Any]) -> Any:

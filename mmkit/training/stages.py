@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from fnmatch import fnmatchcase
 
 import torch
 
-from mmkit.config import Config, Stage
+from mmkit.config import Config, Stage, to_dict
 from mmkit.data.tokenizer import Tokenizer
-from mmkit.errors import ConfigError, UserError
+from mmkit.errors import ConfigError, nearest, setting
 from mmkit.model import Model
 
 EVERYTHING = Stage()
@@ -67,30 +68,60 @@ def check_patterns(config: Config, names: Iterable[str]) -> None:
     for number, stage in enumerate(config.stage, 1):
         for pattern in stage.train:
             if not any(fnmatchcase(name, pattern.removeprefix("!")) for name in names):
-                parts = sorted({".".join(name.split(".")[:2]) + ".*" for name in names})
                 what = f"stage {number}: the pattern {pattern!r} matches no parameter"
-                raise ConfigError(what, "stage", hint=f"there are: {', '.join(parts)}")
+                raise ConfigError(what, "stage", hint=_pattern_meant(pattern, names))
         if not any(learns(stage, name) for name in names):
-            raise ConfigError(f"stage {number}: nothing learns", "stage", hint='e.g. train = ["project.*"]')
+            found = ["project.*"] if any(name.startswith("project.") for name in names) else ["*"]
+            stages = [replace(s, train=found) if s is stage else s for s in config.stage]
+            raise ConfigError(f"stage {number}: nothing learns", "stage", hint=f"e.g. {_typed(stages)}")
+
+
+def _pattern_meant(pattern: str, names: Iterable[str]) -> str:
+    out = "!" if pattern.startswith("!") else ""
+    parts = sorted({".".join(name.split(".")[:depth]) + ".*" for name in names for depth in (1, 2)})
+    hint = nearest(pattern, [out + part for part in parts])
+    return hint if hint.startswith("did you") else f"there are: {', '.join(parts)}"
+
+
+def _typed(stages: Iterable[Stage]) -> str:
+    """All stages as one option: a list replaces the one of a lower level."""
+    default = to_dict(EVERYTHING)
+    return setting("stage", [{k: v for k, v in to_dict(s).items() if default.get(k) != v} for s in stages])
 
 
 def check_ends(config: Config) -> None:
     """Check that every stage begins; durations are steps by now.
 
     Raises:
-        UserError: a stage ends too late, too early or not at all; it is named.
+        ConfigError: a stage ends too late, too early or not at all; it is named.
     """
-    begin = 0
+    begin, steps = 0, config.train.steps
+    assert isinstance(steps, int)
     for number, stage in enumerate(config.stage[:-1], 1):
+        assert not isinstance(stage.until, str)
         if stage.until is None:
-            raise UserError(f"stage {number} has no end, so stage {number + 1} would never begin", hint='e.g. until = "10%"')
-        assert isinstance(stage.until, int) and isinstance(config.train.steps, int)
-        if stage.until <= begin:
-            raise UserError(f"stage {number} ends at step {stage.until}, but it begins at step {begin}", "stage.until")
-        if stage.until >= config.train.steps:
-            what = f"stage {number} ends at step {stage.until} of {config.train.steps}, so stage {number + 1} would never begin"
-            raise UserError(what, "stage.until", "an earlier end, or more --steps")
-        begin = stage.until
+            what = f"stage {number} has no end, so stage {number + 1} would never begin"
+        elif stage.until <= begin:
+            what = f"stage {number} ends at step {stage.until}, but it begins at step {begin}"
+        elif stage.until >= steps:
+            what = f"stage {number} ends at step {stage.until} of {steps}, so stage {number + 1} would never begin"
+        else:
+            begin = stage.until
+            continue
+        raise ConfigError(what, "stage", where="stage.until", hint=_ends_meant(config.stage, steps))
+
+
+def _ends_meant(stages: list[Stage], steps: int) -> str:
+    """Ends that can be: those that can stay, and the others at equal distances, as shares of the run."""
+    if steps < len(stages):
+        return f"{setting('train.steps', 10 * len(stages))} or more, or fewer stages"
+    begin, ended = 0, []
+    for left, stage in zip(range(len(stages), 1, -1), stages, strict=False):
+        last = steps - left + 1
+        until = stage.until if isinstance(stage.until, int) and begin < stage.until <= last else begin + (steps - begin) // left
+        ended.append(replace(stage, until=f"{100 * until / steps:.4g}%"))
+        begin = until
+    return f"e.g. {_typed([*ended, stages[-1]])}"
 
 
 def largest(config: Config, model: Model) -> Stage:

@@ -10,7 +10,7 @@ import torch
 from mmkit.config import Project, resolve
 from mmkit.data.tokenizer import Tokenizer, train_tokenizer
 from mmkit.errors import UserError
-from mmkit.model import Model, projection
+from mmkit.model import Model, check_widths, projection
 from mmkit.training.step import gradients
 
 B = 16
@@ -59,7 +59,7 @@ def test_parts_have_the_gradient_of_one_batch(loss, parts):
 
 def test_a_projection_left_out_needs_encoders_of_the_shared_width():
     with pytest.raises(UserError, match="the image encoder gives 16 values"):
-        projection("image", 16, Project(dim=8, kind="none"))
+        check_widths({"image": 16, "text": 16}, Project(dim=8, kind="none"))
 
 
 def test_one_part_equals_plain_backward():
