@@ -241,7 +241,7 @@ def init_tables(name: str, say: Say = lambda text: None) -> dict[str, Any]:
         "project": tables["project"],
         "loss": tables["loss"],
         "data": data,
-        "size": tables["size"],
+        "size": tables.get("size"),  # a checkpoint has none
     }
     return merge(level, {"train": {"init": name}})
 
