@@ -260,7 +260,7 @@ def folder(
 
     Folders such as train, validation, seg_test or Testing are the official splits. A text file (1.txt, 1.caption or 1.jpg.txt)
     holds one caption a line. Where there is a metadata.csv, .jsonl or .parquet with a column file_name, on top or in each
-    folder, its captions are read instead.
+    folder, its captions are read instead; for pictures of no classes, those of any table that names them (captions.csv).
     """
     typed = {"source": source, "template": template, "splits": splits, "resize": resize, "limit": limit, "link": link}
     asked = {"source": source, "template": template}

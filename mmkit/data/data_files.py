@@ -70,6 +70,12 @@ def data_files(source: Path, in_place: bool = False) -> list[Part]:
     return _one_table(source, found)
 
 
+def tables_in(folder: Path, below: bool = True) -> list[Path]:
+    """The tables that lie in a folder, then those below it; those that are surely tables first."""
+    found = _tables(folder, os.listdir(folder)) + (_nested(folder) if below else [])
+    return sorted(found, key=lambda path: suffix_of(path) in SIDECARS)
+
+
 def metadata_files(folder: Path) -> list[Part]:
     """`metadata.csv` and its like, which name the pictures beside them in a column `file_name`; on top, else below it."""
     for found in (_tables(folder, os.listdir(folder)), _nested(folder)):

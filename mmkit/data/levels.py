@@ -41,6 +41,10 @@ class Levels:
         """The official split of a picture that is in one."""
         return self.splits[path.parts[self.depth]][0] if self.splits and not self.is_stray(path) else None
 
+    def place(self, path: Path) -> str:
+        """The folder of a stray picture that lies beside those of the splits; the picture itself where there is none."""
+        return "/".join(path.parts[: self.depth + 1])
+
     def folders(self, path: Path) -> list[str]:
         """The folders of a picture without that of its split and those that are mere places."""
         parts, taken, rest = path.parts[:-1], 0, ""

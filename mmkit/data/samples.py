@@ -58,6 +58,17 @@ def read_parts(parts: Sequence[Part], options: Options) -> Source:
     return Source(rows, path.name if options.source is None else str(path), LICENSE, note)
 
 
+def names_pictures(part: Part, options: Options) -> bool:
+    """The first rows of the file name pictures that are there, and hold captions or labels."""
+    try:
+        table = open_table(part.path)
+        sample, roots = table.sample(), _roots(part, options)
+        columns, _ = _columns(table, sample, roots, options)
+    except UserError:
+        return False
+    return any(_found(sample, columns.image, root) for root in roots)
+
+
 def _files(parts: Sequence[Part], lead: Table) -> str:
     """Which files are read, and as what splits."""
     if len(parts) == 1:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import pytest
 
 from mmkit.data.schema import Options, Reject, Row
+from mmkit.data.sources import reader
 from mmkit.data.sources.folder import read
-from mmkit.errors import UsageError
+from mmkit.errors import UsageError, UserError
 from tests import raw
 
 
@@ -50,7 +52,7 @@ def test_what_lies_beside_official_splits_does_not_turn_them_into_classes(tmp_pa
     assert [(r.split, r.label) for r in samples(tmp_path)] == [(s, c) for s in ("test", "train") for c in ("big_dogs", "cats")]
     assert rejects(tmp_path).keys() == {"loose.jpg", "extra/cats/1.jpg"}
     assert all("test, train are the official ones" in reason for reason in rejects(tmp_path).values())
-    assert "2 pictures lie in none of them" in read(Options(tmp_path)).note
+    assert read(Options(tmp_path)).note.endswith("; 2 in none of them, so rejected: extra 1, loose.jpg 1")
 
 
 def test_pictures_of_a_kind_that_is_not_read_are_rejects(tmp_path: Path) -> None:
@@ -172,11 +174,73 @@ def test_folders_that_are_splits_classes_or_mere_places(
 
 
 def test_a_folder_of_images_is_no_class(tmp_path: Path) -> None:
-    assert found(tree(tmp_path, "images/1.jpg", "images/2.jpg")) == {}
-    assert "it lies in no class folder" in rejects(tmp_path)["images/1.jpg"]
+    assert found(tree(tmp_path, "cat/Images/1.jpg", "dog/Images/2.jpg")).keys() == {"cat/Images/1.jpg", "dog/Images/2.jpg"}
+    assert {label for _, label in found(tmp_path).values()} == {"cat", "dog"}
     # Kaggle's unlabelled test pictures, in a folder of that name twice
     tree(tmp_path / "kaggle", "train/cat/1.jpg", "train/dog/2.jpg", "test/test/3.jpg")
     assert rejects(tmp_path / "kaggle").keys() == {"test/test/3.jpg"}
+    assert read(Options(tmp_path / "kaggle")).note.endswith("; 1 in no class folder, so rejected")
+
+
+@pytest.mark.parametrize("name", ["images", "Images", "img", "JPEGImages", "photos", "."])
+def test_pictures_that_nothing_describes_are_an_error(tmp_path: Path, name: str) -> None:
+    tree(tmp_path, f"{name}/1.jpg", f"{name}/2.jpg")
+    with pytest.raises(UserError, match="no captions: the pictures lie in no class folders") as e:
+        read(Options(tmp_path))
+    assert "class folders (cats/1.jpg)" in e.value.hint
+    assert (f"({name} is none)" in e.value.what) == (name != ".")
+
+
+def test_a_single_class_is_said(tmp_path: Path) -> None:
+    tree(tmp_path, "cats/1.jpg", "cats/2.jpg")
+    assert read(Options(tmp_path)).note == "2 pictures, class folders, but only one, 'cats': nothing tells these pictures apart"
+
+
+def captions(path: Path, *names: str) -> Path:
+    """A table of captions."""
+    path.write_text("image,caption\n" + "".join(f"{name},a text of {name}\n" for name in names))
+    return path
+
+
+@pytest.mark.parametrize(
+    ("table", "names", "pictures"),
+    [
+        ("captions.csv", ("1.jpg", "2.jpg"), ("Images/1.jpg", "Images/2.jpg")),
+        ("captions.csv", ("Images/1.jpg", "Images/2.jpg"), ("Images/1.jpg", "Images/2.jpg")),
+        ("Images/captions.csv", ("1.jpg", "2.jpg"), ("Images/1.jpg", "Images/2.jpg")),
+        ("captions.txt", ("1.jpg", "2.jpg"), ("Flicker8k_Dataset/1.jpg", "Flicker8k_Dataset/2.jpg")),
+        ("captions.csv", ("1.jpg", "2.jpg"), ("1.jpg", "2.jpg")),
+    ],
+)
+def test_a_table_of_captions_beside_pictures_of_no_classes(
+    tmp_path: Path, table: str, names: tuple[str, ...], pictures: tuple[str, ...]
+) -> None:
+    captions(tree(tmp_path, *pictures) / table, *names)
+    assert {caption for row in samples(tmp_path) for caption in row.captions} == {f"a text of {name}" for name in names}
+    assert "captions." in read(Options(tmp_path / "out", tmp_path)).note
+
+
+def test_a_table_of_captions_takes_splits_from_folders(tmp_path: Path) -> None:
+    captions(tree(tmp_path, "Images/train/1.jpg", "Images/valid/2.jpg") / "captions.csv", "train/1.jpg", "valid/2.jpg")
+    assert [row.split for row in samples(tmp_path)] == ["train", "val"]
+
+
+def test_a_table_that_names_pictures_of_class_folders_is_named(tmp_path: Path) -> None:
+    table = captions(tree(tmp_path, "cats/1.jpg", "dogs/2.jpg") / "captions.csv", "cats/1.jpg", "dogs/2.jpg")
+    assert {row.label for row in samples(tmp_path)} == {"cats", "dogs"}
+    assert f"; captions.csv is not read: mmkit prep table ./data --source {table} " in read(Options(tmp_path)).note
+
+
+@pytest.mark.parametrize("names", [("1.jpg", "2.jpg"), ("Images/1.jpg", "Images/2.jpg")])
+def test_the_hint_at_a_table_beside_the_folder_is_followed(tmp_path: Path, names: tuple[str, ...]) -> None:
+    captions(tree(tmp_path, "Images/1.jpg", "Images/2.jpg") / "captions.csv", *names)
+    (tmp_path / "prices.csv").write_text("sku,price\n1,2\n")
+    for source in (tmp_path / "Images", tmp_path):
+        with pytest.raises(UserError, match="no captions") as e:
+            read(Options(tmp_path / "out", source))
+        _, _, _, _, _, table, *root = shlex.split(e.value.hint.partition("   ")[0])
+        found = reader("table")(Options(tmp_path / "out", Path(table), image_root=Path(root[1]) if root else None))
+        assert [row.captions for row in found.rows if isinstance(row, Row)] == [[f"a text of {name}"] for name in names]
 
 
 @pytest.mark.parametrize("text", ["a.txt", "a.TXT", "A.txt", "a.caption", "a.Caption", "a.png.txt", "a.PNG.txt", "a.png.caption"])
@@ -203,6 +267,8 @@ def test_a_link_to_a_folder_above_is_no_circle(tmp_path: Path) -> None:
     expected = found(root)
     (root / "cats" / "up").symlink_to(root)
     (root / "cats" / "here").symlink_to(root / "cats")
+    # one that leads to itself is no folder, and hides none
+    (root / "cats" / "self").symlink_to("self")
     assert found(root) == expected
     # one to another place is read there
     tree(tmp_path / "else", "1.jpg")

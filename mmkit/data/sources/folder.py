@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import os
-from collections import defaultdict
-from dataclasses import dataclass, field
+import shlex
+from collections import Counter, defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from mmkit.data.data_files import Part, metadata_files
+from mmkit.data.data_files import Part, data_files, metadata_files, tables_in
 from mmkit.data.images import SUFFIXES
 from mmkit.data.levels import Levels, levels_of
-from mmkit.data.samples import read_parts
+from mmkit.data.samples import names_pictures, read_parts
 from mmkit.data.schema import Options, Picture, Reject, Row, Source
+from mmkit.data.splits import folder_split
 from mmkit.data.unread import refuse
 from mmkit.data.walk import walk
 from mmkit.errors import UsageError, UserError
@@ -21,14 +24,18 @@ LICENSE = "unknown: that of the folder's pictures"
 UNREAD = {".heic", ".heif", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
 # the endings of the captions of 1.png: 1.txt, 1.caption, 1.png.txt
 TEXTS = (".txt", ".caption")
-NAMED_LABELS = 3
+NAMED = 3
+# so many tables are looked into for one that names the pictures
+PROBED = 20
 
 
 def read(options: Options) -> Source:
     """Every picture below the folder, in the order of their names; with metadata.csv and its like, those that it names.
 
+    Pictures that lie in no classes are read with a table of their captions, whatever it is called.
+
     Raises:
-        UserError: there is no such folder, or no picture in it.
+        UserError: there is no such folder, no picture in it, or nothing that describes one.
     """
     root = options.folder
     if "{label}" not in options.template:
@@ -40,15 +47,24 @@ def read(options: Options) -> Source:
             refuse(root)
             raise UserError("a file, not a folder of pictures", str(root), f"mmkit prep table --source {root}   reads tables")
         raise UserError("no such folder", str(root), "--source names the folder of the pictures")
-    if metadata := metadata_files(root):
-        return _described(metadata, options)
     files = Files.below(root)
+    if metadata := metadata_files(root):
+        return _described(metadata, files, options)
     if not files.pictures:
         refuse(root)
         raise UserError("no pictures", str(root), f"looked for {' '.join(sorted(SUFFIXES))}")
     tree = _layout(files, options.template)
+    table = None if tree.with_text else _table(files, options)
+    if table and len(tree.labels) < 2:
+        # one class, or none, has nothing to tell apart
+        return _described(table[0], files, table[1])
+    if not tree.labels and not tree.with_text and any(map(_is_read, files.pictures)):
+        raise _no_captions(files, options)
     rows = [_row(tree, path) for path in files.pictures]
-    return Source(rows, "." if options.source is None else str(root), LICENSE, _note(tree))
+    note = _note(tree, table)
+    if len(tree.labels) == 1 and not tree.with_text and (command := _other_command(files, options)):
+        note += f"; {command}"
+    return Source(rows, "." if options.source is None else str(root), LICENSE, note)
 
 
 @dataclass(slots=True)
@@ -94,14 +110,54 @@ def _is_read(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def _described(metadata: list[Part], options: Options) -> Source:
+def _described(parts: list[Part], files: Files, options: Options) -> Source:
     """The pictures that files such as metadata.csv name, with their captions; `datasets` calls that an image folder."""
-    source = read_parts(metadata, options)
+    source = read_parts(parts, options)
     named = {row.image.path for row in source.rows if isinstance(row, Row)}
-    pictures = Files.below(options.folder).pictures
-    left = sum(os.path.abspath(options.folder / path) not in named for path in pictures)
+    left = sum(os.path.abspath(files.root / path) not in named for path in files.pictures)
+    source.note += f"; paths start from {options.image_root}" if options.image_root else ""
     source.note += f"; pictures in none of its rows, left out: {left:,}" if left else ""
     return source
+
+
+def _table(files: Files, options: Options) -> tuple[list[Part], Options] | None:
+    """A table such as captions.csv that names the pictures, and the options to read it with."""
+    try:
+        parts = data_files(options.folder, options.folder.absolute() == options.out.absolute())
+    except UserError:
+        return None
+    parts = [replace(part, beside=True) for part in parts]
+    return next(((parts, start) for start in _starts(files, options) if names_pictures(parts[0], start)), None)
+
+
+def _starts(files: Files, options: Options) -> Iterator[Options]:
+    """The paths of a table start from its own folder, else from the innermost that holds all pictures."""
+    yield options
+    yield replace(options, image_root=files.root / os.path.commonpath([path.parent for path in files.pictures]))
+
+
+def _no_captions(files: Files, options: Options) -> UserError:
+    """The error for pictures that nothing describes."""
+    names = {path.parent.name for path in files.pictures if path.parent.name and not folder_split(path.parent.name)}
+    none = f" ({names.pop()} is none)" if len(names) == 1 else ""
+    what = f"no captions: the pictures lie in no class folders{none} and have no text files"
+    hint = "what is read: class folders (cats/1.jpg), text files (1.txt beside 1.jpg), or a table of names (metadata.csv)"
+    return UserError(what, str(files.root), _other_command(files, options) or hint)
+
+
+def _other_command(files: Files, options: Options) -> str:
+    """The command that reads a table that names the pictures: one of several here, or one beside the folder; else empty."""
+    tables = [*tables_in(files.root), *tables_in(files.root.absolute().parent, below=False)]
+    for path in tables[:PROBED]:
+        for start in _starts(files, replace(options, source=path)):
+            if names_pictures(Part(path), start):
+                return _command(path, start.image_root)
+    return ""
+
+
+def _command(table: Path, image_root: Path | None) -> str:
+    command = f"mmkit prep table ./data --source {shlex.quote(str(table))}"
+    return command + (f" --image-root {shlex.quote(str(image_root))}" if image_root else "") + "   reads the captions"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +167,7 @@ class Layout:
     Args:
         texts: the pictures that have text files beside them -> those.
         with_text: captions come from the text files, else from the names of the class folders.
+        labels: all classes.
     """
 
     files: Files
@@ -118,6 +175,7 @@ class Layout:
     levels: Levels
     texts: dict[Path, list[Path]]
     with_text: bool
+    labels: set[str]
 
 
 def _layout(files: Files, template: str) -> Layout:
@@ -125,28 +183,44 @@ def _layout(files: Files, template: str) -> Layout:
     levels = levels_of(readable)
     texts = {path: found for path in readable if (found := files.beside(path))}
     # a picture in no class folder, or in the only one, can have no other caption than a text
-    labels = {path: label for path in readable if (label := levels.label(path))}
-    classed = len(labels.keys() - texts.keys()) if len(set(labels.values())) > 1 else 0
-    return Layout(files, template, levels, texts, bool(texts) and len(texts) >= classed)
+    labels = {path: label for path in readable if (label := levels.label(path)) and not levels.is_stray(path)}
+    names = set(labels.values())
+    classed = len(labels.keys() - texts.keys()) if len(names) > 1 else 0
+    return Layout(files, template, levels, texts, bool(texts) and len(texts) >= classed, names)
 
 
-def _note(tree: Layout) -> str:
+def _note(tree: Layout, table: tuple[list[Part], Options] | None) -> str:
+    """What is read, and how.
+
+    Args:
+        table: one that names the pictures, too.
+    """
     levels, found = tree.levels, tree.files.pictures
+    listed = [path for path in found if not levels.is_stray(path)]
     note = f"{len(found):,} pictures, {'images beside text files' if tree.with_text else 'class folders'}"
     if tree.texts and not tree.with_text:
         note += f" (a text file lies beside {len(tree.texts):,} of them only: it is not read)"
     if not tree.with_text:
-        note += _labels(levels, found)
-    if not levels.splits:
-        return note
-    named = (name if name == split else f"{name} ({split})" for name, (split, _) in sorted(levels.splits.items()))
-    note += f", official splits {', '.join(named)}"
-    stray = sum(1 for path in found if levels.is_stray(path))
-    return note + (f"; {stray:,} pictures lie in none of them and are rejected" if stray else "")
+        note += _labels(levels, listed)
+    if levels.splits:
+        named = (name if name == split else f"{name} ({split})" for name, (split, _) in sorted(levels.splits.items()))
+        note += f", official splits {', '.join(named)}"
+    if stray := Counter(levels.place(path) for path in found if levels.is_stray(path)):
+        places = ", ".join(f"{place} {n:,}" for place, n in stray.most_common(NAMED)) + (" …" if len(stray) > NAMED else "")
+        note += f"; {stray.total():,} in none of them, so rejected: {places}"
+    loose = 0 if tree.with_text else sum(not levels.label(path) for path in listed)
+    note += f"; {loose:,} in no class folder, so rejected" if loose else ""
+    if table:
+        parts, start = table
+        path = parts[0].path if len(parts) == 1 else tree.files.root
+        note += f"; {parts[0].path.name} is not read: {_command(path, start.image_root)}"
+    return note
 
 
 def _labels(levels: Levels, found: list[Path]) -> str:
     """What is said of labels whose folders lie in others: which part is the label, and which labels stand for several folders."""
+    if len(labels := {label for path in found if (label := levels.label(path))}) == 1:
+        return f", but only one, {labels.pop()!r}: nothing tells these pictures apart"
     places: dict[str, set[str]] = defaultdict(set)
     for path in found:
         if label := levels.label(path):
@@ -155,7 +229,7 @@ def _labels(levels: Levels, found: list[Path]) -> str:
     shared = {label: sorted(ways) for label, ways in sorted(places.items()) if len(ways) > 1}
     note = f", labelled by the innermost folder ({deeper[1]} is {deeper[0]!r})" if deeper else ""
     if shared:
-        shown = "; ".join(f"{label!r}: {', '.join(ways[:NAMED_LABELS])}" for label, ways in list(shared.items())[:NAMED_LABELS])
+        shown = "; ".join(f"{label!r}: {', '.join(ways[:NAMED])}" for label, ways in list(shared.items())[:NAMED])
         note += f", {len(shared):,} label{'s stand' if len(shared) > 1 else ' stands'} for several folders ({shown})"
     return note
 
