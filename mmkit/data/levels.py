@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmkit.data.splits import folder_split, readings
@@ -26,12 +26,14 @@ class Levels:
         splits: name of a folder at that depth -> (split, what the name says besides); empty where splits are drawn.
         doubled: those of `splits` that hold one folder of the same name and no other: `seg_train/seg_train/sea`.
         alone: folders that are the only ones where they lie.
+        wrap: so many folders lie around all pictures and name no class.
     """
 
     depth: int = 0
     splits: dict[str, tuple[str, str]] = field(default_factory=dict)
     doubled: frozenset[str] = frozenset()
     alone: frozenset[Parts] = frozenset()
+    wrap: int = 0
 
     def is_stray(self, path: Path) -> bool:
         """The picture lies beside the official splits."""
@@ -53,11 +55,10 @@ class Levels:
             taken = 2 if name in self.doubled else 1
             # cats_train and dogs_train beside each other are the classes cats and dogs
             rest = self.splits[name][1] if len({rest for _, rest in self.splits.values()}) > 1 else ""
-        before, behind = parts[: self.depth], parts[self.depth + taken :]
-        named = [self._is_place(parts[: n + 1]) for n in range(len(parts))]
-        outer = [part for part, place in zip(before, named, strict=False) if not place]
-        inner = [part for part, place in zip(behind, named[self.depth + taken :], strict=True) if not place]
-        return [*outer, *([rest] if rest else []), *inner]
+        outer = [n for n in range(self.wrap, min(self.depth, len(parts))) if not self._is_place(parts[: n + 1])]
+        start = max(self.wrap, self.depth + taken)
+        inner = [n for n in range(start, len(parts)) if not self._is_place(parts[: n + 1])]
+        return [*(parts[n] for n in outer), *([rest] if rest else []), *(parts[n] for n in inner)]
 
     def label(self, path: Path) -> str | None:
         """The class of a picture: the innermost of its folders."""
@@ -74,6 +75,7 @@ def levels_of(pictures: Iterable[Path]) -> Levels:
     The outermost folders that differ may be splits, in any usual spelling and with pictures beside them; so may folders
     further in, where all pictures lie in one of them: `cats/train`, `cats/test`, `dogs/train` …
     """
+    pictures = list(pictures)
     folders = [path.parts[:-1] for path in pictures]
     inside: dict[Parts, set[str]] = defaultdict(set)
     for parts in set(folders):
@@ -86,7 +88,17 @@ def levels_of(pictures: Iterable[Path]) -> Levels:
     for outer in holders:
         within[outer[depth]] |= inside[outer]
     doubled = {name for name, names in within.items() if len(names) == 1 and _same(name, *names)}
-    return Levels(depth, splits, frozenset(doubled), alone)
+    levels = Levels(depth, splits, frozenset(doubled), alone)
+    around = _common(folders)
+    wrapped = replace(levels, wrap=min(around, depth) if splits else around)
+    # the only folder there is may be a class
+    return wrapped if any(map(wrapped.folders, pictures)) else levels
+
+
+def _common(folders: Sequence[Parts]) -> int:
+    """So many folders, from the outermost on, are those of all."""
+    first, last = min(folders), max(folders)
+    return next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 
 def _same(name: str, inner: str) -> bool:

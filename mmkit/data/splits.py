@@ -134,7 +134,8 @@ def settle(source: Source, shares: dict[str, float] | None, say: Callable[[str],
     names = readings(named)
     for row in rows:
         row.split = names[row.split] if row.split else None
-    blank, found = [row for row in rows if row.split is None], Counter(row.split for row in rows if row.split)
+    blank = [row for row in rows if row.split is None]
+    found = Counter(row.split for row in rows if row.split and is_name(row.split))
     drawn = bool(blank and found) and not source.lists
     _say_readings(named, names, drawn or "train" in found, say)
     if drawn:
@@ -162,14 +163,16 @@ def _say_readings(named: Counter[str], names: dict[str, str], kept: bool, say: C
     Args:
         kept: the splits stay as they are named.
     """
-    usual, own = Counter[str](), Counter[str]()
+    usual, own, bad = Counter[str](), Counter[str](), Counter[str]()
     for word, n in named.items():
         if names[word] not in WORDS:
-            own[names[word]] += n
+            (own if is_name(names[word]) else bad)[names[word]] += n
         elif word.strip().lower() != names[word]:
             usual[f"{word.strip()} is {names[word]}"] += n
     if usual:
         say(f"splits by their usual names: {_counted(usual)}")
+    if bad:
+        say(f"no name that a split may have, so rejected: {_counted(bad)}; rename it, or type --splits")
     if own and kept:
         say(f"not the name of a usual split, so a split of its own: {_counted(own)}; rename it, or type --splits")
 

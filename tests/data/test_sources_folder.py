@@ -163,6 +163,10 @@ SPLIT_TREES = [
     (["train_station/1.jpg", "test_tube/2.jpg"], [(None, "test_tube"), (None, "train_station")]),
     (["photos/1.jpg", "drawings/2.jpg"], [(None, "drawings"), (None, "photos")]),
     (["photos/sea/1.jpg", "photos/land/2.jpg"], [(None, "land"), (None, "sea")]),
+    (["zoo/sea/1.jpg", "zoo/land/2.jpg", "zoo/3.jpg"], [(None, "land"), (None, "sea")]),
+    (["zoo/Train/sea/1.jpg", "zoo/Train/land/2.jpg", "zoo/Test/3.jpg"], [("train", "land"), ("train", "sea")]),
+    (["sea/train/1.jpg", "sea/test/2.jpg"], [("test", "sea"), ("train", "sea")]),
+    (["trainval/sea/1.jpg", "test/sea/2.jpg"], [("test", "sea"), ("train", "sea")]),
 ]  # fmt: skip
 
 

@@ -102,6 +102,13 @@ def test_an_unknown_word_is_said_by_name_and_count() -> None:
     ]
 
 
+def test_a_split_that_is_rejected_gets_no_blank_rows() -> None:
+    some, said = rows(300, ("train", "a/b", None)), list[str]()
+    settle(Source(some, "", ""), None, said.append)
+    assert Counter(row.split for row in some) == {"train": 200, "a/b": 100}
+    assert said[0].startswith("no name that a split may have, so rejected: a/b (100 rows)")
+
+
 def test_trainval_is_train_unless_there_is_another() -> None:
     some = rows(2, ("trainval", "test"))
     settle(Source(some, "", ""), None, print)
