@@ -83,6 +83,7 @@ class Project:
         '"linear" (one Linear without bias), "mlp" (LayerNorm, Linear, GELU, Dropout, Linear) or "none"; or a table by modality',
         one_of=("linear", "mlp", "none"),
     )
+    hidden: int | None = doc("width of the mlp's hidden layer", least=1)
     dropout: float = doc("of the mlp", 0.3, least=0, most=1)
 
 

@@ -36,8 +36,9 @@ def projection(modality: str, width: int, spec: Project) -> nn.Module:
     assert spec.dim is not None
     kind = projection_kind(modality, spec)
     if kind == "mlp":
-        hidden = [nn.LayerNorm(width), nn.Linear(width, spec.dim), nn.GELU(), nn.Dropout(spec.dropout)]
-        return nn.Sequential(*hidden, nn.Linear(spec.dim, spec.dim))
+        hidden = spec.hidden or spec.dim
+        first = [nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Dropout(spec.dropout)]
+        return nn.Sequential(*first, nn.Linear(hidden, spec.dim))
     if kind == "none":
         return nn.Identity()
     return nn.Linear(width, spec.dim, bias=False)
@@ -63,6 +64,12 @@ def check_widths(widths: dict[str, int], spec: Project) -> None:
             raise ConfigError(what, "project", where=f"project.dim = {spec.dim}", hint=hint)
 
 
+def build_encoders(config: Config, tokenizer: Tokenizer) -> nn.ModuleDict:
+    """The encoders of `config` by modality, as they begin."""
+    given = {"size": Pixels(config.data.image).size, "vocab_size": tokenizer.vocab_size, "context": tokenizer.context}
+    return nn.ModuleDict({m: encoders.build(m, table, given | {"modality": m}) for m, table in config.encoder.items()})
+
+
 class Model(nn.Module):
     """Encoders by modality, a projection for each, and the losses' learned scalars.
 
@@ -82,10 +89,7 @@ class Model(nn.Module):
         self.pixels = Pixels(config.data.image)
         self.name, self.hash = "", ""
         self.folder: Path | None = None
-        given = {"size": self.pixels.size, "vocab_size": tokenizer.vocab_size, "context": tokenizer.context}
-        self.encoder: Any = nn.ModuleDict(
-            {m: encoders.build(m, table, given | {"modality": m}) for m, table in config.encoder.items()}
-        )
+        self.encoder: Any = build_encoders(config, tokenizer)
         widths: dict[str, Any] = {m: e.dim for m, e in self.encoder.items()}
         check_widths(widths, config.project)
         self.project = nn.ModuleDict({m: projection(m, width, config.project) for m, width in widths.items()})

@@ -31,9 +31,6 @@ Say = Callable[[str], None]
 
 KIND = "pretrained"
 CONTEXT = 512  # where a checkpoint states no limit
-SHARED = (
-    256  # width of the shared space: frozen MobileNetV2 and MiniLM on 1,327 emoji reach a mean recall of 0.56, with 64 of 0.44
-)
 
 # Whole models: model_type -> the loss that it was trained with and how its encoders reach the shared space.
 WHOLE: dict[str, dict[str, Any]] = {
@@ -66,9 +63,6 @@ def resolve(config: Config) -> dict[str, str]:
         if "pool" not in table and stated:
             table["pool"] = stated
             reasons[f"encoder.{modality}.pool"] = f"{stated} (stated by the checkpoint)"
-        if config.project.dim is None:
-            config.project.dim = SHARED
-            reasons["project.dim"] = f"{SHARED} (pretrained encoders)"
         if modality == "image":
             reasons |= _image(config, checkpoint)
         else:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import math
 import os
+from functools import partial
 from typing import Any
+
+from torch import nn
 
 from mmkit.config import Config, duration
 from mmkit.data.augment import DIRECTIONS
@@ -51,6 +54,9 @@ DIALS: dict[str, dict[str, Any]] = {
     ),
 }
 CONTEXT_LIMIT = 77
+SHARED = 256  # values of the shared space where a pretrained encoder learns
+NARROWEST, WIDEST = 512, 2048  # of the projections over frozen encoders, see `resolve_projections`
+FROZEN_RATE, FROZEN_BATCH = 0.77, 128  # learning rate times hidden width, at this batch
 INIT_LR = 1e-5
 PLACED, CAPTIONS_READ = 0.2, 1000  # a share, and rows
 CPU_MINUTES = 8.0  # a plain `mmkit train` on a CPU ends within 10 minutes, evaluation included
@@ -74,12 +80,8 @@ def resolve_data(config: Config, data: Dataset, split: str = "train", on_cpu: bo
         raise UserError("the dataset has no training rows", data.path)
     rows = min(rows, config.data.limit or rows)
 
-    def fill(target: Any, key: str, path: str, value: Any, reason: str) -> None:
-        if getattr(target, key) is None:
-            setattr(target, key, value)
-            reasons[path] = f"{value} ({reason})"
-
     image, text, train = config.data.image, config.data.text, config.train
+    fill = partial(_fill, reasons)
     stored = min(data.manifest.get("image", {}).get(k) or dial["side"] for k in ("median_width", "median_height"))
     patch = config.encoder.get("image", {}).get("patch", dial["patch"])
     side = min(dial["side"], max(patch * 2, int(stored) // patch * patch))
@@ -87,7 +89,6 @@ def resolve_data(config: Config, data: Dataset, split: str = "train", on_cpu: bo
     # CLIP's own (arXiv:2103.00020), where no checkpoint has said otherwise
     image.resize, image.resample = image.resize or "crop", image.resample or "bicubic"
     image.mean, image.std = image.mean or CLIP_MEAN, image.std or CLIP_STD
-    fill(config.project, "dim", "project.dim", dial["shared"], f"size {config.size}")
     fill(text, "vocab_size", "data.text.vocab_size", dial["vocab"], f"size {config.size}")
     _encoder_sizes(config, dial)
     batch = min(dial["batch"], max(2, rows // 2 if rows >= 8 else rows))
@@ -100,11 +101,6 @@ def resolve_data(config: Config, data: Dataset, split: str = "train", on_cpu: bo
             data.path,
             f"--batch-size {rows} or less" if rows >= max(2, world()[1]) else "a pair is told from others: more rows are needed",
         )
-    # square-root scaling keeps Adam's noise level when the batch is smaller (arXiv:2205.10287)
-    lr = float(f"{dial['lr'] * min(1.0, train.batch_size / dial['batch']) ** 0.5:.2g}")
-    if train.init:
-        fill(train, "lr", "train.lr", INIT_LR, "low, for the weights are trained already")
-    fill(train, "lr", "train.lr", lr, f"size {config.size}, batch {train.batch_size}")
     for name, table in config.loss.items():
         # a bias of -ln(batch) is the log odds of a pair at chance; the paper's -10 stands for batches of 32,768
         if table["kind"] == "sigmoid" and "bias" not in table:
@@ -115,14 +111,25 @@ def resolve_data(config: Config, data: Dataset, split: str = "train", on_cpu: bo
     return reasons
 
 
-def resolve_frozen(config: Config, names: list[str], data: Dataset) -> dict[str, str]:
-    """Fill in what depends on which encoders learn when; returns key -> reason.
+def _fill(reasons: dict[str, str], target: Any, key: str, path: str, value: Any, reason: str) -> None:
+    """Decide a value that is still automatic, and say why."""
+    if getattr(target, key) is None:
+        setattr(target, key, value)
+        reasons[path] = f"{value} ({reason})"
+
+
+def resolve_frozen(config: Config, built: nn.ModuleDict, data: Dataset) -> dict[str, str]:
+    """Fill in what depends on the encoders and on which of them learn when; returns key -> reason.
 
     Over a frozen encoder the projection is an MLP, for it is all that can adapt; its input is the same in every epoch, so
     augmentation is off. A crop moves things and cuts some off, so it is off too where captions say where things are
     (shapes, 850 steps: R@1 0.97 both ways without it, 0.83 and 0.84 with it).
+
+    Args:
+        built: the encoders by modality, on any device.
     """
     reasons: dict[str, str] = {}
+    names = [f"encoder.{name}" for name, _ in built.named_parameters()]
     still = frozen(config, stages_of(config), names)
     given = config.project.kind
     if not isinstance(given, str):
@@ -131,6 +138,8 @@ def resolve_frozen(config: Config, names: list[str], data: Dataset) -> dict[str,
         config.project.kind = next(iter(kinds.values())) if same else kinds
         why = f"frozen for the whole run: {', '.join(still)}" if still else "the encoders learn"
         reasons["project.kind"] = f"{config.project.kind} ({why})"
+    widths: dict[str, Any] = {modality: encoder.dim for modality, encoder in built.items()}
+    reasons |= resolve_projections(config, widths, still)
     if config.data.image.augment is None:
         placed = speak_of_places(data)
         chosen: list[str]
@@ -146,6 +155,57 @@ def resolve_frozen(config: Config, names: list[str], data: Dataset) -> dict[str,
             if chosen and stage.augment is None and "image" in frozen(config, [stage], names):
                 stage.augment = []
                 reasons[f"stage {number}: augment"] = "[] (the image encoder is frozen in it: its features are computed once)"
+    return reasons
+
+
+def resolve_projections(config: Config, widths: dict[str, int], still: list[str]) -> dict[str, str]:
+    """Fill in the width of the shared space, the hidden width of the projections and the learning rate.
+
+    Over frozen encoders all that learns is the projections. The shared space and the hidden layer are as wide as the encoders
+    together, so that each has room for what it knows; the rate falls with the width, for all hidden values move an output at
+    once. Batch and length stay as they are elsewhere: 64 to 256 pairs and half to twice the steps change the mean recall by less
+    than 0.01. Mean of recall@1, 5, 10 in both directions over frozen MobileNetV2 (1280) and MiniLM (384), dim / hidden:
+
+                                          rows   256/256  512/512  512/1280  1280/1280  1664/1664
+        emoji_noto, English              1,374      .549     .571      .584       .597       .619
+        emoji_noto, German, no people    1,041      .330     .345      .356       .347       .356
+        coco_mini                           26      .313     .342      .332       .345       .348
+        shapes                           1,800      .949     .949      .961       .964       .959
+        shapes                          10,800      .976     .976      .978       .977       .976
+
+    Args:
+        widths: of the encoders' pooled vectors, by modality.
+        still: the modalities whose encoder is frozen for the whole run.
+
+    Returns:
+        Key -> reason for each value decided here.
+    """
+    reasons: dict[str, str] = {}
+    fill = partial(_fill, reasons)
+    assert config.size is not None
+    project, train, dial = config.project, config.train, DIALS[config.size]
+    mlp = "mlp" in (project.kind.values() if isinstance(project.kind, dict) else [project.kind])
+    peak, batch, why = dial["lr"], dial["batch"], f"size {config.size}"
+    if set(still) == set(widths):
+        width = min(WIDEST, max(NARROWEST, sum(widths.values())))
+        reason = f"frozen encoders of {' and '.join(map(str, widths.values()))} values"
+        fill(project, "dim", "project.dim", width, reason)
+        if mlp:
+            fill(project, "hidden", "project.hidden", width, reason)
+            assert project.hidden is not None
+            peak, batch = FROZEN_RATE / max(NARROWEST, project.hidden), FROZEN_BATCH
+            why = f"frozen encoders, {project.hidden} hidden values"
+    elif any(table["kind"] == "pretrained" for table in config.encoder.values()):
+        fill(project, "dim", "project.dim", SHARED, "pretrained encoders")
+    fill(project, "dim", "project.dim", dial["shared"], f"size {config.size}")
+    if mlp:
+        fill(project, "hidden", "project.hidden", project.dim, "as project.dim")
+    if train.init:
+        fill(train, "lr", "train.lr", INIT_LR, "low, for the weights are trained already")
+    assert train.batch_size is not None
+    # square-root scaling keeps Adam's noise level when the batch is smaller (arXiv:2205.10287)
+    lr = float(f"{peak * min(1.0, train.batch_size / batch) ** 0.5:.2g}")
+    fill(train, "lr", "train.lr", lr, f"{why}, batch {train.batch_size}")
     return reasons
 
 

@@ -21,7 +21,7 @@ from mmkit.data.shards import Dataset, open_dataset
 from mmkit.data.tokenizer import Tokenizer, train_tokenizer
 from mmkit.errors import UserError
 from mmkit.files import lock
-from mmkit.model import CONFIG, TOKENIZER, WEIGHTS, Model, from_config, load_weights, pick_device
+from mmkit.model import CONFIG, TOKENIZER, WEIGHTS, Model, build_encoders, from_config, load_weights, pick_device
 from mmkit.training import auto, distributed, loop, stages
 from mmkit.training.distributed import world
 from mmkit.training.doctor import diagnose, read_rows
@@ -82,7 +82,9 @@ def plan(config: Config, device: str, talk: Talk, dry: bool = False) -> Plan:
     distributed.check_batch(config.train.batch_size or 1)
     tokenizer = _tokenizer(config, data, reasons)
     # which encoders learn decides what the projections are, and so the names that patterns may match
-    reasons |= auto.resolve_frozen(config, stages.parameter_names(config, tokenizer), data)
+    with torch.device("meta"):
+        built = build_encoders(config, tokenizer)
+    reasons |= auto.resolve_frozen(config, built, data)
     stages.check_patterns(config, stages.parameter_names(config, tokenizer))
     torch.manual_seed(config.train.seed)
     model = Model(config, tokenizer)

@@ -30,11 +30,43 @@ def test_a_batch_is_shared_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert of(26).train.batch_size == 12
 
 
+def projected(rows: int, widths: tuple[int, int], still: list[str], kind: str = "linear", **train: Any) -> Any:
+    """A resolved configuration over an image and a text encoder of `widths`."""
+    config = of(rows, **train)
+    config.project.kind = kind
+    auto.resolve_projections(config, dict(zip(("image", "text"), widths, strict=True)), still)
+    return config
+
+
 def test_a_smaller_batch_has_a_lower_rate() -> None:
-    assert of(10_000).train.lr == 1.5e-3
-    assert of(64).train.lr == pytest.approx(1.5e-3 / 2)
-    assert of(10_000, batch_size=512).train.lr == 1.5e-3
-    assert of(10_000, init="runs/a").train.lr == 1e-5
+    def rate(rows: int, **train: Any) -> float:
+        return projected(rows, (64, 64), [], **train).train.lr
+
+    assert rate(10_000) == 1.5e-3
+    assert rate(64) == pytest.approx(1.5e-3 / 2)
+    assert rate(10_000, batch_size=512) == 1.5e-3
+    assert rate(10_000, init="runs/a") == 1e-5
+
+
+@pytest.mark.parametrize(("widths", "width"), [((1280, 384), 1664), ((768, 384), 1152), ((192, 128), 512), ((4096, 1024), 2048)])
+def test_projections_over_frozen_encoders_are_as_wide_as_both(widths: tuple[int, int], width: int) -> None:
+    config = projected(10_000, widths, ["image", "text"], "mlp")
+    assert (config.project.dim, config.project.hidden) == (width, width)
+    assert config.train.lr == pytest.approx(0.77 / width, rel=0.02)
+
+
+def test_a_width_that_is_set_stays_and_the_rate_follows_the_hidden_one() -> None:
+    config = of(10_000)
+    config.project.kind, config.project.dim, config.project.hidden = "mlp", 300, 1024
+    auto.resolve_projections(config, {"image": 1280, "text": 384}, ["image", "text"])
+    assert (config.project.dim, config.project.hidden) == (300, 1024)
+    assert config.train.lr == 7.5e-4
+
+
+def test_where_an_encoder_learns_the_widths_are_those_of_the_size() -> None:
+    config = projected(10_000, (1280, 384), ["image"], "mlp")
+    assert (config.project.dim, config.project.hidden, config.train.lr) == (64, 64, 1.5e-3)
+    assert projected(10_000, (1280, 384), [], "linear").project.hidden is None
 
 
 @pytest.mark.parametrize(("rows", "epochs"), [(100, 100), (1000, 37.2), (10_000, 13.8), (1_000_000, 2)])
