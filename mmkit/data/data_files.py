@@ -82,7 +82,7 @@ def metadata_files(folder: Path) -> list[Part]:
         named = [path for path in found if path.name.lower().startswith("metadata.") and suffix_of(path) != ".txt"]
         if files := [path for path in named if _names_files(path)]:
             _not_twice(folder, files)
-            return _split([Part(path, _split_of(path.relative_to(folder).parent / "_"), True) for path in files])
+            return _split([Part(path, split_of(path.relative_to(folder).parent / "_"), True) for path in files])
     return []
 
 
@@ -120,7 +120,7 @@ def _one_table(folder: Path, found: list[Path]) -> list[Part]:
     if len(found) == 1:
         return [Part(found[0])]
     shorter = {path: path.relative_to(folder) for path in found}
-    splits = {path: _split_of(short) for path, short in shorter.items()}
+    splits = {path: split_of(short) for path, short in shorter.items()}
     groups = {_stem(short) for short in shorter.values()}
     if len(groups) > 1 or (any(splits.values()) and not all(splits.values())):
         names = ", ".join(str(shorter[path]) for path in found[:NAMED_FILES])
@@ -140,7 +140,7 @@ def _split(parts: list[Part]) -> list[Part]:
     return parts if several else [replace(part, split=None) for part in parts]
 
 
-def _split_of(path: Path) -> str | None:
+def split_of(path: Path) -> str | None:
     """The split that the name of a file says, else that of the innermost folder: train-00000-of-00002, captions_val, train/."""
     if match := SHARD.fullmatch(path.name.partition(".")[0]):
         # the Hub: what stands before the number is the split, such as testA

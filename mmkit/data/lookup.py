@@ -8,9 +8,9 @@ import re
 import unicodedata
 import urllib.parse
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -27,7 +27,8 @@ CASE = "in another case"
 SPELLING = "with accents or spaces written otherwise"
 SUFFIX = "without extension"
 NUMBER = "by the number of the file"
-KINDS = (WINDOWS, ENCODED, ELSEWHERE, CASE, SPELLING, SUFFIX, NUMBER)
+RELEASE = "by COCO's number, as its other release names the photo"
+KINDS = (WINDOWS, ENCODED, ELSEWHERE, CASE, SPELLING, SUFFIX, NUMBER, RELEASE)
 NAMED = 3
 # a hint looks for a missing picture in so many subfolders
 HINT_FOLDERS = 20
@@ -64,18 +65,40 @@ class Lookup:
             OSError: the file cannot be looked at.
         """
         self.readings.total += 1
+        if found := self.exact(name):
+            return found
+        if fits := self.loose(name):
+            fits.count()
+            return fits.picture
+        name = name.strip()
+        raise FileNotFoundError(f"missing file {self.root / os.path.expanduser(name)}{self._instead(name)}")
+
+    def exact(self, name: str) -> Picture | None:
+        """The picture of exactly that path.
+
+        Raises:
+            OSError: the file cannot be looked at.
+        """
         for exact in dict.fromkeys((name, name.strip())):
             try:
                 return Picture.file(self.root / os.path.expanduser(exact))
             except (FileNotFoundError, NotADirectoryError):
                 continue
+        return None
+
+    def loose(self, name: str) -> Loose | None:
+        """The only picture that the path can mean.
+
+        Raises:
+            ValueError: several files fit; they are named.
+            OSError: the file cannot be looked at.
+        """
         name = name.strip()
         for spelled in _spellings(name):
             if found := self._search(spelled):
                 picture = Picture.file(self.root / found.path)
-                self.readings.add(name, spelled, found, picture)
-                return picture
-        raise FileNotFoundError(f"missing file {self.root / os.path.expanduser(name)}{self._instead(name)}")
+                return Loose(picture, partial(self.readings.add, name, spelled, found, picture))
+        return None
 
     def name(self, picture: Picture) -> str:
         """Its path below the root as the file is called, with `/`: the same on every machine. Outside of it: the whole path."""
@@ -94,7 +117,7 @@ class Lookup:
                 places = self._folders(folders, same_case)
                 fits = {posixpath.join(place, file): kind for place in places for file, kind in self._listing(place).fits(name)}
                 if len(fits) > 1:
-                    raise ValueError(f"{len(fits):,} files fit {spelled.written}: {_few(sorted(fits))}")
+                    raise several_fit(spelled.written, fits)
                 for path, kind in fits.items():
                     return Found(path, start, spelled.kinds | _kinds(spelled, start, path, kind))
             if any(self._listing(place).files for place in places):
@@ -142,6 +165,14 @@ class Lookup:
         return f"; {_few(packed)} beside it: unpack first" if packed else ""
 
 
+@dataclass(frozen=True, slots=True)
+class Loose:
+    """A picture whose path was not exact, and what counts how it was read."""
+
+    picture: Picture
+    count: Callable[[], None]
+
+
 class Readings:
     """How paths were read, for the user, and which of them cannot be right."""
 
@@ -175,11 +206,15 @@ class Readings:
             return row
         return Reject(row.id, row.where, f"paths of several folders lead to {row.image.path}: {_few(places)}")
 
+    def count(self, kind: str, what: str) -> None:
+        """Count a path that was read so; the first is said as the example."""
+        self._counts[kind] += 1
+        self._first = self._first or what
+
     def add(self, written: str, spelled: Spelled, found: Found, picture: Picture) -> None:
         """Count a path that was not exact, and remember the folders that were left out of it."""
         for kind in found.kinds:
-            self._counts[kind] += 1
-        self._first = self._first or f"{written} is {found.path}"
+            self.count(kind, f"{written} is {found.path}")
         if ELSEWHERE in found.kinds and picture.path:
             place = "/".join(spelled.parts[: found.start])
             first = self._places.setdefault(picture.path, place)
@@ -211,6 +246,12 @@ class Found:
     path: str
     start: int
     kinds: frozenset[str]
+
+
+def several_fit(name: str, files: Iterable[str]) -> ValueError:
+    """The error for a name that means no one file."""
+    found = sorted(files)
+    return ValueError(f"{len(found):,} files fit {name}: {_few(found)}")
 
 
 def _spellings(name: str) -> Iterator[Spelled]:

@@ -203,3 +203,21 @@ def test_missing_captions_and_splits_of_a_karpathy_file(tmp_path: Path) -> None:
         *["empty caption"] * 2,
         "no caption: it says 'nan', a missing value",
     ]
+
+
+def test_two_photos_of_one_name_are_both_named(tmp_path: Path) -> None:
+    root = raw.flickr(tmp_path / "flickr", 3)
+    raw.jpeg(root / "other" / "0001.jpg", 9)
+    source = read(Options(root / "out", root))
+    (lost,) = [row for row in source.rows if isinstance(row, Reject)]
+    assert (lost.id, lost.reason) == ("0001.jpg", f"2 files fit 0001.jpg: {root}/Images/0001.jpg and {root}/other/0001.jpg")
+    assert [row.id for row in source.rows if isinstance(row, Row)] == ["0000.jpg", "0002.jpg"]
+
+
+def test_photos_in_another_case_are_found_and_that_is_said(tmp_path: Path) -> None:
+    root = raw.flickr(tmp_path / "flickr", 3)
+    (root / "Images" / "0001.jpg").rename(root / "Images" / "0001.JPG")
+    source = read(Options(root / "out", root))
+    assert [row.id for row in source.rows if isinstance(row, Row)] == ["0000.jpg", "0001.jpg", "0002.jpg"]
+    assert "without a caption" not in source.note
+    assert "1 of 3 paths: in another case (0001.jpg is 0001.JPG)" in source.note

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import itertools
+import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from mmkit.data.cells import is_missing, no_caption, text_of
 from mmkit.data.images import SUFFIXES
-from mmkit.data.schema import Options, Picture, Reject, Row, Source
+from mmkit.data.photos import Photos
+from mmkit.data.schema import Options, Reject, Row, Source
 from mmkit.data.splits import WORDS, folder_split, readings
 from mmkit.data.walk import walk
 from mmkit.errors import UserError
@@ -40,8 +42,9 @@ def read(options: Options) -> Source:
     root = options.folder
     if not root.is_dir():
         raise UserError("no such folder", str(root), "--source names the folder of photos and captions")
-    photos, texts = _walk(root)
-    lists = _official_lists(texts, photos)
+    photos = Photos(root)
+    texts = [root / folder / file for folder, files in walk(root) for file in files if Path(file).suffix.lower() not in SUFFIXES]
+    lists = _official_lists(texts, photos.names)
     path = options.karpathy or _caption_file(texts, bool(lists))
     if path is None:
         raise UserError("no caption file", str(root), f"looked for {FORMS}")
@@ -51,31 +54,19 @@ def read(options: Options) -> Source:
     if path.suffix == ".json":
         lists = _karpathy_lists(path)
     rows = rejects + [
-        _row(name, photos.get(name), captions[name], f"{path} row {lines[name]}", lists.get(name)) for name in sorted(captions)
+        _row(name, photos, captions[name], f"{path} row {lines[name]}", lists.get(name)) for name in sorted(captions)
     ]
-    note = f"captions in {path}; {len(photos):,} photos" + (
-        f", {n:,} without a caption" if (n := len(photos.keys() - captions.keys())) else ""
-    )
+    rows = photos.readings.settle(rows)
+    described = {os.path.basename(row.image.key) for row in rows if isinstance(row, Row)}
+    note = f"captions in {path}; {len(photos):,} photos"
+    note += f", {n:,} without a caption" if (n := len(photos.names - described - captions.keys())) else ""
+    note += f"; {photos.readings.note}" if photos.readings.note else ""
     note += "; official splits" if any(lists.values()) else ""
     leave_out = bool(lists) and path.suffix != ".json"
     return Source(rows, "." if options.source is None else str(root), LICENSE, note, lists=leave_out)
 
 
-def _walk(root: Path) -> tuple[dict[str, Path], list[Path]]:
-    """Photos by name, and all other files."""
-    photos: dict[str, Path] = {}
-    texts = []
-    for folder, files in walk(root):
-        for file in files:
-            path = root / folder / file
-            if path.suffix.lower() in SUFFIXES:
-                photos.setdefault(file, path)
-            else:
-                texts.append(path)
-    return photos, texts
-
-
-def _official_lists(texts: list[Path], photos: dict[str, Path]) -> dict[str, str]:
+def _official_lists(texts: list[Path], photos: set[str]) -> dict[str, str]:
     """Photo -> split, by Flickr_8k.trainImages.txt, train.txt and their like: lines that name photos, also without extension."""
     stems = {Path(name).stem: name for name in photos}
     lists: list[tuple[str, list[str]]] = []
@@ -217,10 +208,10 @@ def _karpathy_lists(path: Path) -> dict[str, str]:
     return {image["filename"]: text_of(image.get("split")) for image in read_json(path)["images"]}
 
 
-def _row(name: str, photo: Path | None, captions: list[str], where: str, split: str | None) -> Row | Reject:
-    if photo is None:
-        return Reject(name, where, "missing file: the photo of the caption is not there")
+def _row(name: str, photos: Photos, captions: list[str], where: str, split: str | None) -> Row | Reject:
     try:
-        return Row(name, Picture.file(photo), captions, where, split)
-    except OSError:
-        return Reject(name, where, f"missing file {photo}")
+        return Row(name, photos.find(name), captions, where, split)
+    except FileNotFoundError:
+        return Reject(name, where, "missing file: the photo of the caption is not there")
+    except (OSError, ValueError) as e:
+        return Reject(name, where, str(getattr(e, "strerror", None) or e))
