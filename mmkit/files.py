@@ -54,6 +54,47 @@ def writing(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+@contextlib.contextmanager
+def writing_folder(path: str | os.PathLike[str], force: bool) -> Iterator[Path]:
+    """Yield a temporary folder; on success it takes the place of `path`, whole, else it is removed.
+
+    Args:
+        force: what stands there is moved aside; else only an empty folder may stand there, see `check_folder`.
+
+    Raises:
+        UserError: the disk is full or the folder cannot be written; `path` is as it was before.
+    """
+    path = Path(os.path.abspath(path))
+    temporary = None
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(dir=path.parent, prefix=f".{path.name}.", suffix=".partial"))
+        yield temporary
+        temporary.chmod(0o777 & ~_umask())
+        if path.is_dir() and not any(path.iterdir()):
+            path.rmdir()
+        elif force and path.exists():
+            move_aside(path)
+        temporary.rename(path)
+    except OSError as e:
+        raise disk_error(e, path) from e
+    finally:
+        if temporary:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_folder(path: str | os.PathLike[str], force: bool = False) -> None:
+    """Refuse a folder of outputs that would replace something, before any work is done.
+
+    Raises:
+        UserError: it is a file, or a folder that is not empty, and there is no `force`.
+    """
+    path = Path(path)
+    if path.exists() and not force and not (path.is_dir() and not any(path.iterdir())):
+        what = "the folder exists and is not empty" if path.is_dir() else "this is a file, not a folder"
+        raise UserError(what, str(path), "name a new folder; --force moves this one aside")
+
+
 def _temporary(target: Path, folder: Path | None) -> Path:
     """A new empty file in `folder`, or in the system's own for temporary files."""
     if folder:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -15,17 +16,18 @@ from mmkit.cli.options import DATA, OUTPUT, BatchSize, Debug, Device, Force, Jso
 from mmkit.errors import UsageError
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
-
     from mmkit.cli.queries import Asked
-    from mmkit.search.gallery import Gallery
+    from mmkit.search.gallery import Answer, Gallery
     from mmkit.views.sheet import Strip
+
+    Found = tuple[dict[str, Any], list[Answer]]
 
 EPILOG = """\b
 Examples:
   mmkit retrieve "a red circle left of a blue square"
   mmkit retrieve "a dog on a beach" --in ~/Pictures --model openai/clip-vit-base-patch32 --top 3
   mmkit retrieve "a red dress" "a blue chair" --top 6 --figure found.png
+  mmkit retrieve "a red dress" --save found
   mmkit retrieve photo.jpg --find text --json | jq -r .text
   mmkit retrieve - < queries.jsonl > answers.jsonl
 """
@@ -71,6 +73,16 @@ def retrieve(
             rich_help_panel=OUTPUT,
         ),
     ] = None,
+    save: Annotated[
+        Path | None,
+        typer.Option(
+            "--save",
+            metavar="FOLDER",
+            help="Write the pictures that are found, ranked; of several queries, a folder each.",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     force: Force = False,
     device: Device = "auto",
     batch_size: BatchSize = 64,
@@ -82,6 +94,7 @@ def retrieve(
     """Find the images or texts nearest to each query. The vectors of --in are made once and kept beside the run.
 
     Prints a table in a terminal and one JSON object an answer elsewhere: query, rank, score, id, modality, text, path.
+    The path is that of the original picture where it is still there.
     Lines on stdin are {"id": …, "text": …} or {"id": …, "image": "path"} and are answered one by one.
     """
     from mmkit.cli.progress import bars
@@ -94,6 +107,12 @@ def retrieve(
         from mmkit.views.sheet import check_target
 
         check_target(figure, force)
+    if save:
+        from mmkit.files import check_folder
+
+        if find == "text":
+            raise UsageError("--save writes pictures, and --find text finds texts", hint="leave one of them out")
+        check_folder(save, force)
     if "-" in queries and len(queries) > 1:
         raise UsageError("- reads the queries from stdin, all of them", hint="leave - out, or the other queries")
     asked: Iterable[Asked] = query_lines(sys.stdin) if queries == ["-"] else [parse_query(word) for word in queries]
@@ -102,38 +121,64 @@ def retrieve(
         gallery = open_gallery(where, loaded, split, Pace(batch_size, workers, progress("embedded")))
     if gallery.note:
         console.say(gallery.note)
-    drawn: list[tuple[dict[str, Any], list[dict[str, Any]]]] = []
-    for one in asked:
-        query = one.query
-        with one.named():
-            answers = gallery.answer(query, find, top)
-        if console.json:
-            for answer in answers:
-                console.record(({"query_id": query["id"]} if "id" in query else {}) | answer)
-        else:
-            _table(query, answers, gallery)
-        if figure and len(drawn) < DRAWN:
-            drawn.append((query, answers))
+    drawn: list[Found] = []
+    with _saving(save, force, gallery, alone=queries != ["-"] and len(queries) == 1) as save_answers:
+        for one in asked:
+            query = one.query
+            with one.named():
+                answers = gallery.answer(query, find, top)
+                save_answers(query, answers)
+            if console.json:
+                for answer in answers:
+                    console.record(({"query_id": query["id"]} if "id" in query else {}) | answer.record())
+            else:
+                _table(query, answers, gallery)
+            if figure and len(drawn) < DRAWN:
+                drawn.append((query, answers))
     if figure:
         _draw(drawn, gallery, figure, force)
 
 
-def _table(query: dict[str, Any], answers: list[dict[str, Any]], gallery: Gallery) -> None:
-    rows = [
-        [str(a["rank"]), f"{a['score']:.3f}", a["id"], a["path"] or a["text"] or gallery.caption(a["id"]) or ""] for a in answers
-    ]
+@contextmanager
+def _saving(
+    folder: Path | None, force: bool, gallery: Gallery, alone: bool
+) -> Iterator[Callable[[dict[str, Any], Sequence[Answer]], None]]:
+    """Yield what saves the answers to a query; the folder appears when all is done.
+
+    Args:
+        alone: there is one query, so it needs no folder of its own.
+    """
+    if folder is None:
+        yield lambda query, answers: None
+        return
+    from mmkit.files import writing_folder
+    from mmkit.search.saved import plain_name, save_pictures
+
+    count = saved = gone = 0
+
+    def save(query: dict[str, Any], answers: Sequence[Answer]) -> None:
+        nonlocal count, saved, gone
+        count += 1
+        name = plain_name(query.get("text") or Path(query["image"]).stem)
+        lost = save_pictures(gallery, answers, beside if alone else beside / f"{count:03d}-{name}")
+        saved, gone = saved + len(answers) - lost, gone + lost
+
+    with writing_folder(folder, force) as beside:
+        yield save
+    console.say(f"wrote {saved:,} pictures to {folder}" + (f"; {gone:,} more are gone" if gone else ""))
+
+
+def _table(query: dict[str, Any], answers: Sequence[Answer], gallery: Gallery) -> None:
+    rows = [[str(a.rank), f"{a.score:.3f}", a.id, a.path or a.text or gallery.caption(a) or ""] for a in answers]
     console.table(query.get("text") or query["image"], ["rank", "score", "id", "path or text"], rows, to_stdout=True)
 
 
-def _draw(asked: list[tuple[dict[str, Any], list[dict[str, Any]]]], gallery: Gallery, figure: Path, force: bool) -> None:
+def _draw(asked: list[Found], gallery: Gallery, figure: Path, force: bool) -> None:
     """Draw the queries with their answers, which are right or wrong where a query's id is one of the gallery's."""
     from mmkit.files import make_way
-    from mmkit.views.pictures import of_source
     from mmkit.views.sheet import save_answers
 
-    source = (gallery.found.meta or {}).get("data")
-    wanted = {a["id"] for _, answers in asked for a in answers if a["modality"] == "image"}
-    pictures = of_source(source, wanted, gallery.split) if source and wanted else {}
+    pictures = gallery.pictures([answer for _, answers in asked for answer in answers])
     if len(asked) == DRAWN:
         console.say(f"the figure shows the first {DRAWN} queries")
     known = set(gallery.found.ids)
@@ -143,15 +188,15 @@ def _draw(asked: list[tuple[dict[str, Any], list[dict[str, Any]]]], gallery: Gal
     console.say(f"wrote {figure}")
 
 
-def _strip(query: dict[str, Any], answers: list[dict[str, Any]], pictures: dict[str, Image], judged: bool) -> Strip:
+def _strip(query: dict[str, Any], answers: Sequence[Answer], pictures: dict[Answer, bytes | Path], judged: bool) -> Strip:
     from mmkit.data.images import load_rgb
     from mmkit.views.sheet import Strip, Tile, verdicts
 
-    marks = verdicts([a["id"] == query["id"] for a in answers]) if judged else [None] * len(answers)
+    marks = verdicts([a.id == query["id"] for a in answers]) if judged else [None] * len(answers)
     tiles = []
     for a, mark in zip(answers, marks, strict=True):
-        shown = pictures.get(a["id"]) if a["modality"] == "image" else None
-        tiles.append(Tile(a["text"] or ("" if shown else a["id"]), shown, a["score"], mark))
+        shown = load_rgb(pictures[a]) if a in pictures else None
+        tiles.append(Tile(a.text or ("" if shown else a.id), shown, a.score, mark))
     if "text" in query:
         return Strip(Tile(query["text"]), tiles)
     return Strip(Tile(Path(query["image"]).name, load_rgb(query["image"])), tiles)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -51,13 +52,17 @@ class Shard:
 
 @dataclass(slots=True)
 class Plan:
-    """All that is known before the first picture is stored."""
+    """All that is known before the first picture is stored.
+
+    Args:
+        origin: the folder that all pictures lie in which are files; None where none is.
+    """
 
     columns: list[str] = field(default_factory=list)
     shards: list[Shard] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
-    merged: int = 0
     fingerprint: str = ""
+    origin: str | None = None
 
     @property
     def rows(self) -> int:
@@ -83,7 +88,16 @@ def make_plan(source: Source, choices: Choices, say: Callable[[str], None]) -> P
         raise UserError("a picture inside another file cannot be linked", inside.where, "unpack them, or leave --link out")
     plan.columns = columns_of(rows)
     plan.shards = _deal(rows)
+    plan.origin = None if choices.link else _origin(rows)
     return plan
+
+
+def _origin(rows: Sequence[Row]) -> str | None:
+    folders = {os.path.dirname(row.image.path) for row in rows if row.image.path}
+    try:
+        return os.path.commonpath(folders) if folders else None
+    except ValueError:  # on several drives of Windows
+        return None
 
 
 def fingerprint(rows: Iterable[Row | Reject], link: bool) -> str:
@@ -150,7 +164,7 @@ def _merge(found: Iterable[Row | Reject], choices: Choices, plan: Plan, say: Cal
         elif first:
             first.captions = list(dict.fromkeys(first.captions + row.captions))
             first.label = first.label or row.label
-            plan.merged += 1
+            first.merged.append((row.id, row.where))
         else:
             row.captions = list(dict.fromkeys(row.captions))
             by_image[split, row.image.key] = owners[split, row.id] = row
@@ -204,6 +218,7 @@ def _limited(rows: list[Row], choices: Choices, say: Callable[[str], None]) -> l
     # those that are in no split do not count
     rows = splits.listed(rows, choices.shares, say)
     chosen = rows[: choices.limit]
+    say(f"{len(rows) - len(chosen):,} of {len(rows):,} samples are left out: --limit {choices.limit}")
     if not any(splits.is_train(row) for row in chosen):
         chosen[-1] = next((row for row in rows if splits.is_train(row)), chosen[-1])
     return chosen
@@ -225,9 +240,10 @@ def _split(rows: list[Row], choices: Choices, plan: Plan, say: Callable[[str], N
                 unreadable.append((row, reason_of(e)))
         else:
             for row, reason in unreadable:
-                reject(plan, row, reason, choices)
-            lost = {id(row) for row, _ in unreadable}
-            rows = [row for row in rows if id(row) not in lost]
+                for lost in row.rejects(reason):
+                    reject(plan, lost, reason, choices)
+            gone = {id(row) for row, _ in unreadable}
+            rows = [row for row in rows if id(row) not in gone]
             continue
         return rows
     return []

@@ -62,6 +62,7 @@ class Row:
         split: the official split as the source writes it, None where it has none for the row.
         questions: dicts with id, question, answers (list of str), type.
         regions: dict with boxes (x1, y1, x2, y2 in pixels of the picture) and phrases.
+        merged: (id, where) of the rows of the same picture that are part of this sample.
     """
 
     id: str
@@ -72,6 +73,11 @@ class Row:
     label: str | None = None
     questions: list[dict[str, Any]] | None = None
     regions: dict[str, Any] | None = None
+    merged: list[tuple[str, str]] = field(default_factory=list)
+
+    def rejects(self, reason: str) -> list[Reject]:
+        """A reject for each of the rows that are this sample."""
+        return [Reject(id, where, reason) for id, where in [(self.id, self.where), *self.merged]]
 
 
 @dataclass(frozen=True, slots=True)

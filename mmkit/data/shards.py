@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import posixpath
 from collections import OrderedDict
 from collections.abc import Iterator
@@ -81,6 +82,19 @@ class Dataset:
     def columns_of(self, modality: str) -> list[str]:
         """All columns that hold `modality`."""
         return [name for name, kind in self.columns.items() if kind == modality]
+
+    def original(self, path: str | None) -> Path | None:
+        """The file that a picture was read from, if it is still there.
+
+        Args:
+            path: of the picture in its row: the whole one, or one that starts from the `origin` in dataset.json.
+        """
+        origin = self.manifest.get("image", {}).get("origin")
+        if not path or (origin is None and not Path(path).is_absolute()):
+            # pictures of other tools have bare names, which say nothing of where a file is
+            return None
+        found = Path(os.path.abspath(Path(self.path, origin or "", path)))
+        return found if found.is_file() else None
 
     def split_name(self, name: str) -> str:
         """Resolve a split as typed: one that is called so, else the usual name (`validation` is `val`).

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import functools
 import json
+import os
 import shutil
-from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import fsspec
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from mmkit.data import audit, card
-from mmkit.data.images import TREATMENT, treat
-from mmkit.data.plan import Choices, Plan, Shard, failed, fingerprint, make_plan, nothing_left, reason_of
-from mmkit.data.schema import MODALITIES, Options, Reject, Row, Source, arrow_schema, leaves
+from mmkit.data.images import TREATMENT
+from mmkit.data.plan import Choices, Plan, Shard, failed, fingerprint, make_plan, nothing_left
+from mmkit.data.schema import MODALITIES, Options, Reject, Source, arrow_schema
+from mmkit.data.shard_file import stored, write_shard
 from mmkit.data.shards import MANIFEST, Dataset
 from mmkit.data.sources import reader
-from mmkit.data.threads import in_order
 from mmkit.errors import UserError
-from mmkit.files import DATASET_VERSION, free_bytes, lock, read_json, sha256, write_json, write_text, writing
+from mmkit.files import DATASET_VERSION, free_bytes, lock, read_json, sha256, write_json, write_text
 
 FORMAT = "mmkit-dataset"
 JOURNAL = ".prep"
@@ -31,8 +29,6 @@ JOURNAL = ".prep"
 BESIDE = f"{JOURNAL}/new"
 REJECTED = "rejected.jsonl"
 _FORCE = "--force moves what mmkit wrote there aside and prepares again"
-GROUP_ROWS = 1_000
-GROUP_BYTES = 8 << 20
 
 
 def prepare(kind: str, options: Options, choices: Choices, settings: dict[str, Any], force: bool = False) -> dict[str, Any]:
@@ -112,8 +108,6 @@ def _make(kind: str, options: Options, choices: Choices, settings: dict[str, Any
     if source.note:
         options.say(source.note)
     plan = make_plan(source, choices, options.say)
-    if plan.merged:
-        options.say(f"{plan.merged:,} rows were merged into samples that have the same image")
     _check_names(out, plan)
     work = out / BESIDE if beside else out
     command = {"kind": kind, "options": settings, "fingerprint": plan.fingerprint}
@@ -130,6 +124,9 @@ def _make(kind: str, options: Options, choices: Choices, settings: dict[str, Any
     manifest = _manifest(kind, options, choices, settings, source, plan)
     manifest["splits"] = _splits(out, plan, records, options.say)
     manifest["rejected"] = len(rejects)
+    manifest["merged"] = merged = sum(record["merged"] for record in records)
+    if merged:
+        options.say(f"{merged:,} rows were merged into samples that have the same image")
     _finish(out, manifest, rejects, options, choices.workers)
     return manifest
 
@@ -189,7 +186,7 @@ def _sweep(out: Path, shards: Sequence[str]) -> None:
 
 
 def _write_shards(out: Path, plan: Plan, choices: Choices, progress: Callable[[int, int], None]) -> list[dict[str, Any]]:
-    schema = arrow_schema(plan.columns)
+    sample_of = functools.partial(stored, columns=plan.columns, choices=choices, origin=plan.origin)
     _check_space(out, plan, choices)
     records, done, total = [], 0, plan.rows
     for shard in plan.shards:
@@ -200,7 +197,7 @@ def _write_shards(out: Path, plan: Plan, choices: Choices, progress: Callable[[i
                 raise failed(Reject(**record["rejected"][0]))
         else:
             report = functools.partial(_report, progress, done, total)
-            record = _write_shard(path, shard.rows, schema, choices, report)
+            record = write_shard(path, shard.rows, arrow_schema(plan.columns), sample_of, choices, report)
             write_json(journal, record)
         done += len(shard.rows)
         progress(done, total)
@@ -227,71 +224,6 @@ def _check_space(out: Path, plan: Plan, choices: Choices) -> None:
         raise UserError(f"the disk is too small: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free", str(out), hint)
 
 
-def _write_shard(
-    path: Path, rows: Sequence[Row], schema: pa.Schema, choices: Choices, progress: Callable[[int], None]
-) -> dict[str, Any]:
-    """Write one shard and return its journal entry: rows, captions, sha256 and rejected."""
-    rejected: list[Reject] = []
-    captions = Counter[str]()
-    # text compresses well; image bytes are compressed already and are stored as they are, so that a reader can slice them
-    text = [leaf for leaf in leaves(schema) if leaf != "image.bytes"]
-    form: dict[str, Any] = {"compression": {"image.bytes": "NONE"} | dict.fromkeys(text, "ZSTD")}
-    form |= {"use_dictionary": [leaf for leaf in text if leaf not in ("id", "image.path")], "write_statistics": ["id"]}
-    with writing(path) as temporary, pq.ParquetWriter(temporary, schema, **form) as writer:
-        treated = in_order(lambda row: _sample(row, schema.names, choices), _counted(rows, progress), choices.workers)
-        for group in _groups(treated, rejected, choices.fail):
-            writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=len(group))
-            captions["rows"] += len(group)
-            captions["captions"] += sum(len(sample.get("captions") or ()) for sample in group)
-    return {
-        "rows": captions["rows"],
-        "captions": captions["captions"],
-        "sha256": sha256(path),
-        "rejected": [asdict(r) for r in rejected],
-    }
-
-
-def _counted(rows: Sequence[Row], progress: Callable[[int], None]) -> Iterator[Row]:
-    for i, row in enumerate(rows):
-        progress(i)
-        yield row
-
-
-def _groups(samples: Iterable[dict[str, Any] | Reject], rejected: list[Reject], fail: bool) -> Iterator[list[dict[str, Any]]]:
-    """Samples in row groups of about 8 MB; rejects are set apart."""
-    group: list[dict[str, Any]] = []
-    size = 0
-    for sample in samples:
-        if isinstance(sample, Reject):
-            if fail:
-                raise failed(sample)
-            rejected.append(sample)
-            continue
-        group.append(sample)
-        size += len(sample["image"]["bytes"] or b"")
-        if size >= GROUP_BYTES or len(group) == GROUP_ROWS:
-            yield group
-            group, size = [], 0
-    if group:
-        yield group
-
-
-def _sample(row: Row, columns: Sequence[str], choices: Choices) -> dict[str, Any] | Reject:
-    """What is stored of a row."""
-    try:
-        data = row.image.read()
-        treated = treat(data, choices.resize)
-    except (UserError, OSError) as e:
-        return Reject(row.id, row.where, reason_of(e))
-    sample = {name: getattr(row, name) for name in columns if name != "image"}
-    # a linked picture stays as it is: the reader treats it when it opens it
-    sample["image"] = {"bytes": None, "path": row.image.path} if choices.link else {"bytes": treated.data, "path": None}
-    if row.regions and treated.scale != (1.0, 1.0):
-        x, y = treated.scale
-        sample["regions"] = row.regions | {"boxes": [[a * x, b * y, c * x, d * y] for a, b, c, d in row.regions["boxes"]]}
-    return sample
-
-
 def _manifest(
     kind: str, options: Options, choices: Choices, settings: dict[str, Any], source: Source, plan: Plan
 ) -> dict[str, Any]:
@@ -307,11 +239,18 @@ def _manifest(
             "treatment": "none: the pictures are linked" if choices.link else TREATMENT,
             "resize": choices.resize,
             "linked": choices.link,
+            "origin": plan.origin and _within(options.out, plan.origin),
         },
         "text": {},
         "rejected": 0,
-        "merged": plan.merged,
+        "merged": 0,
     }
+
+
+def _within(out: Path, folder: str) -> str:
+    """A folder as dataset.json names it: from OUT where it lies there and moves along, else by its whole path."""
+    inside = os.path.relpath(folder, out)
+    return folder if inside.startswith(os.pardir) or os.path.isabs(inside) else Path(inside).as_posix()
 
 
 def _splits(out: Path, plan: Plan, records: list[dict[str, Any]], say: Callable[[str], None]) -> dict[str, Any]:

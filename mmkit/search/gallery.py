@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmkit.data.shards import MANIFEST, open_dataset
+from mmkit.data.pictures import of_source
+from mmkit.data.shards import MANIFEST, Dataset, open_dataset
 from mmkit.data.splits import find_split
 from mmkit.embedding import Pace, embed_dataset, embed_folder, embed_image, embed_texts, images_in
 from mmkit.errors import UserError
@@ -20,6 +23,32 @@ if TYPE_CHECKING:
     from mmkit.model import Model
 
 
+@dataclass(frozen=True)
+class Answer:
+    """One row that was found for a query.
+
+    Args:
+        query: the sentence or the image's path.
+        rank: from 1, best first.
+        score: cosine.
+        path: of an image, its file where that is still there.
+        split: of its dataset; ids are unique within one.
+    """
+
+    query: str
+    rank: int
+    score: float
+    id: str
+    modality: str
+    text: str | None
+    path: str | None
+    split: str | None
+
+    def record(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {key: value for key, value in asdict(self).items() if key != "split"}
+
+
 @dataclass
 class Gallery:
     """Embeddings that a model's queries are compared with."""
@@ -27,17 +56,19 @@ class Gallery:
     model: Model
     found: Embeddings
     split: str | None = None
-    note: str = field(default="")
+    note: str = ""
 
-    def answer(self, query: dict[str, Any], find: str | None = None, k: int = 10) -> list[dict[str, Any]]:
+    @property
+    def source(self) -> str | None:
+        """The dataset or folder that was embedded, as the embeddings say."""
+        return (self.found.meta or {}).get("data")
+
+    def answer(self, query: dict[str, Any], find: str | None = None, k: int = 10) -> list[Answer]:
         """The k nearest rows to a query, best first.
 
         Args:
             query: `{"text": sentence}` or `{"image": path}`.
             find: the modality to look for; by default the other one, where the gallery has it.
-
-        Returns:
-            Objects with query, rank (from 1), score (cosine), id, modality, text, path.
 
         Raises:
             UserError: the query's image cannot be read, a vector is not finite, or nothing of that modality is there.
@@ -53,50 +84,60 @@ class Gallery:
         except UserError as e:
             e.where = str(self.found.path)
             raise
-        return [self._object(query, n, row, score) for n, (row, score) in enumerate(best, 1)]
+        return [self._answer(query, n, row, score) for n, (row, score) in enumerate(best, 1)]
 
-    def caption(self, id: str) -> str | None:
-        """The first text of an id, for people to recognise an image by."""
-        rows = np.flatnonzero((self.found.ids == id) & (self.found.modality == "text"))
+    def pictures(self, answers: Sequence[Answer]) -> dict[Answer, bytes | Path]:
+        """The images among the answers, as files or encoded as they are stored; those that are gone are left out."""
+        wanted = defaultdict(list)
+        for answer in answers:
+            if answer.modality == "image":
+                wanted[answer.split].append(answer)
+        found: dict[Answer, bytes | Path] = {}
+        for split, images in wanted.items():
+            held = of_source(self.source, {answer.id for answer in images}, split) if self.source else {}
+            found |= {answer: held[answer.id] for answer in images if answer.id in held}
+        return found
+
+    def caption(self, answer: Answer) -> str | None:
+        """The first text of the sample, for people to recognise an image by."""
+        same = (self.found.ids == answer.id) & (self.found.modality == "text")
+        rows = [row for row in np.flatnonzero(same).tolist() if self._split(row) == answer.split]
         return self.found.text[rows[0]] if len(rows) else None
 
     def _other(self, modality: str) -> str:
         wanted = "image" if modality == "text" else "text"
         return wanted if (self.found.modality == wanted).any() else modality
 
-    def _object(self, query: dict[str, Any], n: int, row: int, score: float) -> dict[str, Any]:
-        modality, id = self.found.modality[row], self.found.ids[row]
-        return {
-            "query": query["text"] if "text" in query else query["image"],
-            "rank": n,
-            "score": round(score, 6),
-            "id": id,
-            "modality": modality,
-            "text": self.found.text[row],
-            "path": self._path(id) if modality == "image" else None,
-        }
+    def _answer(self, query: dict[str, Any], n: int, row: int, score: float) -> Answer:
+        modality = self.found.modality[row]
+        path = self._path(row) if modality == "image" else None
+        asked = query["text"] if "text" in query else query["image"]
+        return Answer(asked, n, round(score, 6), self.found.ids[row], modality, self.found.text[row], path, self._split(row))
 
-    def _path(self, id: str) -> str | None:
-        source = Path((self.found.meta or {}).get("data", ""))
+    def _path(self, row: int) -> str | None:
+        """The file of an image, if it is still there."""
+        id = self.found.ids[row]
         if (self.found.meta or {}).get("folder"):
-            return str(source / id) if (source / id).is_file() else None
-        return self._paths.get(id)
+            path = Path(self.source or "", id)
+            return str(path) if path.is_file() else None
+        found = self._data.original(self._paths.get((self._split(row), id))) if self._data else None
+        return str(found) if found else None
+
+    def _split(self, row: int) -> str | None:
+        return self.found.split[row] or self.split
 
     @cached_property
-    def _paths(self) -> dict[str, str]:
-        """id -> the image's file, for a dataset that links to files which are still there."""
-        source = (self.found.meta or {}).get("data")
-        if not source or not (Path(source) / MANIFEST).is_file():
-            return {}
-        data = open_dataset(source)
-        image = data.column("image")
-        paths = {}
-        for row in data.rows(self.split, ["id", f"{image}.path"]):
-            path = (row[image] or {}).get("path") if image in row else None
-            # beside bytes a bare name is kept, which says nothing of where a file is
-            if path and Path(path).is_absolute():
-                paths[row["id"]] = path
-        return {id: path for id, path in paths.items() if Path(path).is_file()}
+    def _data(self) -> Dataset | None:
+        """The dataset that was embedded, if it is still there."""
+        return open_dataset(self.source) if self.source and (Path(self.source) / MANIFEST).is_file() else None
+
+    @cached_property
+    def _paths(self) -> dict[tuple[str | None, str], str]:
+        """(split, id) -> where the image came from, as its row says."""
+        assert self._data
+        image = self._data.column("image")
+        rows = self._data.rows(self.split, ["id", f"{image}.path"])
+        return {(row["split"], row["id"]): path for row in rows if (path := (row.get(image) or {}).get("path"))}
 
 
 def open_gallery(where: str, model: Model, split: str | None = None, pace: Pace | None = None) -> Gallery:

@@ -12,6 +12,7 @@ from PIL import Image
 
 from mmkit import __version__
 from mmkit.config import Config, build, read_toml
+from mmkit.data import pictures
 from mmkit.data.images import load_rgb
 from mmkit.data.shards import Dataset, open_dataset
 from mmkit.metrics.ranking import rank
@@ -19,7 +20,6 @@ from mmkit.model import CONFIG
 from mmkit.training.doctor import read_rows
 from mmkit.training.loop import LOG
 from mmkit.vectors import Embeddings, read_embeddings
-from mmkit.views import pictures
 from mmkit.views.projection import flat, modality_gap
 from mmkit.views.report import Report, SpaceMap
 from mmkit.views.sheet import Strip, Tile, verdicts

@@ -121,3 +121,102 @@ def test_a_table_for_people(colours, colour_model, invoke, monkeypatch):
     outcome = invoke("retrieve", "something blue", "--find", "text", "--split", "test", "--top", 1, cwd=colours.parent)
     assert "something blue" in outcome.stdout
     assert "a blue picture" in outcome.stdout
+
+
+@pytest.fixture
+def prepared(photos, colour_model, invoke):
+    """./prepared, made by `prep folder` of ./raw with a class folder a colour."""
+    raw = photos.parent / "raw"
+    for name in COLOURS:
+        (raw / name).mkdir(parents=True)
+        (photos / "deep" / f"{name}.png").rename(raw / name / "1.png")
+    assert invoke("prep", "folder", "prepared", "--source", "raw", cwd=photos.parent).code == 0
+    return photos.parent / "prepared"
+
+
+def test_prepared_images_have_the_path_of_the_original_while_it_is_there(prepared, invoke):
+    ask = ["retrieve", "green", "--in", "prepared", "--top", 1]
+    original = prepared.parent / "raw" / "green" / "1.png"
+    assert [a["path"] for a in invoke(*ask, cwd=prepared.parent).lines] == [str(original)]
+    original.unlink()
+    assert [a["path"] for a in invoke(*ask, cwd=prepared.parent).lines] == [None]
+
+
+def test_a_dataset_that_moves_with_its_raw_pictures_keeps_their_paths(prepared, invoke):
+    home = prepared.parent
+    (home / "raw").rename(home / "all")
+    assert invoke("prep", "folder", "all", cwd=home).code == 0
+    (home / "all").rename(home / "moved")
+    (answer,) = invoke("retrieve", "blue", "--in", "moved", "--top", 1, cwd=home).lines
+    assert answer["path"] == str(home / "moved" / "blue" / "1.png")
+
+
+def test_ids_are_those_of_their_split(tmp_path, colour_model, invoke):
+    for split, colour in (("train", "red"), ("test", "blue")):
+        (tmp_path / "raw" / split).mkdir(parents=True)
+        Image.new("RGB", (8, 8), COLOURS[colour]).save(tmp_path / "raw" / split / f"{colour}.png")
+    images = {split: [{"id": 1, "file_name": f"{colour}.png"}] for split, colour in (("train", "red"), ("val", "blue"))}
+    (tmp_path / "raw" / "test").rename(tmp_path / "raw" / "val")
+    for split, content in images.items():
+        captions = [{"image_id": 1, "caption": f"one of {split}"}]
+        path = tmp_path / "raw" / f"captions_{split}2017.json"
+        path.write_text(json.dumps({"images": content, "annotations": captions}))
+    assert invoke("prep", "coco", "data", "--source", "raw", cwd=tmp_path).code == 0
+    answers = invoke("retrieve", "red", "blue", "--top", 1, "--save", "found", cwd=tmp_path).lines
+    assert [a["path"] for a in answers] == [str(tmp_path / "raw/train/red.png"), str(tmp_path / "raw/val/blue.png")]
+    assert len({a["id"] for a in answers}) == 1
+
+
+def saved(folder):
+    """File -> colour in the middle of its picture."""
+    names = {str(path.relative_to(folder)): Image.open(path).convert("RGB").getpixel((4, 4)) for path in folder.rglob("*.png")}
+    back = {rgb: name for name, rgb in COLOURS.items()}
+    return {path: back[rgb] for path, rgb in names.items()}
+
+
+@pytest.mark.parametrize("gone", [False, True])
+def test_save_writes_the_pictures_ranked(prepared, invoke, gone):
+    if gone:
+        (prepared.parent / "raw").rename(prepared.parent / "elsewhere")
+    outcome = invoke("retrieve", "green", "--in", "prepared", "--top", 3, "--save", "found", cwd=prepared.parent)
+    assert outcome.code == 0, outcome.stderr
+    assert "wrote 3 pictures to found" in outcome.stderr
+    ranked = [f"{a['rank']}-{a['id'].split('/')[0]}_1.png" for a in outcome.lines]
+    assert saved(prepared.parent / "found") == dict(zip(ranked, [a["id"].split("/")[0] for a in outcome.lines], strict=True))
+
+
+def test_save_makes_a_folder_for_each_of_several_queries(prepared, invoke):
+    invoke("retrieve", "red", "so blue!", "--in", "prepared", "--top", 1, "--save", "found", cwd=prepared.parent)
+    assert saved(prepared.parent / "found") == {"001-red/1-red_1.png": "red", "002-so_blue/1-blue_1.png": "blue"}
+
+
+def test_save_replaces_nothing_unless_forced(prepared, invoke):
+    home = prepared.parent
+    ask = ["retrieve", "red", "--in", "prepared", "--top", 1, "--save", "found"]
+    (home / "found").mkdir()
+    assert invoke(*ask, cwd=home).code == 0  # an empty one is filled
+    (home / "found" / "mine.txt").write_text("mine")
+    refused = invoke(*ask, "--model", "absent", cwd=home)
+    assert (refused.code, refused.stdout) == (1, "")
+    assert (
+        "error: the folder exists and is not empty, found\nhint: name a new folder; --force moves this one aside"
+        in refused.stderr
+    )
+    assert invoke(*ask, "--force", cwd=home).code == 0
+    assert (home / "found.old-1" / "mine.txt").read_text() == "mine"
+    assert list(saved(home / "found")) == ["1-red_1.png"]
+
+
+def test_save_leaves_nothing_behind_when_a_query_fails(prepared, invoke):
+    lines = '{"text": "red"}\n{"text": 3}\n'
+    outcome = invoke("retrieve", "-", "--in", "prepared", "--save", "found", cwd=prepared.parent, stdin=lines)
+    assert outcome.code == 1
+    assert not [path for path in prepared.parent.iterdir() if "found" in path.name]
+
+
+@pytest.mark.parametrize("find", [[], ["--find", "text"]])
+def test_save_of_texts_is_refused(prepared, invoke, find):
+    query = prepared.parent / "raw" / "red" / "1.png"
+    outcome = invoke("retrieve", query, "--in", "prepared", "--save", "found", *find, cwd=prepared.parent)
+    assert (outcome.code, (prepared.parent / "found").exists()) == (2, False)
+    assert "--save writes pictures" in outcome.stderr

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmkit.data import plan as planning
-from mmkit.data import write
+from mmkit.data import shard_file, write
 from mmkit.data.images import size_of
 from mmkit.data.plan import Choices
 from mmkit.data.schema import Options
@@ -51,7 +51,7 @@ def test_rows_are_in_the_order_of_the_hash_and_whole(tmp_path: Path) -> None:
 
 def test_shards_and_row_groups_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "SHARD_ROWS", 10)
-    monkeypatch.setattr(write, "GROUP_ROWS", 4)
+    monkeypatch.setattr(shard_file, "GROUP_ROWS", 4)
     manifest = make("table", tmp_path / "data", raw.table(tmp_path / "raw", 24), shares={"train": 1.0})
     shards = manifest["splits"]["train"]["shards"]
     assert [s["file"] for s in shards] == [f"train-{i:05d}-of-00003.parquet" for i in range(3)]
@@ -65,7 +65,7 @@ def test_shards_and_row_groups_are_limited(tmp_path: Path, monkeypatch: pytest.M
 
 def test_shards_are_limited_in_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planning, "SHARD_BYTES", 3000)
-    monkeypatch.setattr(write, "GROUP_BYTES", 1000)
+    monkeypatch.setattr(shard_file, "GROUP_BYTES", 1000)
     manifest = make("table", tmp_path / "data", raw.table(tmp_path / "raw", 12), shares={"train": 1.0})
     shards = manifest["splits"]["train"]["shards"]
     assert len(shards) > 2
@@ -309,8 +309,8 @@ def test_a_forced_command_goes_on_where_it_was_stopped(tmp_path: Path, monkeypat
             written.append(path)
             return write_shard(path, *args)
 
-        write_shard = write._write_shard
-        patch.setattr(write, "_write_shard", stop)
+        write_shard = write.write_shard
+        patch.setattr(write, "write_shard", stop)
         with pytest.raises(KeyboardInterrupt):
             make("table", out, table, **forced)
     assert {k: v for k, v in digests(out).items() if not k.startswith(".prep/")} == before

@@ -1,0 +1,56 @@
+"""The pictures of answers as files, ranked by their names."""
+
+from __future__ import annotations
+
+import io
+import re
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+
+from PIL import Image
+
+from mmkit.errors import UsageError
+from mmkit.search.gallery import Answer, Gallery
+
+# so much of a query or an id stands in the name of a file
+SHOWN = 60
+ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp"}
+
+
+def save_pictures(gallery: Gallery, answers: Sequence[Answer], folder: Path) -> int:
+    """Copy the pictures of a query's answers to `folder`, as `RANK-ID.jpg`; returns how many are gone and were left out.
+
+    The file that a picture came from is taken where it is still there, else what the dataset holds of it.
+
+    Raises:
+        UsageError: an answer is a text.
+        OSError: the folder cannot be written.
+    """
+    if any(answer.modality != "image" for answer in answers):
+        raise UsageError("--save writes pictures, and the answers are texts", hint="--find image")
+    held = gallery.pictures([answer for answer in answers if answer.path is None])
+    folder.mkdir(exist_ok=True)
+    width, gone = len(str(len(answers))), 0
+    for answer in answers:
+        picture = Path(answer.path) if answer.path else held.get(answer)
+        if picture is None:
+            gone += 1
+            continue
+        ending = picture.suffix if isinstance(picture, Path) else _ending(picture)
+        target = folder / f"{answer.rank:0{width}d}-{plain_name(answer.id.removesuffix(ending))}{ending}"
+        if isinstance(picture, Path):
+            shutil.copyfile(picture, target)
+        else:
+            target.write_bytes(picture)
+    return gone
+
+
+def plain_name(text: str) -> str:
+    """A text as the name of a file on any system."""
+    return re.sub(r"[^\w.-]+", "_", text).strip("_.")[:SHOWN]
+
+
+def _ending(picture: bytes) -> str:
+    with Image.open(io.BytesIO(picture)) as image:
+        return ENDINGS.get(image.format or "", f".{(image.format or 'img').lower()}")
