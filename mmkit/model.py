@@ -23,6 +23,7 @@ from torch import Tensor, nn
 
 from mmkit import encoders, losses
 from mmkit.config import Config, Project, build, read_toml
+from mmkit.data.images import TREATMENT
 from mmkit.data.pixels import Pixels
 from mmkit.data.tokenizer import Tokenizer
 from mmkit.encoders.layers import Stack
@@ -133,7 +134,7 @@ class Model(nn.Module):
         table = {k: v for k, v in self.config.encoder[modality].items() if k not in ("from", "lr_factor")}
         if modality == "image":
             spec = dataclasses.asdict(self.config.data.image)
-            return [table, {k: v for k, v in spec.items() if k not in ("augment", "crop_scale")}]
+            return [table, {k: v for k, v in spec.items() if k not in ("augment", "crop_scale")}, TREATMENT]
         tokens = self.tokenizer
         return [table, tokens.backend.to_str(), tokens.context, tokens.pad, tokens.trim, tokens.left]
 

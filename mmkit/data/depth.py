@@ -31,6 +31,18 @@ def is_deep(image: Image.Image) -> bool:
     return image.mode == "F" or image.mode.startswith("I")
 
 
+def mend_order(image: Image.Image) -> None:
+    """Have the values of a TIFF that is not loaded yet read in the order that libtiff unpacks them to, the machine's own.
+
+    Pillow reads those of a compressed big-endian file, floats and signed ones, as if they were still as in the file.
+    """
+    orders = {"F;32BF": "F;32F", "I;16BS": "I;16S", "I;32BS": "I;32S"}
+    opened: Any = image
+    for i, tile in enumerate(opened.tile):
+        if tile.codec_name == "libtiff" and (mode := orders.get(_raw_mode(tile))):
+            opened.tile[i] = _read_as(tile, mode)
+
+
 def grey_of(image: Image.Image) -> Image.Image:
     """A deep picture as it was opened, to 8-bit grey."""
     tags: Any = getattr(image, "tag_v2", {})

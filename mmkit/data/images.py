@@ -167,6 +167,10 @@ def _bomb(where: str) -> UserError:
 
 def _upright_rgb(image: Image.Image, data: bytes, where: str) -> Image.Image:
     try:
+        if image.format == "TIFF":
+            from mmkit.data import depth
+
+            depth.mend_order(image)
         image.load()
         turn = _orientation(image)
         rgb = _to_rgb(image, data)

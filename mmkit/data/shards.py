@@ -14,6 +14,7 @@ from typing import Any
 import fsspec
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from mmkit.data.splits import find_split
@@ -163,19 +164,31 @@ class Dataset:
 
 
 def as_prepared(table: pa.Table, columns: dict[str, str]) -> pa.Table:
-    """The pictures and texts of other tools in the form of `prep`: bytes or a path become {bytes, path}, one text a list."""
+    """The pictures and texts of other tools in the form of `prep`: bytes or a path become {bytes, path}, one text a list.
+
+    Texts that are null or blank are left out of their list, and a null list is an empty one.
+    """
     for i, name in enumerate(table.column_names):
         kind, form = columns.get(name), table.schema.field(name).type
-        if kind == "text" and _is_string(form):
-            found = table.column(name).combine_chunks()
-            ends = pa.array(np.cumsum([0, *found.is_valid().to_pylist()]), pa.int32())
-            table = table.set_column(i, name, pa.ListArray.from_arrays(ends, found.drop_null().cast(pa.string())))
+        if kind == "text" and (_is_string(form) or pa.types.is_list(form) or pa.types.is_large_list(form)):
+            table = table.set_column(i, name, _lists_of_texts(table.column(name).combine_chunks()))
         elif kind == "image" and (_is_string(form) or pa.types.is_binary(form) or pa.types.is_large_binary(form)):
             found = table.column(name).combine_chunks()
             data, path = (pa.nulls(len(found)), found) if _is_string(form) else (found, pa.nulls(len(found)))
             pictures = pa.StructArray.from_arrays([data.cast(pa.binary()), path.cast(pa.string())], ["bytes", "path"])
             table = table.set_column(i, name, pictures)
     return table
+
+
+def _lists_of_texts(found: pa.Array) -> pa.Array:
+    if _is_string(found.type):
+        ends = pa.array(np.cumsum([0, *found.is_valid().to_pylist()]), pa.int32())
+        found = pa.ListArray.from_arrays(ends, found.drop_null().cast(pa.string()))
+    texts = found.flatten()
+    if found.null_count or pc.any(pc.equal(pc.utf8_trim_whitespace(pc.fill_null(texts, "")), "")).as_py():
+        kept = [[text for text in texts or () if text and text.strip()] for texts in found.to_pylist()]
+        return pa.array(kept, pa.list_(pa.string()))
+    return found
 
 
 def _is_string(form: pa.DataType) -> bool:

@@ -9,9 +9,11 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pytest
+from PIL import Image
 
 from mmkit.config import build, read_toml, write_toml
 from mmkit.vectors import read_embeddings
+from tests.conftest import COLOURS, coloured_row, write_dataset
 
 
 def test_prints_the_path_of_all_splits(colours, colour_model, invoke):
@@ -158,3 +160,29 @@ def test_a_trained_run_into_parquet_and_npy(run, invoke, tmp_path):
         found = read_embeddings(Path(outcome.stdout.strip()))
         assert len(found) == 600
         assert np.allclose(np.linalg.norm(found.vectors, axis=1), 1, atol=1e-5)
+
+
+def test_mapped_columns(tmp_path, colour_model, invoke):
+    rows = [coloured_row(name, name) for name in COLOURS]
+    rows = [{"id": row["id"], "photo": row["image"]["bytes"], "words": row["captions"][0], "kind": row["label"]} for row in rows]
+    write_dataset(tmp_path / "data", {"train": rows}, {"photo": "image", "words": "text", "kind": "label"})
+    found = read_embeddings(tmp_path / invoke("embed", cwd=tmp_path).stdout.strip())
+    assert found.label[found.rows("image")].tolist() == list(COLOURS)
+    assert found.text[found.rows("text")].tolist() == [f"a {name} picture" for name in COLOURS]
+
+
+def test_another_treatment_of_pictures_is_another_file(run, invoke, tmp_path, monkeypatch):
+    """Pictures of a plain folder are treated while they are embedded."""
+    shutil.copytree(run / "runs" / "latest", tmp_path / "run")
+    (tmp_path / "photos").mkdir()
+    Image.new("RGB", (8, 8), "red").save(tmp_path / "photos" / "red.png")
+
+    def search():
+        assert invoke("retrieve", "red", "--in", "photos", "--model", "run", cwd=tmp_path).code == 0
+        (path,) = (tmp_path / "run" / "embeddings").glob("photos-*.arrow")
+        return os.stat(path).st_ino
+
+    before = search()
+    assert search() == before
+    monkeypatch.setattr("mmkit.model.TREATMENT", "transparent is black")
+    assert search() != before

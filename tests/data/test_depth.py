@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -49,6 +51,34 @@ def test_the_whole_contrast_is_kept(values: np.ndarray, why: str) -> None:
     assert grey[0, 0] <= 1, why
     assert grey[0, -1] == 255, why
     assert np.abs(grey - ramp(0, 255)).max() <= 5, why
+
+
+def tiff(values: np.ndarray, order: str, packed: bool) -> bytes:
+    """A TIFF of one strip, in either byte order, which Pillow does not write.
+
+    Args:
+        order: `<` or `>`.
+    """
+    data = values.astype(values.dtype.newbyteorder(order)).tobytes()
+    data = zlib.compress(data) if packed else data
+    H, W = values.shape
+    kind = {"u": 1, "i": 2, "f": 3}[values.dtype.kind]
+    start = 8 + 2 + 12 * 10 + 4
+    shorts = {256: W, 257: H, 258: 8 * values.itemsize, 259: 8 if packed else 1, 262: 1, 277: 1, 278: H, 339: kind}
+    entries = {tag: struct.pack(f"{order}HHIHH", tag, 3, 1, value, 0) for tag, value in shorts.items()}
+    entries |= {tag: struct.pack(f"{order}HHII", tag, 4, 1, value) for tag, value in ((273, start), (279, len(data)))}
+    head = (b"II" if order == "<" else b"MM") + struct.pack(f"{order}HIH", 42, 8, len(entries))
+    return head + b"".join(entries[tag] for tag in sorted(entries)) + struct.pack(f"{order}I", 0) + data
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+@pytest.mark.parametrize("packed", [False, True])
+@pytest.mark.parametrize(
+    "values", [ramp(0, 1), ramp(-900, 1000, "int16"), ramp(0, 65535, "uint16"), ramp(-90_000, 100_000, "int32")]
+)
+def test_either_byte_order_of_a_tiff(values: np.ndarray, order: str, packed: bool) -> None:
+    grey = np.asarray(load_rgb(tiff(values, order, packed)))[..., 0].astype(int)
+    assert np.abs(grey - ramp(0, 255)).max() <= 2
 
 
 @pytest.mark.parametrize("white", [1023, 4095, 65535])

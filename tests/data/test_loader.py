@@ -72,3 +72,22 @@ def test_words_left_out_do_not_change_what_is_equal(tmp_path):
     assert any(a["caption"] != b["caption"] for a, b in zip(whole, dropped, strict=True))
     for a, b in zip(whole, dropped, strict=True):
         assert torch.equal(a["keys"]["text"], b["keys"]["text"])
+
+
+def hand_made(folder: Path, captions: object) -> Path:
+    """Two rows, of which the second has these captions."""
+    rows = [{"id": str(i), "image": encoded(picture(i), "PNG"), "captions": c} for i, c in enumerate((["a cat"], captions))]
+    return write_dataset(folder, {"train": rows}, {"image": "image", "captions": "text"})
+
+
+@pytest.mark.parametrize("captions", [["a dog", None], ["", "a dog", "  "]])
+def test_captions_that_are_null_or_blank_are_none(tmp_path, captions):
+    data = open_dataset(hand_made(tmp_path / "data", captions))
+    assert [row["captions"] for row in data.rows()] == [["a cat"], ["a dog"]]
+
+
+@pytest.mark.parametrize("captions", [None, [], [None], [" "]])
+def test_a_row_without_captions_is_named(tmp_path, invoke, captions):
+    hand_made(tmp_path / "data", captions)
+    outcome = invoke("train", "--size", "tiny", "--steps", 1, "--batch-size", 2, cwd=tmp_path)
+    assert (outcome.code, outcome.stderr.splitlines()[-2]) == (1, "error: a row without captions, row 1")
