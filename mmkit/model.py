@@ -27,8 +27,9 @@ from mmkit.data.images import TREATMENT
 from mmkit.data.pixels import Pixels
 from mmkit.data.tokenizer import Tokenizer
 from mmkit.encoders.layers import Stack
-from mmkit.errors import ConfigError, UserError, setting
+from mmkit.errors import ConfigError, UserError, nearest, setting
 
+RUNS_NAMED = 5
 WEIGHTS, TOKENIZER, CONFIG = "model.safetensors", "tokenizer.json", "config.toml"
 
 
@@ -226,6 +227,13 @@ def pointed(path: Path) -> Path:
     return path.with_name(path.read_text().strip()) if path.name == "latest" and path.is_file() else path
 
 
+def other_runs(path: Path) -> str:
+    """A hint that names runs beside the one that is not there; empty where there is none."""
+    runs = [other.parent for other in path.parent.glob(f"*/{CONFIG}") if not other.parent.is_symlink()]
+    newest = sorted(runs, key=lambda run: run.stat().st_mtime)[-RUNS_NAMED:]
+    return nearest(str(path), map(str, newest)) if newest else ""
+
+
 def load_model(name: str, device: str = "auto", say: Callable[[str], None] = lambda text: None) -> Model:
     """Open a run folder, a checkpoint inside one, or a transformers CLIP or SigLIP (folder or hub id): eval mode, on `device`.
 
@@ -242,7 +250,7 @@ def load_model(name: str, device: str = "auto", say: Callable[[str], None] = lam
 
         return open_whole(name, say).to(pick_device(device)).eval()
     if not path.exists():
-        raise UserError("no such model", name, "train one with `mmkit train`, or name a run folder with --model")
+        raise UserError("no such model", name, other_runs(path) or "train one with `mmkit train`")
     run = path if (path / CONFIG).exists() else path.parent.parent
     if not (run / CONFIG).exists():
         raise UserError("neither a run folder (no config.toml) nor a transformers checkpoint (no config.json)", name)

@@ -7,8 +7,9 @@ read; a new manner of saying things is added there, or better, put into the word
 
     --set KEY=VALUE, --name VALUE (a remark), or --force ...    options, added to what was typed; each alternative is tried
     did you mean X?   known: X, Y   e.g. X, Y                   words in the place of the wrong one; each is tried
-    mmkit COMMAND ...   a remark                                a command, typed in its place, or before it
-    leave --name out                                            an option less
+    mmkit COMMAND ...   reads it, or searches it                a command that is typed in its place, as is one of the same verb
+    mmkit COMMAND ...   makes it                                a command that is typed before it
+    leave --name out, leave --name and --other out              an option less; `leave --name VALUE out` where it is given twice
 """
 
 from __future__ import annotations
@@ -22,9 +23,10 @@ from pathlib import Path
 from tests.conftest import Outcome
 
 FLAGS = ("--force", "--link", "--lock-image", "--lock-text", "--no-amp")
-VALUE = r"""(?:'[^']*'|"[^"]*"|[^\s,;])+"""
-OPTION = re.compile(rf"(?:{'|'.join(FLAGS)})\b|--[a-z-]+ {VALUE}")
-COMMAND = re.compile(r"(?:^|`|: |; )mmkit ([^`]*?)(?:`|   |;|$)")
+VALUE = r"""(?:'[^']*'|"[^"]*"|[^\s,;]|,(?=\S))+"""
+OPTION = re.compile(rf"(?:{'|'.join(FLAGS)})\b|(?:--[a-z-]+|-o) {VALUE}")
+COMMAND = re.compile(r"(?:^|`|: |; )mmkit ([^`]*?)(?:`|   |;|$)(reads|searches)?")
+LEAVE = re.compile(r"leave (--.*) out")
 
 Invoke = Callable[..., Outcome]
 
@@ -63,10 +65,12 @@ def commands_of(line: str, hint: str, wrong: str = "") -> Iterator[list[list[str
     typed = shlex.split(line)
     if found := COMMAND.search(hint):
         first = shlex.split(found[1])
-        yield [first] if first[0] == typed[0] else [first, typed]
-    elif left := re.search(r"leave (--[a-z-]+) out", hint):
-        at = typed.index(left[1])
-        yield [typed[:at] + typed[at + (1 if left[1] in FLAGS else 2) :]]
+        yield [first] if first[0] == typed[0] or found[2] else [first, typed]
+    elif left := LEAVE.search(hint):
+        for option, *value in map(str.split, left[1].split(" and ")):
+            at = next(n for n, word in enumerate(typed) if typed[n : n + 1 + len(value)] == [option, *value])
+            typed = typed[:at] + typed[at + (1 if option in FLAGS else 2) :]
+        yield [typed]
     elif wrong.startswith("-"):
         yield from ([shlex.split(line.replace(wrong, options))] for options in options_of(hint))
     elif wrong:

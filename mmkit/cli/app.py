@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import json
 import os
+import re
 import sys
 from typing import Any
 
@@ -143,6 +144,8 @@ def _as_user_error(e: Exception) -> UserError:
     if hasattr(e, "format_message") and hasattr(e, "exit_code"):  # Typer's own usage errors
         command = getattr(getattr(e, "ctx", None), "command_path", "mmkit")
         message = " ".join(e.format_message().split()).rstrip(".")
+        if guess := re.fullmatch(r"(No such command '.*')\. (Did you mean) '(.*)'\?", message):
+            return UserError(guess[1], hint=f"{guess[2].lower()} {guess[3]}?", code=Exit(e.exit_code))
         return UserError(message, hint=f"see {command} --help", code=Exit(e.exit_code))
     if isinstance(e, MemoryError):
         return UserError("out of memory", hint="lower --batch-size or --workers")

@@ -83,7 +83,8 @@ def evaluate(
     from mmkit.metrics.evaluation import Request, parse_metrics
 
     if embeddings and (model or data):
-        raise UsageError("--embeddings needs no --model and no --data", hint="leave them out")
+        given = [option for option, value in (("--model", model), ("--data", data)) if value]
+        raise UsageError("--embeddings needs no --model and no --data", hint=f"leave {' and '.join(given)} out")
     asked = parse_metrics(metrics)
     models = [] if embeddings else model or ["runs/latest"]
     targets = _targets(out, len(asked) * (len(models) or 1), force)
@@ -112,9 +113,8 @@ def _targets(out: str | None, results: int, force: bool) -> list[Path]:
     path = Path(out)
     # a pipe or a device has no suffix to pick a format with
     if path.suffix != ".json" and not is_special(path):
-        raise UsageError(
-            f"results cannot be written as {path.suffix or 'a file without suffix'}", out, "-o FILE.json, or -o - for stdout"
-        )
+        what = f"results cannot be written as {path.suffix or 'a file without suffix'}"
+        raise UsageError(what, out, f"-o {path.with_suffix('.json')}, or -o - for stdout")
     numbered = results > 1 and not is_special(path)
     targets = [path.with_stem(f"{path.stem}-{i}") if numbered else path for i in range(1, results + 1)]
     for target in targets:
@@ -136,7 +136,7 @@ def _is_result(path: Path) -> bool:
 
 def _of_embeddings(path: Path, request: Request) -> Result:
     if not hasattr(request.module, "of_embeddings"):
-        raise UsageError(f"{request.metric} cannot be measured from embeddings alone", hint="name --model and --data")
+        raise UsageError(f"{request.metric} cannot be measured from embeddings alone", hint="leave --embeddings out")
     result = request.module.of_embeddings(path, request)
     if result.anonymous:
         console.say(f"{path} does not say which model made it; taken as it is")

@@ -111,7 +111,7 @@ def retrieve(
         from mmkit.files import check_folder
 
         if find == "text":
-            raise UsageError("--save writes pictures, and --find text finds texts", hint="leave one of them out")
+            raise UsageError("--save writes pictures, and --find text finds texts", hint="leave --find out")
         check_folder(save, force)
     if "-" in queries and len(queries) > 1:
         raise UsageError("- reads the queries from stdin, all of them", hint="leave - out, or the other queries")

@@ -10,7 +10,7 @@ from typing import Any
 from mmkit.data.cells import has_words, is_blank, is_code, is_image, is_number, is_text, is_url, texts_of
 from mmkit.data.splits import folder_split
 from mmkit.data.tables import Table
-from mmkit.errors import UsageError, UserError
+from mmkit.errors import UsageError, UserError, nearest
 
 ROLES = ("image", "caption", "label", "split", "id")
 # names of columns as `_plain` writes them, the most telling first
@@ -77,9 +77,9 @@ def parse(typed: Iterable[str]) -> dict[str, list[str]]:
         if not equals or not name:
             raise UsageError("not a role and a column", f"--column {text}", "such as --column caption=title")
         if role not in ROLES:
-            raise UsageError(f"no such role of a column: {role}", f"--column {text}", f"known: {', '.join(ROLES)}")
+            raise UsageError(f"no such role of a column: {role}", f"--column {text}", nearest(role, ROLES))
         if role in named and role != "caption":
-            raise UsageError(f"two columns for one {role}", f"--column {text}", "only caption may be given several times")
+            raise UsageError(f"two columns for one {role}", f"--column {text}", f"leave --column {text} out")
         named.setdefault(role, []).append(name)
     return named
 

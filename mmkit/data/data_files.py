@@ -128,7 +128,7 @@ def _one_table(folder: Path, found: list[Path]) -> list[Part]:
         # of several configurations a folder is meant, of several files perhaps that of the training rows
         first = next((path for path in found if splits[path] == "train"), found[0])
         one = first if len({_stem(short)[0] for short in shorter.values()}) == 1 else first.parent
-        raise UserError(f"not exactly one table in the folder: {names}", str(folder), f"--source names the table: --source {one}")
+        raise UserError(f"not exactly one table in the folder: {names}", str(folder), f"--source {one}   reads that one alone")
     _not_twice(folder, found)
     return _split([Part(path, splits[path]) for path in found])
 
@@ -168,10 +168,12 @@ def _not_twice(folder: Path, found: list[Path]) -> None:
     """Raise the error for files that differ in format only."""
     same: dict[str, list[str]] = defaultdict(list)
     for path in found:
-        same[str(path.relative_to(folder)).partition(".")[0]].append(path.name)
+        short = path.relative_to(folder)
+        same[str(short).partition(".")[0]].append(str(short))
     for names in same.values():
         if len(names) > 1:
-            raise UserError(f"the same table in several formats: {', '.join(names)}", str(folder), "--source names one of them")
+            hint = f"--source {folder / names[0]}   reads that one alone"
+            raise UserError(f"the same table in several formats: {', '.join(names)}", str(folder), hint)
 
 
 def _none(folder: Path, names: list[str]) -> UserError:

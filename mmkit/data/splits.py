@@ -105,7 +105,8 @@ def parse(text: str) -> dict[str, float]:
     if not shares.get("train"):
         raise UsageError("train gets no share", f"--splits {text}", "train is never empty: --splits train:0.9,test:0.1")
     if not math.isclose(sum(shares.values()), 1, abs_tol=1e-6):
-        raise UsageError(f"the shares add up to {sum(shares.values()):g}, not to 1", f"--splits {text}")
+        what = f"the shares add up to {sum(shares.values()):g}, not to 1"
+        raise UsageError(what, f"--splits {text}", "such as --splits train:0.9,test:0.1")
     return shares
 
 

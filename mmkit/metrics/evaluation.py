@@ -101,5 +101,5 @@ def parse_metric(word: str) -> tuple[str, tuple[int, ...]]:
     except ValueError:
         numbers = [0]
     if numbers[0] < 1 or not known.endswith("@k"):
-        raise UsageError(f"cannot read {word!r}", hint=f"{known}, or for example {name}@1,5,10")
+        raise UsageError(f"cannot read {word!r}", hint=f"known: {known}, {name}@10")
     return known, tuple(numbers)

@@ -18,7 +18,7 @@ from torch import Tensor
 from mmkit.config import read_toml
 from mmkit.errors import UserError
 from mmkit.files import move_aside, write_text, writing
-from mmkit.model import CONFIG, WEIGHTS, Model, pointed
+from mmkit.model import CONFIG, WEIGHTS, Model, other_runs, pointed
 
 KEPT = 2  # checkpoints
 
@@ -90,7 +90,7 @@ def find_run(name: str, runs: Path) -> Path | None:
         return path
     if name == "auto":
         return None
-    raise UserError("nothing to resume", str(path), "name a run folder, e.g. mmkit train --resume runs/clip-data-1")
+    raise UserError("nothing to resume", str(path), other_runs(path) or "begin with `mmkit train`")
 
 
 def sweep(folder: Path) -> None:

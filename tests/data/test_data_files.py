@@ -93,7 +93,7 @@ def test_the_hint_names_the_training_rows(tmp_path: Path) -> None:
     touched(tmp_path, "sample_submission.csv", "test.csv", "train.csv")
     with pytest.raises(UserError) as e:
         data_files(tmp_path)
-    assert e.value.hint == f"--source names the table: --source {tmp_path / 'train.csv'}"
+    assert e.value.hint == f"--source {tmp_path / 'train.csv'}   reads that one alone"
 
 
 def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:

@@ -39,9 +39,8 @@ def read(options: Options) -> Source:
     """
     root = options.folder
     if "{label}" not in options.template:
-        raise UsageError(
-            "the template has no place for the label", f"--template {options.template!r}", 'such as "a photo of {label}"'
-        )
+        hint = 'such as --template "a photo of {label}"'
+        raise UsageError("the template has no place for the label", f"--template {options.template!r}", hint)
     if not root.is_dir():
         if root.exists():
             refuse(root)
