@@ -50,7 +50,9 @@ class Photos:
         self.names = set[str]().union(*(place.names for place in self._folders), *(place.names for place in self._zips))
 
     def __len__(self) -> int:
-        return len(self.names)
+        packed = [name for pack in self._zips for name in pack.names]
+        unpacked = set().union(*(folder.names for folder in self._folders))
+        return sum(len(folder.names) for folder in self._folders) + sum(name not in unpacked for name in packed)
 
     def find(self, name: str, split: str | None = None) -> Picture:
         """The photo that is called so.
@@ -190,7 +192,9 @@ def _only(name: str, found: Iterable[Makers]) -> Maker | None:
     Raises:
         ValueError: there are several.
     """
-    fits = {path: make for makers in found for path, make in makers.items()}
+    fits: Makers = {}
+    for makers in found:
+        fits = makers | fits  # the first that finds a photo says how its name was read
     if len({os.path.realpath(path) for path in fits}) > 1:
         raise several_fit(name, fits)
     return next(iter(fits.values()), None)

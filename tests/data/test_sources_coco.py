@@ -139,6 +139,7 @@ def test_a_photo_in_the_folder_of_another_split_is_another_photo(tmp_path: Path)
     (tmp_path / "annotations/captions_val2017.json").write_text(json.dumps(coco_json({1: "000001.jpg", 2: "000002.jpg"})))
     source = laid(tmp_path, TRAIN, coco_json({5: "000001.jpg", 6: "000002.jpg"}), photos)
     assert pairs(source) == {"000001.jpg of 5": 1, "000002.jpg of 6": 2, "000001.jpg of 1": 11}
+    assert "3 photos" in source.note
     assert [row.reason for row in source.rows if isinstance(row, Reject)] == ["missing file 000002.jpg"]
 
 
@@ -162,6 +163,8 @@ def test_a_link_to_a_folder_of_photos_is_no_second_photo(tmp_path: Path) -> None
 def test_names_as_other_machines_write_them(tmp_path: Path, written: str) -> None:
     source = laid(tmp_path, TRAIN, coco_json({1: written}), {"images/7.jpg": 7, "images/8.jpg": 8})
     assert pairs(source) == {f"{written} of 1": 7}
+    assert "2 photos" in source.note
+    assert ("folders in front" in source.note) == (written[:2] == "C:")
 
 
 def test_a_folder_in_a_name_is_not_left_out(tmp_path: Path) -> None:
