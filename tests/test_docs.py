@@ -14,7 +14,7 @@ from mmkit.data.sources import SOURCES
 
 ROOT = Path(__file__).parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-HEAVY = ("torch", "transformers", "datasets", "matplotlib", "umap", "numpy", "pyarrow", "rich")
+HEAVY = ("torch", "transformers", "datasets", "matplotlib", "jinja2", "umap", "numpy", "pyarrow", "rich")
 PAGES = [[], *[[name] for name in COMMANDS], *[["prep", source] for source in SOURCES], ["prep", "audit"], ["recipes", "show"]]
 
 

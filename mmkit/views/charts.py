@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import io
 import math
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,12 +15,14 @@ import numpy as np
 
 from mmkit.errors import UsageError
 from mmkit.files import MAKER, writing
+from mmkit.views import fonts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = (".png", ".svg", ".pdf")
+FORMATS = (".png", ".svg", ".pdf", ".html")
+WIDTH = 5.4  # inches; readable on a phone, where it is shrunk to 3.7
 DPI = 200  # sharp on a screen of twice the usual density
 FONTS = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
 # query -> answer, as a reader says it
@@ -37,10 +40,11 @@ class Theme:
     first: str
     second: str
     ground: str
+    within: str  # text on `first` and `second`
 
 
-LIGHT = Theme("#1b1f24", "#667080", "#e3e7ec", "#0072b2", "#d55e00", "#ffffff")
-DARK = Theme("#e8eaee", "#98a2b0", "#333a44", "#56b4e9", "#f0894a", "none")
+LIGHT = Theme("#1b1f24", "#667080", "#e3e7ec", "#0072b2", "#d55e00", "#ffffff", "#ffffff")
+DARK = Theme("#e8eaee", "#98a2b0", "#333a44", "#56b4e9", "#f0894a", "none", "#14181d")
 
 
 def training_curve(rows: Sequence[dict[str, Any]], batch_size: int | None = None, theme: Theme = LIGHT) -> Figure:
@@ -97,7 +101,7 @@ def recall_bars(record: dict[str, Any], theme: Theme = LIGHT) -> Figure:
                 axes.barh(y, metrics[name], 0.32, color=colour, label=DIRECTIONS[direction] if not row else None)
                 inside = metrics[name] > 0.5
                 x = metrics[name] + (-0.015 if inside else 0.025)
-                ink = "#ffffff" if inside and theme is LIGHT else "#14181d" if inside else theme.ink
+                ink = theme.within if inside else theme.ink
                 axes.text(x, y, f"{metrics[name]:.3f}", color=ink, ha="right" if inside else "left", va="center", fontsize=9)
                 if name in chance:
                     label = "chance" if not row and not i else None
@@ -156,18 +160,37 @@ def _pair_lines(axes: Axes, points: np.ndarray, modality: np.ndarray, ids: np.nd
     axes.add_collection(LineCollection(lines, colors=theme.faint, linewidths=0.5, alpha=0.45))
 
 
-def save(figure: Figure, path: str | Path) -> None:
-    """Write a figure as PNG, SVG or PDF, by suffix, whole or not at all.
+def save(figure: Figure, path: str | Path, title: str = "") -> None:
+    """Write a figure as PNG, SVG, PDF or one self-contained HTML page, by suffix, whole or not at all.
+
+    Args:
+        title: of the page; by default the file's name.
 
     Raises:
         UsageError: another suffix.
     """
-    suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise UsageError(f"cannot draw a {suffix or 'file without suffix'}", str(path), f"one of {' '.join(FORMATS)}")
-    data = encode(figure, suffix)
+    suffix = check_suffix(path, FORMATS)
+    if suffix == ".html":
+        from mmkit.views.page import data_uri, render
+
+        chart = data_uri(encode(figure, ".svg"), "svg+xml")
+        data = render("figure.html", title=title or Path(path).stem, chart=chart).encode()
+    else:
+        data = encode(figure, suffix)
     with writing(path) as temporary:
         temporary.write_bytes(data)
+
+
+def check_suffix(path: str | Path, formats: Collection[str]) -> str:
+    """The suffix of a path, in lower case.
+
+    Raises:
+        UsageError: it is none of the formats.
+    """
+    suffix = Path(path).suffix.lower()
+    if suffix not in formats:
+        raise UsageError(f"cannot draw a {suffix or 'file without suffix'}", str(path), f"one of {' '.join(formats)}")
+    return suffix
 
 
 def encode(figure: Figure, suffix: str) -> bytes:
@@ -176,21 +199,22 @@ def encode(figure: Figure, suffix: str) -> bytes:
 
     sink = io.BytesIO()
     about = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": MAKER}}[suffix]
-    with matplotlib.rc_context({"svg.fonttype": "path", "svg.hashsalt": "mmkit", "pdf.fonttype": 42}):
+    settings: Any = {"svg.fonttype": "path", "svg.hashsalt": "mmkit", "pdf.fonttype": 42}
+    with matplotlib.rc_context(settings), warnings.catch_warnings():
+        # a character that no font here has is drawn as a box, which says enough
+        warnings.filterwarnings("ignore", message="Glyph .* missing")
         figure.savefig(sink, format=suffix[1:], dpi=DPI, metadata=about)
     return sink.getvalue()
 
 
 @contextlib.contextmanager
 def _figure(theme: Theme, height: float, rows: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure 5.4 inches wide (readable on a phone, where it is shrunk to 3.7) with axes in the house style."""
+    """A figure of so many inches with axes, one below the other, in the house style."""
     import matplotlib
-    from matplotlib import font_manager
     from matplotlib.figure import Figure
 
-    known = {font.name for font in font_manager.fontManager.ttflist}
     style: Any = {
-        "font.family": next(name for name in FONTS if name in known),
+        "font.family": fonts.installed((*FONTS, *fonts.CJK)),
         "font.size": 10,
         "axes.edgecolor": theme.faint,
         "axes.labelcolor": theme.ink,
@@ -209,7 +233,7 @@ def _figure(theme: Theme, height: float, rows: int = 1) -> Iterator[tuple[Figure
     }
     with matplotlib.rc_context(style):
         # a Figure of its own, not pyplot's: no window system, nothing kept after it is drawn
-        figure = Figure((5.4, height), facecolor=theme.ground, layout="constrained")
+        figure = Figure((WIDTH, height), facecolor=theme.ground, layout="constrained")
         axes = figure.subplots(rows, 1, sharex=rows > 1, squeeze=False)[:, 0]
         for one in axes:
             one.set_facecolor("none")

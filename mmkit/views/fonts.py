@@ -3,115 +3,78 @@
 from __future__ import annotations
 
 import functools
-import os
-import sys
 import unicodedata
-from collections.abc import Iterator
-from pathlib import Path
+from bisect import bisect_left
+from collections.abc import Sequence
 
 from PIL import ImageFont
 
-# Fonts with Chinese, Japanese and Korean, by the names of their files on Linux, macOS and Windows; the first found is taken.
+# Families with Chinese, Japanese and Korean on Linux, macOS and Windows, the preferred one first
 CJK = (
-    "NotoSansCJK-Regular.ttc",
-    "NotoSansCJKsc-Regular.otf",
-    "NotoSansSC-Regular.otf",
-    "SourceHanSansSC-Regular.otf",
-    "wqy-microhei.ttc",
-    "wqy-zenhei.ttc",
-    "DroidSansFallbackFull.ttf",
-    "DroidSansFallback.ttf",
-    "PingFang.ttc",
-    "Hiragino Sans GB.ttc",
-    "Arial Unicode.ttf",
-    "msyh.ttc",
-    "simhei.ttf",
-    "YuGothM.ttc",
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Noto Sans SC",
+    "Source Han Sans SC",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "PingFang SC",
+    "PingFang HK",
+    "Hiragino Sans GB",
+    "Arial Unicode MS",
+    "Microsoft YaHei",
+    "SimHei",
+    "Yu Gothic",
 )
 ELLIPSIS = "…"
 
 
 def font(text: str, size: int, bold: bool = False) -> ImageFont.FreeTypeFont:
     """A font for `text`: DejaVu Sans, or for East Asian characters one of the system's if it has one."""
-    if any(unicodedata.east_asian_width(c) in "WF" for c in text) and (path := cjk_font()):
-        return _load(path, size)
-    import matplotlib
-
-    name = "DejaVuSans-Bold.ttf" if bold else "DejaVuSans.ttf"
-    return _load(str(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / name), size)
-
-
-@functools.lru_cache(32)
-def _load(path: str, size: int) -> ImageFont.FreeTypeFont:
-    return ImageFont.truetype(path, size)
+    return _load(any(map(_is_wide, text)), size, bold)
 
 
 @functools.cache
-def cjk_font() -> str | None:
-    """The path of a font that draws East Asian characters; None if none of the known ones is installed."""
-    found = {file.name: str(file) for folder in _font_folders() for file in _files(folder)}
-    return next((found[name] for name in CJK if name in found), None)
+def _load(wide: bool, size: int, bold: bool) -> ImageFont.FreeTypeFont:
+    from matplotlib import font_manager
+
+    family = next(iter(installed(CJK) if wide else ()), "DejaVu Sans")
+    wanted = font_manager.FontProperties(family=family, weight="bold" if bold else "normal")
+    return ImageFont.truetype(font_manager.findfont(wanted), size)
 
 
-def _font_folders() -> list[Path]:
-    home = Path.home()
-    if sys.platform == "darwin":
-        return [Path("/System/Library/Fonts"), Path("/Library/Fonts"), home / "Library/Fonts"]
-    if sys.platform == "win32":
-        return [Path(os.environ.get("WINDIR", "C:/Windows")) / "Fonts"]
-    return [Path("/usr/share/fonts"), Path("/usr/local/share/fonts"), home / ".local/share/fonts", home / ".fonts"]
+def installed(families: Sequence[str]) -> list[str]:
+    """Those of the font families that this machine has, in their order."""
+    from matplotlib import font_manager
 
-
-def _files(folder: Path) -> Iterator[Path]:
-    for root, _, names in os.walk(folder):
-        yield from (Path(root) / name for name in names if name in CJK)
+    known = set(font_manager.get_font_names())
+    return [family for family in families if family in known]
 
 
 def wrap(text: str, font: ImageFont.FreeTypeFont, width: int, lines: int) -> list[str]:
     """`text` in at most `lines` lines of `width` pixels; what does not fit ends in an ellipsis.
 
-    Lines break at spaces, between East Asian characters, and inside a word that is longer than a line.
+    Lines break at spaces, before and after East Asian characters, and inside a word that is longer than a line.
     """
     done: list[str] = []
-    line = ""
-    for piece in _pieces(text, font, width):
-        if font.getlength((line + piece).rstrip()) <= width:
-            line = (line + piece).lstrip() if not line.strip() else line + piece
-            continue
-        done.append(line.rstrip())
-        line = piece.lstrip()
-    done = [part for part in [*done, line.rstrip()] if part]
-    if len(done) <= lines:
-        return done
-    last = done[lines - 1]
-    while last and font.getlength(last + ELLIPSIS) > width:
-        last = last[:-1]
-    return [*done[: lines - 1], last.rstrip() + ELLIPSIS]
+    rest = " ".join(text.split())
+    while rest and len(done) < lines:
+        end = _fitting(rest, font, width)
+        if end < len(rest):
+            breaks = (i for i in range(end, 0, -1) if rest[i] == " " or _is_wide(rest[i]) or _is_wide(rest[i - 1]))
+            end = next(breaks, end)
+        done.append(rest[:end].rstrip())
+        rest = rest[end:].lstrip()
+    if rest:
+        last = done[-1]
+        done[-1] = last[: _fitting(last, font, width, ELLIPSIS)].rstrip() + ELLIPSIS
+    return done
 
 
-def _pieces(text: str, font: ImageFont.FreeTypeFont, width: int) -> Iterator[str]:
-    """What may not be broken: words with the space before them, and single East Asian characters."""
-    word = ""
-    for c in " ".join(text.split()):
-        if c == " " or unicodedata.east_asian_width(c) in "WF":
-            if word:
-                yield from _halves(word, font, width)
-            word = c
-            if c != " ":
-                yield c
-                word = ""
-        else:
-            word += c
-    if word:
-        yield from _halves(word, font, width)
+def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int, end: str = "") -> int:
+    """How many characters of `text`, at least one, go into `width` pixels with `end` behind them."""
+    return max(1, bisect_left(range(1, len(text) + 1), True, key=lambda n: font.getlength(text[:n] + end) > width))
 
 
-def _halves(word: str, font: ImageFont.FreeTypeFont, width: int) -> Iterator[str]:
-    """A word that is longer than a line, in parts that are not."""
-    part = ""
-    for c in word:
-        if part and font.getlength((part + c).strip()) > width:
-            yield part
-            part = ""
-        part += c
-    yield part
+def _is_wide(character: str) -> bool:
+    return unicodedata.east_asian_width(character) in "WF"

@@ -12,12 +12,13 @@ from PIL import Image, ImageDraw
 from PIL.PdfParser import encode_text
 from PIL.PngImagePlugin import PngInfo
 
-from mmkit.errors import UsageError
-from mmkit.files import MAKER, check_output, writing
+from mmkit.files import MAKER, check_output, write_text, writing
 from mmkit.views import fonts
+from mmkit.views.charts import LIGHT, check_suffix
+from mmkit.views.page import render
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".pdf": "PDF", ".html": "HTML"}
-GROUND, INK, FAINT, CARD, EDGE = "#ffffff", "#1b1f24", "#667080", "#f3f5f8", "#d5dae1"
+GROUND, INK, FAINT, CARD, EDGE = LIGHT.ground, LIGHT.ink, LIGHT.faint, "#f3f5f8", "#d5dae1"
 # green and red of unlike lightness; a mark beside the score says the same without colour
 RIGHT, WRONG = "#0b8f63", "#d0374b"
 MARKS = {True: "✓ ", False: "✗ ", None: ""}
@@ -126,26 +127,14 @@ def answer_sheet(strips: Sequence[Strip], cell: int = CELL) -> Image.Image:
     return sheet
 
 
-def check_format(path: str | Path) -> str:
-    """The format that a path's suffix names.
-
-    Raises:
-        UsageError: it is none that a sheet can be written in.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in FORMATS:
-        raise UsageError(f"cannot draw a {suffix or 'file without suffix'}", str(path), f"one of {' '.join(FORMATS)}")
-    return FORMATS[suffix]
-
-
 def check_target(path: str | Path, force: bool = False) -> None:
     """Refuse a path that no sheet can be written to, before any work is done.
 
     Raises:
-        UsageError: as of `check_format`.
+        UsageError: its suffix is of no format that a sheet can be written in.
         UserError: it is a folder, or without `force` a file that mmkit did not write.
     """
-    kind = check_format(path)
+    kind = FORMATS[check_suffix(path, FORMATS)]
     check_output(path, lambda there: _is_signed(there, SIGNS[kind]), force)
 
 
@@ -158,19 +147,16 @@ def _is_signed(path: Path, sign: bytes) -> bool:
 
 def save_answers(strips: Sequence[Strip], path: str | Path, title: str = "") -> None:
     """Write the answers to queries as PNG, JPEG, PDF or one self-contained HTML page, by suffix, whole or not at all."""
-    kind = check_format(path)
+    kind = FORMATS[check_suffix(path, FORMATS)]
     if kind == "HTML":
-        from mmkit.files import write_text
-        from mmkit.views.page import answers, document, heading
-
-        write_text(path, document(title or "Answers", heading(title or "Answers") + answers(strips)))
+        write_text(path, render("answers.html", title=title or "Answers", strips=strips))
         return
     save_sheet(answer_sheet(strips), path)
 
 
 def save_sheet(sheet: Image.Image, path: str | Path) -> None:
     """Write a drawn sheet as PNG, JPEG or PDF, by suffix, whole or not at all."""
-    kind = check_format(path)
+    kind = FORMATS[check_suffix(path, FORMATS)]
     made_by = PngInfo()
     made_by.add_text("Software", MAKER)
     options: dict[str, Any] = {

@@ -52,7 +52,7 @@ def test_imports_point_down(path):
 
 @pytest.mark.parametrize("path", FILES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_no_heavy_import_at_module_level(path):
-    heavy = {"transformers", "datasets", "matplotlib", "umap"} | (
+    heavy = {"transformers", "datasets", "matplotlib", "jinja2", "umap"} | (
         {"torch"} if path.parts[-2] == "cli" or path.name in ("config.py", "fields.py", "files.py") else set()
     )
     for node in ast.parse(path.read_text()).body:

@@ -54,6 +54,10 @@ def test_every_figure_is_written_in_every_format(tmp_path):
     assert ET.parse(tmp_path / "map.svg").getroot().tag.endswith("svg")
     charts.save(figure, tmp_path / "map.pdf")
     assert (tmp_path / "map.pdf").read_bytes().startswith(b"%PDF")
+    charts.save(figure, tmp_path / "map.html", "A <map>")
+    page = (tmp_path / "map.html").read_text()
+    assert "<title>A &lt;map&gt;</title>" in page
+    assert page.count('src="data:image/svg+xml;base64,') == 1
 
 
 def test_a_figure_is_not_blank_and_the_same_twice():

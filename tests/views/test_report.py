@@ -3,9 +3,10 @@ from __future__ import annotations
 from html.parser import HTMLParser
 
 import pytest
+from jinja2 import UndefinedError
 
 from mmkit.views.charts import space_map
-from mmkit.views.page import document, heading
+from mmkit.views.page import photo, render
 from mmkit.views.projection import modality_gap
 from mmkit.views.report import Report, SpaceMap, html, write_report
 from mmkit.views.sheet import Strip, Tile
@@ -125,9 +126,18 @@ def test_it_is_written_whole(full, tmp_path):
 
 
 def test_a_large_picture_is_shrunk_and_a_map_of_one_kind_is_drawn():
-    from mmkit.views.page import picture
-
-    assert 'width="320"' in picture(square(size=(2000, 1000)), "x")
+    assert photo(square(size=(2000, 1000)))[1:] == (320, 160, False)
+    assert photo(square())[1:] == (48, 48, True)
     points, modality, _ = vectors(3)
     assert space_map(points[:, :2][modality == "text"], modality[modality == "text"]).axes
-    assert Page(document("t", heading("t"))).titles == ["t"]
+
+
+def test_what_a_template_lacks_is_an_error():
+    with pytest.raises(UndefinedError, match="strips"):
+        render("answers.html", title="t")
+
+
+def test_shell_lines_stand_as_they_are_typed():
+    lines = [("mmkit prep folder ./a", "first"), ("mmkit train", ""), ('mmkit retrieve "a <dog>"', "last")]
+    text = Page(html(Report(title="t", commands=lines))).text
+    assert '# first\nmmkit prep folder ./a\nmmkit train\n# last\nmmkit retrieve "a <dog>"' in text

@@ -93,7 +93,7 @@ def test_lines_break_at_spaces_and_between_east_asian_characters():
 
 
 def test_east_asian_text_takes_a_font_that_has_it():
-    found = fonts.cjk_font()
+    found = fonts.installed(fonts.CJK)
     name = fonts.font("红", 14).path
     assert name == found if found else str(name).endswith("DejaVuSans.ttf")
     assert str(fonts.font("red", 14).path).endswith("DejaVuSans.ttf")
