@@ -1,4 +1,4 @@
-"""Charts with matplotlib: the training curve, recall beside chance, and the 2-D map of the shared space."""
+"""Charts with matplotlib: training curve, recall beside chance, 2-D map of the shared space, confusion of classes."""
 
 from __future__ import annotations
 
@@ -27,6 +27,9 @@ DPI = 200  # sharp on a screen of twice the usual density
 FONTS = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
 # query -> answer, as a reader says it
 DIRECTIONS = {"image_retrieval": "sentence → picture", "text_retrieval": "picture → sentence"}
+MOST_CLASSES = 40  # whose names can still be read beside each other
+MOST_COUNTED = 16  # classes whose cells have room for a number
+LONGEST_NAME = 22
 SMOOTH = 9  # rows of the log that the bold loss line averages
 
 
@@ -160,6 +163,86 @@ def _pair_lines(axes: Axes, points: np.ndarray, modality: np.ndarray, ids: np.nd
     axes.add_collection(LineCollection(lines, colors=theme.faint, linewidths=0.5, alpha=0.45))
 
 
+def confusion(counts: np.ndarray, names: Sequence[str], theme: Theme = LIGHT, note: str = "") -> Figure:
+    """What each class was taken for: right answers in blue, wrong ones in vermilion, by their share of the true class.
+
+    Up to 16 classes their counts stand in the cells. Of more than 40, the 40 most confused are drawn, and that is said.
+
+    Args:
+        counts: (C, C) of whole numbers, rows the true class and columns the predicted one.
+        names: of the C classes.
+        note: a line under the figure.
+
+    Raises:
+        ValueError: the counts are not square, or there is not one name for each class.
+    """
+    from matplotlib.colors import to_rgba
+
+    classes = len(names)
+    if counts.shape != (classes, classes) or not classes:
+        raise ValueError(f"counts of shape {counts.shape} for {classes} names")
+    shown = _most_confused(counts, MOST_CLASSES)
+    shares = (counts / counts.sum(1, keepdims=True).clip(1))[np.ix_(shown, shown)]
+    cells = np.array([[to_rgba(theme.first if i == j else theme.second) for j in shown] for i in shown])
+    cells[..., 3] = _strength(shares)
+    labels, few = [_short(names[i]) for i in shown], len(shown) <= MOST_COUNTED
+    size, cell = (10, 0.3) if few else (8, 0.17)  # points of a label, inches
+    longest = max(map(len, labels))
+    side = max(WIDTH, 0.6 + longest * 0.008 * size + len(shown) * cell)
+    with _figure(theme, side, width=side) as (figure, (axes,)):
+        axes.pcolormesh(cells, edgecolors=theme.grid, linewidth=0.5)
+        if few:
+            _write_counts(axes, counts[np.ix_(shown, shown)], cells, theme)
+        middles = np.arange(len(shown)) + 0.5
+        axes.set_xticks(middles, labels, rotation=90 if longest * len(labels) > 36 else 0, fontsize=size)
+        axes.set_yticks(middles, labels, fontsize=size)
+        axes.tick_params(length=0)
+        axes.set_ylim(len(shown), 0)
+        axes.set_aspect("equal")
+        axes.grid(visible=False)
+        left_out = f"the {len(shown)} most confused of {classes} classes" if len(shown) < classes else ""
+        axes.set_xlabel("\n".join(line for line in ("predicted class", left_out, note) if line))
+        axes.set_ylabel("true class")
+        _key_of_shares(figure, theme)
+    return figure
+
+
+def _most_confused(counts: np.ndarray, most: int) -> np.ndarray:
+    """Which classes to draw, in their order: those with the most errors, as the true class or as the predicted one."""
+    errors = counts.sum(0) + counts.sum(1) - 2 * counts.diagonal()
+    return np.sort(np.argsort(-errors, kind="stable")[:most])
+
+
+def _strength(shares: Any) -> Any:
+    """Opacity of a share: its root, so that one error in a hundred is still seen."""
+    return np.sqrt(shares)
+
+
+def _write_counts(axes: Axes, counts: np.ndarray, cells: np.ndarray, theme: Theme) -> None:
+    ground = 0.1 if theme.ground == "none" else 1.0  # of the page, which the colours let through
+    grey = cells[..., :3] @ (0.299, 0.587, 0.114) * cells[..., 3] + ground * (1 - cells[..., 3])
+    for i, j in np.argwhere(counts):
+        count = counts[i, j]
+        text = str(count) if count < 1000 else f"{count / 1000:.{int(count < 9950)}f}k"
+        ink = theme.ink if (grey[i, j] > 0.5) == (ground > 0.5) else theme.within
+        axes.text(j + 0.5, i + 0.5, text, color=ink, ha="center", va="center", fontsize=10 if len(counts) <= 6 else 7.5)
+
+
+def _key_of_shares(figure: Figure, theme: Theme) -> None:
+    from matplotlib.colors import to_rgba
+    from matplotlib.patches import Patch
+
+    right, wrong = theme.first, theme.second
+    looks = (("right 100%", right, 1.0), ("wrong 50%", wrong, 0.5), ("10%", wrong, 0.1), ("1%", wrong, 0.01))
+    handles = [Patch(facecolor=to_rgba(colour, _strength(s)), linewidth=0, label=label) for label, colour, s in looks]
+    figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False, handlelength=1.2)
+
+
+def _short(name: str) -> str:
+    name = " ".join(name.split())
+    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1].rstrip() + fonts.ELLIPSIS
+
+
 def save(figure: Figure, path: str | Path, title: str = "") -> None:
     """Write a figure as PNG, SVG, PDF or one self-contained HTML page, by suffix, whole or not at all.
 
@@ -208,7 +291,7 @@ def encode(figure: Figure, suffix: str) -> bytes:
 
 
 @contextlib.contextmanager
-def _figure(theme: Theme, height: float, rows: int = 1) -> Iterator[tuple[Figure, list[Axes]]]:
+def _figure(theme: Theme, height: float, rows: int = 1, width: float = WIDTH) -> Iterator[tuple[Figure, list[Axes]]]:
     """A figure of so many inches with axes, one below the other, in the house style."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -216,6 +299,7 @@ def _figure(theme: Theme, height: float, rows: int = 1) -> Iterator[tuple[Figure
     style: Any = {
         "font.family": fonts.installed((*FONTS, *fonts.CJK)),
         "font.size": 10,
+        "text.parse_math": False,  # a class may be called $5
         "axes.edgecolor": theme.faint,
         "axes.labelcolor": theme.ink,
         "axes.spines.top": False,
@@ -233,7 +317,7 @@ def _figure(theme: Theme, height: float, rows: int = 1) -> Iterator[tuple[Figure
     }
     with matplotlib.rc_context(style):
         # a Figure of its own, not pyplot's: no window system, nothing kept after it is drawn
-        figure = Figure((WIDTH, height), facecolor=theme.ground, layout="constrained")
+        figure = Figure((width, height), facecolor=theme.ground, layout="constrained")
         axes = figure.subplots(rows, 1, sharex=rows > 1, squeeze=False)[:, 0]
         for one in axes:
             one.set_facecolor("none")

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
 import io
+import itertools
 import xml.etree.ElementTree as ET
 
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from mmkit.errors import UsageError
@@ -41,6 +43,7 @@ def drawn():
         "curve of nothing": charts.training_curve([]),
         "bars": charts.recall_bars(record()),
         "bars in the dark": charts.recall_bars(record(0.01), charts.DARK),
+        "confusion": charts.confusion(*confused(5)),
         "map": charts.space_map(points[:, :2], modality, note="a note", ids=ids),
     }
 
@@ -105,3 +108,66 @@ def test_the_modality_gap_of_known_vectors():
     # the mean picture is (1, 0), the mean sentence (0.5, 0.5)
     assert gap.distance == pytest.approx(0.5**0.5)
     assert (gap.matching, gap.other) == (0.5, 0.5)
+
+
+def confused(classes, others=0, count=100):
+    """Counts of classes whose neighbour is taken for the next one, and of classes that are always told apart."""
+    total = classes + others
+    counts = np.diag(np.full(total, count))
+    np.fill_diagonal(counts[:classes, 1:], count // 10)
+    return counts, [f"class {i}" for i in range(total)]
+
+
+def labels(axis):
+    return [label.get_text() for label in axis.get_ticklabels()]
+
+
+def test_the_cells_of_a_confusion_hold_their_counts():
+    axes = charts.confusion(
+        np.array([[8, 2, 0], [0, 12400, 0], [0, 0, 0]]), ["a $cat$", "dog", "none\nseen"], note="a note"
+    ).axes[0]
+    assert labels(axes.xaxis) == labels(axes.yaxis) == ["a $cat$", "dog", "none seen"]
+    assert {text.get_text(): text.get_position() for text in axes.texts} == {
+        "8": (0.5, 0.5),
+        "2": (1.5, 0.5),
+        "12k": (1.5, 1.5),
+    }
+    assert axes.get_xlabel() == "predicted class\na note"
+    # a hue for right and one for wrong, the stronger the larger the share; a class without rows has no colour
+    colours = axes.collections[0].get_array()
+    assert (colours[0, 0, :3] != colours[0, 1, :3]).any()
+    assert colours[1, 1, 3] > colours[0, 0, 3] > colours[0, 1, 3] > 0
+    assert not colours[2, :, 3].any()
+
+
+def test_of_many_classes_the_most_confused_are_shown():
+    counts, names = confused(30, others=20)
+    axes = charts.confusion(counts, names).axes[0]
+    assert labels(axes.xaxis) == names[:40]
+    assert "the 40 most confused of 50 classes" in axes.get_xlabel()
+    # the order of the names stays
+    axes = charts.confusion(counts[::-1, ::-1], names[::-1]).axes[0]
+    assert labels(axes.xaxis)[-30:] == names[29::-1]
+
+
+@pytest.mark.parametrize("classes", [1, 2, 6, 7, 16, 17, 40])
+@pytest.mark.parametrize("name", ["", " with a long name"])
+def test_labels_and_counts_of_a_confusion_do_not_overlap(classes, name):
+    counts, names = confused(classes, count=99949)
+    figure = charts.confusion(counts, [f"{one}{name}" for one in names])
+    FigureCanvasAgg(figure).draw()
+    axes = figure.axes[0]
+    boxes = [label.get_window_extent() for label in axes.xaxis.get_ticklabels()]
+    assert all(left.x1 < right.x0 for left, right in itertools.pairwise(boxes))
+    boxes = [label.get_window_extent() for label in axes.yaxis.get_ticklabels()]
+    assert all(above.y0 > below.y1 for above, below in itertools.pairwise(boxes))
+    cell = axes.bbox.width / classes
+    assert all(text.get_window_extent().width < cell for text in axes.texts)
+    assert bool(axes.texts) == (classes <= charts.MOST_COUNTED)
+    assert all(box.x0 > 0 and box.y0 > 0 for box in boxes)
+
+
+def test_a_confusion_needs_a_name_for_each_class():
+    for shape in ((2, 3), (3, 3), (2,)):
+        with pytest.raises(ValueError, match="for 2 names"):
+            charts.confusion(np.zeros(shape, int), ["a", "b"])
