@@ -286,7 +286,7 @@ def audit(data: Data = Path("data"), json: Json = False, quiet: Quiet = False, d
     from mmkit.data.shards import open_dataset
 
     with bars() as progress:
-        found = run_audit(open_dataset(data), progress("audited"))[0]
+        found, _ = run_audit(open_dataset(data), progress("audited"))
     if console.json:
         console.record(found)
     else:
@@ -365,11 +365,13 @@ def _show(kind: str, options: Options, choices: Choices) -> None:
         console.record({"splits": seen.splits, "rejected": len(seen.rejects), "samples": [s.record for s in seen.samples]})
         return
     for sample in seen.samples:
-        console.say(f"\n{sample.split}/{sample.id}  {sample.size[0]} x {sample.size[1]} px")
-        if console.live:
+        console.say(f"\n{sample.split}/{sample.id}  {sample.size}".rstrip())
+        if console.live and sample.image:
             _draw(sample.image)
-        for caption in sample.captions:
+        for caption in sample.shown.get("captions", ()):
             console.say(f"  {caption}")
+        if "label" in sample.shown:
+            console.say(f"  label {sample.shown['label']}")
     counts = ", ".join(f"{name} {n:,}" for name, n in seen.splits.items())
     console.say(f"\nwould prepare {counts} rows; {len(seen.rejects):,} rejected so far; nothing was written")
     for reject in seen.rejects[:5]:

@@ -3,26 +3,19 @@
 from __future__ import annotations
 
 import os
-import re
-import unicodedata
 from array import array
 from collections import Counter
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
-from functools import partial
 from typing import Any
 
 import numpy as np
 
-from mmkit.data.images import FLAT, Look, bytes_of, look
+from mmkit.data.images import FLAT
+from mmkit.data.modalities import MODALITIES
 from mmkit.data.shards import Dataset
+from mmkit.data.tallies import Tally, tally_of
 from mmkit.data.threads import in_order
-from mmkit.errors import UserError
-from mmkit.files import stable_hash
 
-CONTEXT = 77
-TOKENS_PER_WORD = 1.3
-ESTIMATE = f"words x {TOKENS_PER_WORD} + 2 against CLIP's context of {CONTEXT}; the tokenizer of a model decides"
 EXAMPLES = 5
 # so many pictures of a kind are named, in the table the first few
 NAMED = 100
@@ -31,144 +24,104 @@ PICTURES = {
     "one_colour_images": ("images of one colour", "they show nothing: "),
     "low_contrast_images": ("images of low contrast", f"fewer than {FLAT} of 256 levels: "),
 }
-# scripts without spaces count one word a character
-_WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W\u2e80-\u9fff\uf900-\ufaff]+")
 
 
-@dataclass(slots=True)
-class Seen:
-    """A row whose pictures were looked at.
+class Count:
+    """One pass over the rows.
 
     Args:
-        pictures: of each column of images a hash of the bytes and what they show, or why they show nothing.
+        columns: column -> tally of its modality; two columns may share one.
+        labels: the columns of labels.
     """
 
-    row: dict[str, Any]
-    pictures: list[tuple[int, Look] | UserError | OSError]
-
-
-class Tally:
-    """Numbers gathered in one pass over the shards, a few bytes a row.
-
-    Args:
-        texts, labels: the names of the columns that hold captions and labels.
-    """
-
-    def __init__(self, texts: list[str], labels: list[str]) -> None:
-        self.text_columns, self.label_columns = texts, labels
+    def __init__(self, data: Dataset) -> None:
+        kinds = [kind for kind in MODALITIES if data.columns_of(kind)]
+        self.tallies = {kind: tally_of(kind) for kind in kinds}
+        self.columns = {name: self.tallies[kind] for kind in kinds for name in data.columns_of(kind)}
+        self.labels = data.columns_of("label")
         self.split_of = array("i")
-        self.image_hash, self.image_row = array("q"), array("q")
-        self.width, self.height = array("i"), array("i")
-        self.caption_hash, self.caption_row = array("q"), array("q")
-        self.words, self.chars = array("i"), array("i")
-        self.labels: Counter[str] = Counter()
-        # rows with a linked picture that has gone, one that cannot be decoded, one that shows next to nothing
-        self.missing, self.unreadable, self.one_colour, self.low_contrast = (array("q") for _ in range(4))
+        # column -> number of the split -> rows that have a value there; and all texts
+        self.filled: dict[str, Counter[int]] = {name: Counter() for name in (*self.columns, *self.labels)}
+        self.captions = Counter[int]()
+        self.classes = Counter[str]()
 
-    def add(self, seen: Seen, split: int) -> None:
+    def look(self, row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Look at the values of a row, which then lets go of them; may be called from any thread."""
+        values = {name: row.pop(name) for name in self.columns}
+        return row, {name: self.columns[name].seen(value) for name, value in values.items() if value}
+
+    def add(self, row: dict[str, Any], seen: dict[str, Any], split: int) -> None:
         """Take one row into account."""
-        index, row = len(self.split_of), seen.row
+        index = len(self.split_of)
         self.split_of.append(split)
-        for found in seen.pictures:
-            self._add_image(found, index)
-        for caption in (c for name in self.text_columns for c in row[name] or ()):
-            self.caption_hash.append(stable_hash(" ".join(unicodedata.normalize("NFC", caption).casefold().split())))
-            self.caption_row.append(index)
-            self.words.append(len(_WORD.findall(caption)))
-            self.chars.append(len(caption))
-        for label in (row[name] for name in self.label_columns if row[name] is not None):
-            self.labels.update(map(str, label) if isinstance(label, list) else [str(label)])
-
-    def _add_image(self, found: tuple[int, Look] | UserError | OSError, index: int) -> None:
-        if not isinstance(found, tuple):
-            # what is not there is no duplicate of anything
-            (self.missing if isinstance(found, OSError) else self.unreadable).append(index)
-            return
-        digest, look = found
-        self.image_hash.append(digest)
-        self.image_row.append(index)
-        self.width.append(look.size[0])
-        self.height.append(look.size[1])
-        if look.levels < FLAT:
-            (self.one_colour if look.levels == 1 else self.low_contrast).append(index)
+        for name, value in seen.items():
+            self.columns[name].add(value, index)
+            self.filled[name][split] += 1
+            self.captions[split] += len(value) if isinstance(value, list) else 0
+        for name in self.labels:
+            if row[name] is not None and row[name] != []:
+                self.filled[name][split] += 1
+                self.classes.update(map(str, row[name]) if isinstance(row[name], list) else [str(row[name])])
 
 
 def audit(
     data: Dataset, progress: Callable[[int, int], None] = lambda done, total: None, workers: int | None = None
-) -> tuple[dict[str, Any], ...]:
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     """One pass over all shards.
 
     Args:
         workers: threads that decode; one per core where None.
 
     Returns:
-        The `audit`, and what it found for `image` and `text` of dataset.json (sizes in pixels, lengths in characters).
+        The `audit`, and what it found for each modality in dataset.json (sizes in pixels, lengths in characters).
 
     Raises:
         UserError: a shard is missing or damaged, or has not the columns that dataset.json names.
     """
-    images, texts, labels = (data.columns_of(modality) for modality in ("image", "text", "label"))
-    tally, names, total = Tally(texts, labels), list(data.splits), sum(data.splits.values())
-    rows = data.rows(columns=[*images, *texts, *labels])
-    for i, seen in enumerate(in_order(partial(_seen, images), rows, workers or os.cpu_count() or 1)):
-        tally.add(seen, names.index(seen.row["split"]))
+    count, names, total = Count(data), list(data.splits), sum(data.splits.values())
+    rows = data.rows(columns=list(count.filled))
+    for i, (row, seen) in enumerate(in_order(count.look, rows, workers or os.cpu_count() or 1)):
+        count.add(row, seen, names.index(row["split"]))
         progress(i + 1, total)
-    splits = np.array(tally.split_of, np.int64)
-    captioned = splits[np.array(tally.caption_row, np.int64)]
+    splits = np.array(count.split_of, np.int64)
     found: dict[str, Any] = {
         "rows": {name: int((splits == i).sum()) for i, name in enumerate(names)},
-        "captions": {name: int((captioned == i).sum()) for i, name in enumerate(names)},
+        "captions": {name: count.captions[i] for i, name in enumerate(names)},
+        "filled": {column: {name: n[i] for i, name in enumerate(names)} for column, n in count.filled.items()},
         "rejected": data.manifest.get("rejected", 0),
         "merged": data.manifest.get("merged", 0),
-        "missing_images": len(tally.missing),
-        **_pictures(data, tally, names),
     }
-    if len(tally.words):
-        found |= _captions(tally)
-    if tally.labels:
-        found["labels"] = _labels(tally.labels)
-    return found, _image_facts(tally), _text_facts(tally)
+    for tally in count.tallies.values():
+        found |= tally.found(len(splits)) | _named(data, tally, count, names)
+    if count.classes:
+        found["labels"] = _labels(count.classes)
+    return found, {kind: tally.facts(len(splits)) for kind, tally in count.tallies.items()}
 
 
-def _seen(columns: list[str], row: dict[str, Any]) -> Seen:
-    """Look at the pictures of a row, which then lets go of them."""
-    seen = Seen(row, [])
-    for name in columns:
-        try:
-            data = bytes_of(row.pop(name))
-            seen.pictures.append((stable_hash(data), look(data)))
-        except (OSError, UserError) as e:
-            seen.pictures.append(e)
-    return seen
-
-
-def _pictures(data: Dataset, tally: Tally, names: list[str]) -> dict[str, Any]:
-    """Pictures that cannot be read, that show next to nothing, and that other rows have too, with the rows' names."""
-    kinds = {
-        "unreadable_images": tally.unreadable,
-        "one_colour_images": tally.one_colour,
-        "low_contrast_images": tally.low_contrast,
-    }
-    leaks, twins = _equal(tally)
+def _named(data: Dataset, tally: Tally, count: Count, names: list[str]) -> dict[str, Any]:
+    """Values that have a fault, and those that other rows have too, with the rows' names."""
+    leaks, twins = _equal(tally, count)
     pairs = [*leaks[:EXAMPLES], *twins[:EXAMPLES]]
-    ids = _ids(data, {int(i) for shown in (*pairs, *(rows[:NAMED] for rows in kinds.values())) for i in shown})
-    where = {i: (names[tally.split_of[i]], name) for i, name in ids.items()}
+    ids = _ids(data, {int(i) for shown in (*pairs, *(rows[:NAMED] for rows in tally.faults.values())) for i in shown})
+    where = {i: (names[count.split_of[i]], name) for i, name in ids.items()}
     found: dict[str, Any] = {
-        kind: {"count": len(rows), "examples": _by_split(where[i] for i in rows[:NAMED])} for kind, rows in kinds.items()
+        kind: {"count": len(rows), "examples": _by_split(where[i] for i in rows[:NAMED])} for kind, rows in tally.faults.items()
     }
-    found["low_contrast_images"]["levels_below"] = FLAT
-    found["duplicate_images"] = {
-        "within_splits": len(twins),
-        "across_splits": len(leaks),
-        "examples": [_by_split(where[int(i)] for i in pair) for pair in pairs],
-    }
+    if "low_contrast_images" in found:
+        found["low_contrast_images"]["levels_below"] = FLAT
+    if tally.hashes or tally.faults:
+        found[f"duplicate_{tally.plural}"] = {
+            "within_splits": len(twins),
+            "across_splits": len(leaks),
+            "examples": [_by_split(where[int(i)] for i in pair) for pair in pairs],
+        }
     return found
 
 
-def _equal(tally: Tally) -> tuple[np.ndarray, np.ndarray]:
-    """Pairs of rows (n, 2) of two splits, and of one, whose pictures are equal byte for byte as stored."""
-    hashes, rows = np.array(tally.image_hash, np.int64), np.array(tally.image_row, np.int64)
-    splits = np.array(tally.split_of, np.int64)[rows]
+def _equal(tally: Tally, count: Count) -> tuple[np.ndarray, np.ndarray]:
+    """Pairs of rows (n, 2) of two splits, and of one, whose values are equal byte for byte as stored."""
+    hashes, rows = np.array(tally.hashes, np.int64), np.array(tally.rows, np.int64)
+    splits = np.array(count.split_of, np.int64)[rows]
     order = np.lexsort((rows, splits, hashes))
     pairs = np.stack([rows[order][:-1], rows[order][1:]], axis=1)
     same = (hashes[order][1:] == hashes[order][:-1]) & (pairs[:, 0] != pairs[:, 1])
@@ -189,25 +142,6 @@ def _ids(data: Dataset, wanted: set[int]) -> dict[int, str]:
     return {i: row["id"] for i, row in enumerate(data.rows(columns=["id"])) if i in wanted}
 
 
-def _captions(tally: Tally) -> dict[str, Any]:
-    words = np.array(tally.words)
-    hashes, rows = np.array(tally.caption_hash, np.int64), np.array(tally.caption_row, np.int64)
-    pairs = np.unique(np.stack([hashes, rows]), axis=1)  # a caption counts once a row
-    _, images = np.unique(pairs[0], return_counts=True)
-    over = int((np.ceil(words * TOKENS_PER_WORD) + 2 > CONTEXT).sum())
-    return {
-        "caption_words": _spread(words),
-        "caption_chars": _spread(np.array(tally.chars)),
-        "captions_per_row": round(len(words) / len(tally.split_of), 2),
-        "over_context": {"captions": over, "share": round(over / len(words), 4), "estimate": ESTIMATE},
-        "equal_captions": {
-            "distinct": len(images),
-            "on_several_images": int((images > 1).sum()),
-            "rows_times_captions": int(images[images > 1].sum()),
-        },
-    }
-
-
 def _labels(labels: Counter[str]) -> dict[str, Any]:
     counts = labels.most_common()
     return {
@@ -218,48 +152,51 @@ def _labels(labels: Counter[str]) -> dict[str, Any]:
     }
 
 
-def _spread(values: np.ndarray) -> dict[str, int]:
-    return {name: int(np.percentile(values, q)) for name, q in (("min", 0), ("p50", 50), ("p99", 99), ("max", 100))}
-
-
-def _image_facts(tally: Tally) -> dict[str, Any]:
-    sides = (("median_width", tally.width), ("median_height", tally.height))
-    return {name: int(np.median(np.array(side))) if len(side) else None for name, side in sides}
-
-
-def _text_facts(tally: Tally) -> dict[str, Any]:
-    if not len(tally.chars):
-        return {}
-    chars = _spread(np.array(tally.chars))
-    return {
-        "caption_chars_p50": chars["p50"],
-        "caption_chars_p99": chars["p99"],
-        "captions_per_row": round(len(tally.chars) / len(tally.split_of), 2),
-    }
-
-
 def table(found: dict[str, Any]) -> list[list[str]]:
     """The audit as rows (what, how many, remark) for people."""
-    rows = [[f"rows in {name}", f"{n:,}", f"{found['captions'][name]:,} captions"] for name, n in found["rows"].items()]
+    rows = []
+    for name, n in found["rows"].items():
+        captions = found["captions"][name]
+        rows.append([f"rows in {name}", f"{n:,}", f"{captions:,} captions" if captions else ""])
+    for column, filled in found["filled"].items():
+        if lacking := {name: found["rows"][name] - n for name, n in filled.items() if n < found["rows"][name]}:
+            remark = ", ".join(f"{name} {n:,}" for name, n in lacking.items())
+            rows.append([f"rows without {column}", f"{sum(lacking.values()):,}", remark])
     rows.append(["rejected rows", f"{found['rejected']:,}", "see rejected.jsonl" if found["rejected"] else ""])
     rows.append(["rows merged by image", f"{found['merged']:,}", ""])
-    if found["missing_images"]:
+    if found.get("missing_images"):
         rows.append(["linked images missing", f"{found['missing_images']:,}", "they were moved or deleted since"])
     for kind, (what, remark) in PICTURES.items():
-        if found[kind]["count"]:
+        if kind in found and found[kind]["count"]:
             rows.append([what, f"{found[kind]['count']:,}", remark + _listed(found[kind])])
-    same = found["duplicate_images"]
-    # one split in a pair: twins within it; two: a leak
-    equal = {len(pair): " = ".join(f"{s}/{i}" for s, ids in pair.items() for i in ids) for pair in reversed(same["examples"])}
-    rows.append(["equal images within a split", f"{same['within_splits']:,}", equal.get(1, "")])
-    rows.append(["equal images across splits", f"{same['across_splits']:,}", f"LEAK: {equal[2]}" if 2 in equal else ""])
+    for kind, same in found.items():
+        if kind.startswith("duplicate_"):
+            rows += _same_lines(kind.removeprefix("duplicate_"), same)
     if "caption_words" in found:
         rows += _caption_lines(found)
+    if "series" in found:
+        channels, length = found["series"]["channels"], found["series"]["length"]
+        rows.append(["channels a series", str(channels["p50"]), _range(channels)])
+        rows.append(["values a channel, median", str(length["p50"]), _range(length)])
     if "labels" in found:
         labels = found["labels"]
         largest, smallest = next(iter(labels["largest"].items())), list(labels["smallest"].items())[-1]
         rows.append(["classes", f"{labels['classes']:,}", f"{largest[0]} {largest[1]:,} … {smallest[0]} {smallest[1]:,}"])
     return rows
+
+
+def _same_lines(plural: str, same: dict[str, Any]) -> list[list[str]]:
+    # one split in a pair: twins within it; two: a leak
+    equal = {len(pair): " = ".join(f"{s}/{i}" for s, ids in pair.items() for i in ids) for pair in reversed(same["examples"])}
+    leak = f"LEAK: {equal[2]}" if 2 in equal else ""
+    return [
+        [f"equal {plural} within a split", f"{same['within_splits']:,}", equal.get(1, "")],
+        [f"equal {plural} across splits", f"{same['across_splits']:,}", leak],
+    ]
+
+
+def _range(spread: dict[str, int]) -> str:
+    return "" if spread["min"] == spread["max"] else f"from {spread['min']} to {spread['max']}"
 
 
 def _listed(kind: dict[str, Any]) -> str:

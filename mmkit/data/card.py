@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from mmkit.data.modalities import MODALITIES
 from mmkit.data.shards import Dataset
 from mmkit.files import write_text
 
@@ -55,24 +56,39 @@ def _front_matter(manifest: dict[str, Any]) -> str:
 
 
 def _text(manifest: dict[str, Any]) -> str:
-    image = manifest["image"]
-    rows = "\n".join(f"| {name} | {split['rows']:,} | {split['captions']:,} |" for name, split in manifest["splits"].items())
-    resized = f"; short side at most {image['resize']} px" if image["resize"] else ""
+    captioned = any(split["captions"] for split in manifest["splits"].values())
+    heads = ["split", "rows", *(["captions"] if captioned else [])]
+    lines = [[name, *(f"{split[head]:,}" for head in heads[1:])] for name, split in manifest["splits"].items()]
+    rows = "\n".join(f"| {' | '.join(line)} |" for line in [heads, ["---"] * len(heads), *lines])
     return f"""# {manifest["name"]}
 
 Prepared with `mmkit prep {manifest["source"]["kind"]}` from `{manifest["source"]["path"]}`.
 
-| split | rows | captions |
-|---|---|---|
 {rows}
 
 Columns: id, {", ".join(manifest["columns"])}. One row is one sample.
-
-Images: {image["treatment"]}{resized}. Median {image["median_width"]} x {image["median_height"]} px.
-
+{_lacking(manifest)}{"".join(_modality(kind, manifest) for kind in MODALITIES if kind in manifest)}
 License: {manifest["license"]}
 
 ```python
 datasets.load_dataset("{manifest["name"]}")
 ```
 """
+
+
+def _lacking(manifest: dict[str, Any]) -> str:
+    """Which columns are null in some rows."""
+    filled = {column: sum(splits.values()) for column, splits in manifest["audit"]["filled"].items()}
+    rows = sum(split["rows"] for split in manifest["splits"].values())
+    lacking = [f"{column} in {rows - n:,}" for column, n in filled.items() if n < rows]
+    return f"Null where a row lacks it: {', '.join(lacking)} of {rows:,} rows.\n" if lacking else ""
+
+
+def _modality(kind: str, manifest: dict[str, Any]) -> str:
+    """What a user has to know of the values of one modality."""
+    facts = manifest[kind]
+    if "treatment" in facts:
+        resized = f"; short side at most {facts['resize']} px" if facts["resize"] else ""
+        sides = f"Median {facts['median_width']} x {facts['median_height']} px."
+        return f"\nImages: {facts['treatment']}{resized}. {sides}\n"
+    return f"\nSeries: up to {facts['channels']} channels x {facts['length_max']} values.\n" if "channels" in facts else ""

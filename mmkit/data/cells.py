@@ -6,10 +6,8 @@ import contextlib
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from mmkit.data.images import SUFFIXES
 from mmkit.data.reprs import printed_list
 
 # the key under which a row keeps the cells that it has beyond the columns
@@ -25,6 +23,10 @@ NAT = "NaT"
 TEXT_KEYS = ("raw", "caption", "text", "sentence", "description")
 
 
+class Blank(ValueError):
+    """There is nothing in the cell, and how that is said of the row where it matters."""
+
+
 def is_missing(text: str) -> bool:
     """A text that is no caption: it is blank, or what a program writes for a missing value."""
     plain = text.strip()
@@ -37,13 +39,6 @@ def no_caption(captions: Sequence[str]) -> str:
     return f"no caption: it says {words[0]!r}, a missing value" if words else "empty caption"
 
 
-def is_image(value: Any) -> bool:
-    """Bytes, the struct {bytes, path} that `datasets` writes, or the name of an image file."""
-    if isinstance(value, str):
-        return Path(value.split("?")[0].strip()).suffix.lower() in SUFFIXES
-    return isinstance(value, bytes) or (isinstance(value, dict) and bool({"bytes", "path"} & value.keys()))
-
-
 def is_url(value: Any) -> bool:
     """A link, which is no file here."""
     return isinstance(value, str) and re.match(r"\s*https?://", value) is not None
@@ -53,13 +48,10 @@ def is_blank(value: Any) -> bool:
     """A cell that holds nothing, or no text but what means missing."""
     if isinstance(value, bytes | dict):
         return not value
+    if isinstance(value, list) and value and isinstance(value[0], int | float | list):
+        # numbers over time may be many, and the first one tells
+        return all(map(is_blank, value))
     return all(map(is_missing, texts_of(value)))
-
-
-def is_text(value: Any) -> bool:
-    """It holds texts, and no name of an image file."""
-    texts = texts_of(value)
-    return bool(texts) and not any(is_image(text) for text in texts)
 
 
 def has_words(value: Any) -> bool:

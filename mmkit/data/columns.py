@@ -7,26 +7,19 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmkit.data.cells import has_words, is_blank, is_code, is_image, is_number, is_text, is_url, texts_of
+from mmkit.data.cells import has_words, is_blank, is_code, is_number, is_url, texts_of
+from mmkit.data.modalities import MODALITIES, image, text
 from mmkit.data.splits import folder_split
 from mmkit.data.tables import Table
 from mmkit.errors import UsageError, UserError, nearest
 
-ROLES = ("image", "caption", "label", "split", "id")
-# names of columns as `_plain` writes them, the most telling first
-IMAGE_NAMES = (
-    *("image", "image_path", "image_file", "image_name", "path", "file_path", "filepath", "file_name", "filename", "file"),
-    *("img", "img_path", "picture", "photo", "jpg", "png", "url", "image_id", "img_id", "imageid", "photo_id", "picture_id"),
-)
-CAPTION_NAMES = (
-    *("caption", "text", "sentence", "description", "title"),
-    *("alt_text", "alt", "raw", "comment", "prompt", "name", "product_name"),
-)
 # columns called so hold splits where their values say so; `fold` and `set` may be anything
 SPLIT_NAMES = ("split", "partition", "subset", "set", "usage", "use", "phase", "fold", "part")
 # what programs call columns that have no name: their numbers tell nothing
 NAMELESS = ("column", "col", "field", "unnamed", "var", "feature")
 NAMED_COLUMNS = 8
+# a picture column of this grade holds files, or is called so; a caption column of that is the only one of texts
+SURE, ANY = 4, 7
 
 Rows = Sequence[dict[str, Any]]
 
@@ -36,20 +29,29 @@ class Columns:
     """What the columns of a table are; a name may be a key of objects, such as `names.zh`.
 
     Args:
-        captions: one or more; each holds captions of the row.
-        left: other columns that hold texts or pictures.
+        of: role of a modality -> its columns: one, or several that are one value.
+        left: other columns that hold values of a modality.
     """
 
-    image: str
-    captions: tuple[str, ...]
+    of: dict[str, tuple[str, ...]]
     label: str | None
     split: str | None
     id: str | None
     left: tuple[str, ...]
 
+    @property
+    def values(self) -> list[str]:
+        """The columns of all modalities."""
+        return [name for names in self.of.values() for name in names]
+
+    @property
+    def files(self) -> str | None:
+        """The column that names or holds pictures."""
+        return next(iter(self.of.get(image.ROLE, ())), None)
+
     def read(self, table: Table) -> list[str]:
         """The columns of the table that are needed."""
-        used = [name for name in (self.image, *self.captions, self.label, self.split, self.id) if name is not None]
+        used = [name for name in (*self.values, self.label, self.split, self.id) if name is not None]
         # `meta.file` may be the name of a column, or a key of the objects in the column `meta`
         needed = {name if name in table.columns else name.partition(".")[0] for name in used}
         return [name for name in table.columns if name in needed]
@@ -57,29 +59,33 @@ class Columns:
     @property
     def note(self) -> str:
         """What is taken and what is left, for the user."""
-        several = "s" if len(self.captions) > 1 else ""
-        note = f"image column {self.image!r}, caption column{several} {_listed(self.captions)}"
+        note = ", ".join(f"{role} column{'s' if len(names) > 1 else ''} {_listed(names)}" for role, names in self.of.items())
         for role, name in (("id", self.id), ("split", self.split), ("label", self.label)):
             if name is not None:
                 note += f", {name!r} column" if name == role else f", {role} column {name!r}"
         return note + (f"; not taken: {_listed(self.left)}" if self.left else "")
 
 
+def roles() -> dict[str, bool]:
+    """What a column may be typed to be, and whether several may be it together."""
+    return {m.ROLE: hasattr(m, "cells") for m in MODALITIES.values()} | dict.fromkeys(("label", "split", "id"), False)
+
+
 def parse(typed: Iterable[str]) -> dict[str, list[str]]:
     """`caption=title` … as role -> names of columns.
 
     Raises:
-        UsageError: it is not of that form, there is no such role, or a role other than caption is given twice.
+        UsageError: it is not of that form, there is no such role, or a role that only one column can have is given twice.
     """
     named: dict[str, list[str]] = {}
-    for text in typed:
-        role, equals, name = text.partition("=")
+    for word in typed:
+        role, equals, name = word.partition("=")
         if not equals or not name:
-            raise UsageError("not a role and a column", f"--column {text}", "such as --column caption=title")
-        if role not in ROLES:
-            raise UsageError(f"no such role of a column: {role}", f"--column {text}", nearest(role, ROLES))
-        if role in named and role != "caption":
-            raise UsageError(f"two columns for one {role}", f"--column {text}", f"leave --column {text} out")
+            raise UsageError("not a role and a column", f"--column {word}", "such as --column caption=title")
+        if role not in roles():
+            raise UsageError(f"no such role of a column: {role}", f"--column {word}", nearest(role, roles()))
+        if role in named and not roles()[role]:
+            raise UsageError(f"two columns for one {role}", f"--column {word}", f"leave --column {word} out")
         named.setdefault(role, []).append(name)
     return named
 
@@ -91,7 +97,7 @@ def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Co
         typed: role -> names, as `parse` gives them.
 
     Raises:
-        UserError: a column that is typed is not there, or none of images or captions is found; the columns are named.
+        UserError: a column that is typed is not there, or there are not two that say something; the columns are named.
     """
     named = {role: tuple(dict.fromkeys(_typed(name, role, table, sample) for name in names)) for role, names in typed.items()}
     taken = {name for names in named.values() for name in names}
@@ -100,13 +106,53 @@ def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Co
             named[role] = tuple(name for name in table.columns if _plain(name) == role and name not in taken)[:1]
     if not named["split"]:
         named["split"] = tuple(name for name in table.columns if name not in taken and _is_split(name, sample))[:1]
-    image = named["image"][0] if "image" in named else _image(table, sample, taken)
-    other = {image, *named["id"], *named["split"], *named["label"]}
-    free = [name for name in table.columns if name not in other]
-    captions = named.get("caption") or _captions(table, free, sample)
-    left = tuple(name for name in free if name not in captions and _is_of_note(name, sample))
+    taken |= {name for role in ("id", "split", "label") for name in named[role]}
+    numbers = {name: m.ROLE for m in _others() for name in table.columns if _is_of(m, name, sample)}
+    of = _inputs(table, sample, named, taken, numbers)
+    free = [name for name in table.columns if name not in taken.union(*of.values())]
+    texts = [name for name in free if name not in numbers]
+    captions = named.get(text.ROLE) or _captions(texts, sample, image.ROLE in of or not named["label"])
+    of |= {text.ROLE: captions} if captions else {}
+    if len(of) + bool(named["label"]) < 2:
+        hint = f"name it with --column {text.ROLE}=NAME; columns: {', '.join(table.columns)}"
+        raise UserError(f"no {text.ROLE} column found", str(table.path), hint)
+    noted = [name for name in free if name not in captions and (_is_of_note(name, sample) or numbers.get(name) in of)]
     label, split, key = (next(iter(named[role]), None) for role in ("label", "split", "id"))
-    return Columns(image, captions, label, split, key, left)
+    return Columns({m.ROLE: of[m.ROLE] for m in MODALITIES.values() if m.ROLE in of}, label, split, key, tuple(noted))
+
+
+def _others() -> list[Any]:
+    """The modalities that are found by what is in a column alone."""
+    return [modality for modality in MODALITIES.values() if modality not in (image, text)]
+
+
+def _is_of(modality: Any, name: str, sample: Rows) -> bool:
+    return _share(sample, name, modality.holds) == 1
+
+
+def _inputs(
+    table: Table, sample: Rows, named: Mapping[str, tuple[str, ...]], taken: set[str], numbers: Mapping[str, str]
+) -> dict[str, tuple[str, ...]]:
+    """Role -> columns of the modalities but texts: as typed, else pictures, else others by what they hold.
+
+    Beside pictures, a list of numbers may be a box or an embedding: there only one of a usual name counts.
+    """
+    of = {m.ROLE: named[m.ROLE] for m in MODALITIES.values() if m.ROLE in named and m is not text}
+    graded = [
+        (grade, name) for name in table.columns if name not in taken | numbers.keys() and (grade := _as_image(name, sample))
+    ]
+    best = min(graded, key=lambda item: (item[0], _rank(_plain(item[1]), image.NAMES)), default=(8, ""))
+    if image.ROLE not in of and best[0] <= SURE:
+        of[image.ROLE] = (best[1],)
+    for m in _others():
+        fits = [name for name in table.columns if numbers.get(name) == m.ROLE and name not in taken]
+        fits = [name for name in fits if _plain(name) in m.NAMES or image.ROLE not in of]
+        if fits and m.ROLE not in of:
+            of[m.ROLE] = (min(fits, key=lambda name: _rank(_plain(name), m.NAMES)),)
+    if not of and not graded:
+        hint = f"name it with --column {image.ROLE}=NAME; columns: {', '.join(table.columns)}"
+        raise UserError(f"no {image.ROLE} column found", str(table.path), hint)
+    return of or {image.ROLE: (best[1],)}
 
 
 def value_of(row: dict[str, Any], column: str | None) -> Any:
@@ -130,19 +176,10 @@ def _typed(name: str, role: str, table: Table, sample: Rows) -> str:
     raise UserError(f"no column {name!r}", place, f"columns: {', '.join(table.columns)}")
 
 
-def _image(table: Table, sample: Rows, taken: set[str]) -> str:
-    """The column that holds the pictures."""
-    graded = [(grade, name) for name in table.columns if (grade := _as_image(name, sample)) and name not in taken]
-    if not graded:
-        hint = f"name it with --column image=NAME; columns: {', '.join(table.columns)}"
-        raise UserError("no image column found", str(table.path), hint)
-    return min(graded, key=lambda item: (item[0], _rank(_plain(item[1]), IMAGE_NAMES)))[1]
-
-
 def _as_image(name: str, sample: Rows) -> int:
     """From 1, surely the pictures, to 7, numbers that may be the names of files; 0 is none of them."""
-    sure, named = _plain(name) == "image", _plain(name) in IMAGE_NAMES
-    files = _share(sample, name, lambda value: is_image(value) and not is_url(value)) > 0.5
+    sure, named = _plain(name) == image.ROLE, _plain(name) in image.NAMES
+    files = _share(sample, name, lambda value: image.holds(value) and not is_url(value)) > 0.5
     if files and named:
         return 1 if sure else 2
     if not _filled(sample, name) or _share(sample, name, is_number) > 0.5:
@@ -151,20 +188,23 @@ def _as_image(name: str, sample: Rows) -> int:
     if sure or files:
         return 3 if sure else 4
     # paths without a suffix, or links
-    return 5 if named else 6 if _share(sample, name, is_image) > 0.5 else 0
+    return 5 if named else 6 if _share(sample, name, image.holds) > 0.5 else 0
 
 
-def _captions(table: Table, free: Sequence[str], sample: Rows) -> tuple[str, ...]:
-    """The columns of captions: the most telling one, and those that are numbered like it (`caption_0`, `caption_1` …)."""
-    texts = [name for name in free if _share(sample, name, lambda value: is_text(value) and not is_number(value)) > 0.5]
+def _captions(free: Sequence[str], sample: Rows, any_name: bool) -> tuple[str, ...]:
+    """The columns of captions: the most telling one, and those that are numbered like it (`caption_0`, `caption_1` …).
+
+    Args:
+        any_name: the only column of texts counts, whatever it is called.
+    """
+    texts = [name for name in free if _share(sample, name, lambda value: text.holds(value) and not is_number(value)) > 0.5]
     codes = {name for name in free if _share(sample, name, is_code) > 0.5}
     single = [name for name in texts if name not in codes] or texts
     graded = [(grade, name) for name in free if (grade := _as_caption(name, sample, texts, codes, single))]
-    if not graded:
-        hint = f"name it with --column caption=NAME; columns: {', '.join(table.columns)}"
-        raise UserError("no caption column found", str(table.path), hint)
+    if not graded or (min(graded)[0] == ANY and not any_name):
+        return ()
     # where names tell nothing, the longest texts
-    best, lead = min(graded, key=lambda g: (g[0], _rank(_base(g[1]), CAPTION_NAMES) if g[0] != 4 else -_length(sample, g[1])))
+    best, lead = min(graded, key=lambda g: (g[0], _rank(_base(g[1]), text.NAMES) if g[0] != 4 else -_length(sample, g[1])))
     base = _base(lead)
     if len(base) < 3 or base in NAMELESS:
         return (lead,)
@@ -178,7 +218,7 @@ def _as_caption(name: str, sample: Rows, texts: Sequence[str], codes: set[str], 
     Args:
         texts, codes, single: the columns that hold texts, those that hold numbers or ids, and the texts that are no codes.
     """
-    sure, usual = _base(name) == "caption", _base(name) in CAPTION_NAMES
+    sure, usual = _base(name) == text.ROLE, _base(name) in text.NAMES
     if not _filled(sample, name):
         # it may be filled further down
         return 3 if sure else 0
@@ -189,7 +229,7 @@ def _as_caption(name: str, sample: Rows, texts: Sequence[str], codes: set[str], 
     else:
         # no usual name: sentences rather than paths
         grade = (2 if usual else 4 if _share(sample, name, has_words) > 0.5 else 0) if name in texts else 0
-    return grade or (7 if single == [name] else 0)
+    return grade or (ANY if single == [name] else 0)
 
 
 def _is_split(name: str, sample: Rows) -> bool:
@@ -200,15 +240,15 @@ def _is_split(name: str, sample: Rows) -> bool:
 
 def _is_of_note(name: str, sample: Rows) -> bool:
     """A column left out that a user may want to know of: it holds texts or pictures, or sounds like it."""
-    named = _filled(sample, name) and (_base(name) in CAPTION_NAMES or _plain(name) == "image")
-    return named or _share(sample, name, is_image) > 0.5 or _share(sample, name, _tells) > 0.5
+    named = _filled(sample, name) and (_base(name) in text.NAMES or _plain(name) == image.ROLE)
+    return named or _share(sample, name, image.holds) > 0.5 or _share(sample, name, _tells) > 0.5
 
 
 def _tells(value: Any) -> bool:
     if isinstance(value, dict):
         # such as names in several languages
         return any(isinstance(item, str | list) and _tells(item) for item in value.values())
-    return is_text(value) and (has_words(value) or (isinstance(value, list) and not is_code(value)))
+    return text.holds(value) and (has_words(value) or (isinstance(value, list) and not is_code(value)))
 
 
 def _plain(name: str) -> str:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmkit.data.compressed import suffix_of
-from mmkit.data.images import SUFFIXES
+from mmkit.data.modalities.image import SUFFIXES
 from mmkit.data.splits import WORDS, folder_split, split_name
 from mmkit.data.tables import TABLES, open_table
 from mmkit.data.unread import refuse, shards_beside

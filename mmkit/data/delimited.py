@@ -14,7 +14,7 @@ from typing import Any
 
 from mmkit.data.cells import DAMAGED, EXCESS
 from mmkit.data.compressed import open_text, suffix_of
-from mmkit.data.images import SUFFIXES
+from mmkit.data.modalities.image import SUFFIXES
 from mmkit.errors import UserError
 
 SEPARATORS = {"\t": "tab", "|": "bar", ";": "semicolon", ",": "comma"}

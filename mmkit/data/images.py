@@ -10,6 +10,7 @@ from typing import Any
 
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from mmkit.data.modalities.image import SUFFIXES as SUFFIXES
 from mmkit.errors import UserError
 
 # What dataset.json says was done to every picture; `mmkit.data.depth` states the rule for more than 8 bits.
@@ -17,9 +18,6 @@ TREATMENT = (
     "EXIF rotation applied, 10, 12 and 16 bit scaled to 8, floats and 32 bit stretched to it, alpha composed on grey (128), "
     "any mode to RGB; of several frames or pages the first; bytes kept where nothing changes"
 )
-
-# the files that are looked for where a folder is searched
-SUFFIXES = {".jpg", ".jpeg", ".png", ".webp", ".bmp", ".gif", ".tif", ".tiff", ".jp2", ".avif"}
 
 GREY = (128, 128, 128)
 KEPT_FORMATS = {"JPEG", "MPO", "PNG", "WEBP"}

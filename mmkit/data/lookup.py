@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
-from mmkit.data.images import SUFFIXES
+from mmkit.data.modalities.image import SUFFIXES
 from mmkit.data.schema import Picture, Reject, Row
 from mmkit.data.unread import ARCHIVES
 from mmkit.data.walk import is_folder
@@ -201,10 +201,9 @@ class Readings:
         return f"{'; '.join([f'{count} of {self.total:,} paths: {first}', *said[1:]])} ({self._first})"
 
     def _settled(self, row: Row) -> Row | Reject:
-        places = sorted(self._contested.get(row.image.path or "", ()))
-        if not places:
-            return row
-        return Reject(row.id, row.where, f"paths of several folders lead to {row.image.path}: {_few(places)}")
+        path = row.picture.path if row.picture else None
+        places = sorted(self._contested.get(path or "", ()))
+        return Reject(row.id, row.where, f"paths of several folders lead to {path}: {_few(places)}") if places else row
 
     def count(self, kind: str, what: str) -> None:
         """Count a path that was read so; the first is said as the example."""

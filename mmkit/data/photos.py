@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from mmkit.data.data_files import split_of
-from mmkit.data.images import SUFFIXES
 from mmkit.data.lookup import RELEASE, Lookup, Loose, Readings, several_fit
+from mmkit.data.modalities.image import SUFFIXES
 from mmkit.data.schema import Picture
 from mmkit.data.splits import FILLERS, folder_split, split_name
 from mmkit.data.walk import walk

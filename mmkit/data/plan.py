@@ -8,11 +8,12 @@ import os
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from mmkit.data import splits
-from mmkit.data.cells import is_missing, no_caption
-from mmkit.data.images import treat
-from mmkit.data.schema import Reject, Row, Source, columns_of
+from mmkit.data.cells import Blank
+from mmkit.data.modalities import MODALITIES
+from mmkit.data.schema import TELLING, Picture, Reject, Row, Source, features_of, modality_of
 from mmkit.errors import UserError
 from mmkit.files import stable_hash
 
@@ -55,10 +56,11 @@ class Plan:
     """All that is known before the first picture is stored.
 
     Args:
+        features: column -> Hugging Face feature.
         origin: the folder that all pictures lie in which are files; None where none is.
     """
 
-    columns: list[str] = field(default_factory=list)
+    features: dict[str, Any] = field(default_factory=dict)
     shards: list[Shard] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     fingerprint: str = ""
@@ -83,17 +85,21 @@ def make_plan(source: Source, choices: Choices, say: Callable[[str], None]) -> P
     rows = _split(rows, choices, plan, say)
     if not rows:
         raise nothing_left(plan.rejects)
-    inside = next((row for row in rows if row.image.path is None), None)
+    inside = next((row for row in rows if row.picture and row.picture.path is None), None)
     if choices.link and inside:
         raise UserError("a picture inside another file cannot be linked", inside.where, "unpack them, or leave --link out")
-    plan.columns = columns_of(rows)
+    plan.features = features_of(rows)
+    if "feature" in plan.features.get("label", {}):
+        for row in rows:
+            label = row.values.get("label")
+            row.values["label"] = [label] if isinstance(label, str) else label
     plan.shards = _deal(rows)
     plan.origin = None if choices.link else _origin(rows)
     return plan
 
 
 def _origin(rows: Sequence[Row]) -> str | None:
-    folders = {os.path.dirname(row.image.path) for row in rows if row.image.path}
+    folders = {os.path.dirname(row.picture.path) for row in rows if row.picture and row.picture.path}
     try:
         return os.path.commonpath(folders) if folders else None
     except ValueError:  # on several drives of Windows
@@ -108,9 +114,17 @@ def fingerprint(rows: Iterable[Row | Reject], link: bool) -> str:
             # a reason may name the folder that the command was typed in
             seen: list[object] = [row.id]
         else:
-            seen = [row.id, row.image.stamp, row.captions, row.label, row.split, row.image.path if link else None]
+            path = row.picture.path if row.picture and link else None
+            seen = [row.id, *((name, _stamp(value)) for name, value in sorted(row.values.items())), row.split, path]
         digest.update(json.dumps(seen).encode())
     return digest.hexdigest()[:16]
+
+
+def _stamp(value: Any) -> Any:
+    """What changes with a value, as JSON."""
+    if isinstance(value, Picture):
+        return value.stamp
+    return hashlib.sha256(value.tobytes()).hexdigest() if hasattr(value, "tobytes") else value
 
 
 def reject(plan: Plan, row: Row | Reject, reason: str, choices: Choices) -> None:
@@ -141,36 +155,88 @@ def nothing_left(rejects: Sequence[Reject]) -> UserError:
 
 
 def _merge(found: Iterable[Row | Reject], choices: Choices, plan: Plan, say: Callable[[str], None]) -> list[Row]:
-    """Rows with the same image become one sample with all their captions; those that are missing are left out and said."""
+    """Rows with the same picture become one sample; texts that are missing are left out and said."""
     seen, missing = 0, Counter[str]()
-    by_image: dict[tuple[str | None, str], Row] = {}
+    by_key: dict[tuple[str | None, str], Row] = {}
     owners: dict[tuple[str | None, str], Row] = {}
     for row in found:
         if isinstance(row, Reject):
             reject(plan, row, row.reason, choices)
             continue
         row.where = _printable(row.where)
-        captions = [caption.strip() if isinstance(caption, str) else "" for caption in row.captions]
-        row.captions = [caption for caption in captions if not is_missing(caption)]
-        seen += len(captions)
-        missing.update(caption for caption in captions if is_missing(caption))
-        # with shares typed, official splits count for nothing: the same image twice is one sample
+        for name, raw in row.values.items():
+            if (parts := getattr(MODALITIES.get(modality_of(name) or ""), "missing", None)) and raw:
+                seen += len(raw)
+                missing.update(parts(raw))
+        # with shares typed, official splits count for nothing: the same picture twice is one sample
         split = None if choices.shares else row.split
-        first = by_image.get((split, row.image.key))
-        reason = _unfit(row, choices) or (None if row.captions else no_caption(captions))
-        reason = reason or _flaw(row, first, owners.get((split, row.id)))
+        first = by_key.get((split, row.key)) if row.picture else None
+        reason = _unfit(row, choices) or _stored(row)
+        reason = reason or (_clash(row, first) if first else _taken(row, owners.get((split, row.id))))
         if reason:
             reject(plan, row, reason, choices)
         elif first:
-            first.captions = list(dict.fromkeys(first.captions + row.captions))
-            first.label = first.label or row.label
-            first.merged.append((row.id, row.where))
+            _join(first, row)
         else:
-            row.captions = list(dict.fromkeys(row.captions))
-            by_image[split, row.image.key] = owners[split, row.id] = row
+            by_key[split, row.key] = owners[split, row.id] = row
     if missing:
         say(f"{missing.total():,} of {seen:,} captions are missing: {_held(missing)}")
-    return list(by_image.values())
+    return list(by_key.values())
+
+
+def _stored(row: Row) -> str | None:
+    """Bring the values of a row to the form of their columns; why it cannot be used."""
+    lacks = []
+    for name, raw in row.values.items():
+        kind = modality_of(name)
+        if kind is None or isinstance(raw, Picture):
+            row.values[name] = raw or None
+            continue
+        try:
+            row.values[name] = None if raw is None else MODALITIES[kind].store(raw)
+            lacks += [f"no {kind} in the row"] if raw is None else []
+        except Blank as e:
+            row.values[name] = None
+            lacks.append(str(e))
+        except ValueError as e:
+            return str(e)
+    told = [name for name, value in row.values.items() if value is not None and (modality_of(name) or name in TELLING)]
+    if len(told) > 1:
+        return None
+    return lacks[0] if lacks else f"the row says nothing but {told[0] if told else 'its id'}"
+
+
+def _clash(row: Row, first: Row) -> str | None:
+    """Why a row is not one sample with the first of the same picture."""
+    for name, value in row.values.items():
+        there = first.values.get(name)
+        if value is None or there is None or isinstance(value, Picture) or _merger(name):
+            continue
+        if name == "label" and value != there:
+            return f"label {value!r}, but the same image has {there!r} in {first.where}"
+        if modality_of(name) and _stamp(value) != _stamp(there):
+            return f"the same image has another {name} in {first.where}"
+    return None
+
+
+def _taken(row: Row, owner: Row | None) -> str | None:
+    """Why a row cannot have its id."""
+    return f"the id {row.id!r} belongs to another row in {owner.where}" if owner else None
+
+
+def _join(first: Row, row: Row) -> None:
+    """Make a row part of the sample of the first one of the same picture."""
+    for name, value in row.values.items():
+        there, merge = first.values.get(name), _merger(name)
+        if there is None:
+            first.values[name] = value
+        elif merge and value is not None:
+            first.values[name] = merge(there, value)
+    first.merged.append((row.id, row.where))
+
+
+def _merger(column: str) -> Callable[[Any, Any], Any] | None:
+    return getattr(MODALITIES.get(modality_of(column) or ""), "merge", None)
 
 
 def _held(missing: Counter[str]) -> str:
@@ -181,22 +247,13 @@ def _held(missing: Counter[str]) -> str:
 
 def _unfit(row: Row, choices: Choices) -> str | None:
     """Why the names in a row cannot be stored or hashed."""
-    linked = row.image.path if choices.link else None
-    for what, text in (("id", row.id), ("label", row.label), ("path of the picture to link to", linked)):
+    linked = row.picture.path if row.picture and choices.link else None
+    label = row.values.get("label") or ""
+    for what, text in (("id", row.id), ("label", "".join(label)), ("path of the picture to link to", linked)):
         if text and not _is_unicode(text):
             return f"the {what} is not UTF-8"
     if row.split and not choices.shares and not splits.is_name(row.split):
         return f"{row.split!r} is no name of a split: {splits.NAMES}, or type --splits"
-    return None
-
-
-def _flaw(row: Row, same_image: Row | None, same_id: Row | None) -> str | None:
-    if not _is_unicode("".join(row.captions)):
-        return "wrong encoding: the caption is neither UTF-8 nor surely another encoding"
-    if same_image and same_image.label and row.label and same_image.label != row.label:
-        return f"label {row.label!r}, but the same image has {same_image.label!r} in {same_image.where}"
-    if not same_image and same_id:
-        return f"the id {row.id!r} belongs to another image in {same_id.where}"
     return None
 
 
@@ -225,7 +282,7 @@ def _limited(rows: list[Row], choices: Choices, say: Callable[[str], None]) -> l
 
 
 def _split(rows: list[Row], choices: Choices, plan: Plan, say: Callable[[str], None]) -> list[Row]:
-    """Assign the splits such that train holds at least one picture that can be read."""
+    """Assign the splits such that train holds at least one row whose picture can be read."""
     official = {id(row): row.split for row in rows}
     while rows:
         for row in rows:
@@ -234,7 +291,7 @@ def _split(rows: list[Row], choices: Choices, plan: Plan, say: Callable[[str], N
         unreadable = []
         for row in (row for row in rows if row.split == "train"):
             try:
-                treat(row.image.read(), choices.resize)
+                stored(row, choices)
                 break
             except (UserError, OSError) as e:
                 unreadable.append((row, reason_of(e)))
@@ -247,6 +304,19 @@ def _split(rows: list[Row], choices: Choices, plan: Plan, say: Callable[[str], N
             continue
         return rows
     return []
+
+
+def stored(row: Row, choices: Choices) -> dict[str, Any]:
+    """column -> value as it is stored; pictures are read.
+
+    Raises:
+        UserError, OSError: a picture cannot be read.
+    """
+    found = dict(row.values)
+    for name, value in row.values.items():
+        if isinstance(value, Picture):
+            found[name] = MODALITIES[modality_of(name) or ""].store(value.read(), choices.resize)
+    return found
 
 
 def reason_of(e: UserError | OSError) -> str:
@@ -270,9 +340,9 @@ def _parts(rows: list[Row]) -> list[list[Row]]:
     parts: list[list[Row]] = [[]]
     size = 0
     for row in rows:
-        if parts[-1] and (len(parts[-1]) == SHARD_ROWS or size + row.image.size > SHARD_BYTES):
+        if parts[-1] and (len(parts[-1]) == SHARD_ROWS or size + row.size > SHARD_BYTES):
             parts.append([])
             size = 0
         parts[-1].append(row)
-        size += row.image.size
+        size += row.size
     return parts

@@ -9,9 +9,8 @@ from typing import Any
 
 from PIL import Image
 
-from mmkit.data.images import treat
-from mmkit.data.plan import Choices, make_plan, reason_of
-from mmkit.data.schema import Options, Reject
+from mmkit.data.plan import Choices, make_plan, reason_of, stored
+from mmkit.data.schema import Options, Picture, Reject, Row
 from mmkit.data.sources import reader
 from mmkit.errors import UserError
 
@@ -20,18 +19,29 @@ SAMPLES = 3
 
 @dataclass(slots=True)
 class Sample:
-    """One decoded sample; `size` is (width, height) in pixels as it would be stored."""
+    """One sample as it would be stored.
+
+    Args:
+        shown: what is said of its values.
+        image: its first picture.
+    """
 
     split: str
     id: str
-    size: tuple[int, int]
-    captions: list[str]
-    image: Image.Image
+    shown: dict[str, Any]
+    image: Image.Image | None = None
 
     @property
     def record(self) -> dict[str, Any]:
         """The sample as JSON, without its pixels."""
-        return {"id": self.id, "split": self.split, "width": self.size[0], "height": self.size[1], "captions": self.captions}
+        return {"id": self.id, "split": self.split} | self.shown
+
+    @property
+    def size(self) -> str:
+        """How large what it shows is, in words."""
+        pixels = f"{self.shown['width']} x {self.shown['height']} px" if "width" in self.shown else ""
+        series = f"{self.shown['channels']} x {self.shown['length']} values" if "channels" in self.shown else ""
+        return ", ".join(filter(None, (pixels, series)))
 
 
 @dataclass(slots=True)
@@ -63,12 +73,23 @@ def preview(kind: str, options: Options, choices: Choices) -> Preview:
             if len(seen.samples) == SAMPLES:
                 return seen
             try:
-                treated = treat(row.image.read(), choices.resize)
+                seen.samples.append(_sample(row, shard.split, choices))
             except (UserError, OSError) as e:
                 seen.rejects.append(Reject(row.id, row.where, reason_of(e)))
-                continue
-            seen.samples.append(Sample(shard.split, row.id, treated.size, row.captions, Image.open(io.BytesIO(treated.data))))
     return seen
+
+
+def _sample(row: Row, split: str, choices: Choices) -> Sample:
+    sample = Sample(split, row.id, {})
+    for name, value in stored(row, choices).items():
+        if isinstance(row.values[name], Picture):
+            sample.image = Image.open(io.BytesIO(value["bytes"]))
+            sample.shown |= {"width": sample.image.width, "height": sample.image.height}
+        elif hasattr(value, "nbytes"):
+            sample.shown |= {"channels": value.shape[0], "length": value.shape[1]}
+        elif value is not None and name not in ("questions", "regions"):
+            sample.shown[name] = value
+    return sample
 
 
 def blocks(image: Image.Image, columns: int = 32) -> list[list[tuple[tuple[int, ...], tuple[int, ...]]]]:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmkit.data.cells import DAMAGED, EXCESS, is_missing, is_number, text_of, texts_of
+from mmkit.data.cells import DAMAGED, EXCESS, is_blank, is_missing, is_number, text_of
 from mmkit.data.columns import Columns, choose, value_of
 from mmkit.data.data_files import Part
 from mmkit.data.levels import levels_of
 from mmkit.data.lookup import Lookup, Readings
+from mmkit.data.modalities import MODALITIES, image, text
 from mmkit.data.schema import Options, Picture, Reject, Row, Source
 from mmkit.data.spool import Spool
 from mmkit.data.tables import Table, open_table
@@ -66,7 +67,7 @@ def names_pictures(part: Part, options: Options) -> bool:
         columns, _ = _columns(table, sample, roots, options)
     except UserError:
         return False
-    return any(_found(sample, columns.image, root) for root in roots)
+    return any(_found(sample, columns.files, root) for root in roots)
 
 
 def _files(parts: Sequence[Part], lead: Table) -> str:
@@ -79,31 +80,26 @@ def _files(parts: Sequence[Part], lead: Table) -> str:
 
 
 def _by_label(columns: Columns, template: str) -> str:
-    return f"image column {columns.image!r}, no captions but {template!r} with label column {columns.label!r}"
+    return f"image column {columns.files!r}, no captions but {template!r} with label column {columns.label!r}"
 
 
 def _columns(table: Table, sample: list[dict[str, Any]], roots: list[Path], options: Options) -> tuple[Columns, str | None]:
-    """The columns as typed or detected, and the template of captions where there are labels only.
+    """The columns as typed or detected, and the template of captions where pictures have labels in words only.
 
     Raises:
         UserError: as `choose`.
     """
-    typed = dict(options.columns)
     try:
-        return choose(table, sample, typed), None
-    except UserError as e:
-        error = e
-    if "image" not in typed and (image := _image_by_files(table, sample, roots)):
-        typed["image"] = [image]
-        try:
-            return choose(table, sample, typed), None
-        except UserError:
-            pass
-    label = next((name for name in typed.get("label", table.columns) if name.lower() == "label" or "label" in typed), None)
-    words = [value for row in sample if not is_missing(text_of(value := value_of(row, label)))]
-    if label is None or "caption" in typed or not words or all(map(is_number, words)):
-        raise error
-    return choose(table, sample, typed | {"label": [label], "caption": [label]}), options.template
+        columns = choose(table, sample, options.columns)
+    except UserError:
+        found = _image_by_files(table, sample, roots)
+        if image.ROLE in options.columns or found is None:
+            raise
+        columns = choose(table, sample, options.columns | {image.ROLE: [found]})
+    if not columns.files or text.ROLE in columns.of:
+        return columns, None
+    words = [value for row in sample if not is_missing(text_of(value := value_of(row, columns.label)))]
+    return columns, options.template if words and not all(map(is_number, words)) else None
 
 
 def _image_by_files(table: Table, sample: list[dict[str, Any]], roots: list[Path]) -> str | None:
@@ -124,11 +120,13 @@ def _root(part: Part, table: Table, columns: Columns, options: Options) -> Path:
     if len(roots) == 1:
         return roots[0]
     sample = [row for _, row in itertools.islice(table.rows(columns.read(table)), PROBES)]
-    return next((root for root in roots if _found(sample, columns.image, root)), roots[0])
+    return next((root for root in roots if _found(sample, columns.files, root)), roots[0])
 
 
-def _found(sample: list[dict[str, Any]], column: str, root: Path) -> bool:
+def _found(sample: list[dict[str, Any]], column: str | None, root: Path) -> bool:
     """Most of the pictures that the first rows name in this column are below the root."""
+    if column is None:
+        return False
     names = [name for row in sample[:PROBES] if (name := _name(value_of(row, column)))]
     lookup, found = Lookup(root), 0
     for name in names:
@@ -141,7 +139,7 @@ def _found(sample: list[dict[str, Any]], column: str, root: Path) -> bool:
 
 def _check(table: Table, lead: Table, columns: Columns) -> None:
     """Raise the error for a file that has not the columns of the first."""
-    for name in (columns.image, *columns.captions):
+    for name in columns.values:
         if not {name, name.partition(".")[0]} & set(table.columns):
             hint = f"--source {lead.path}   reads that one alone; or leave {table.path.name} out of the folder"
             raise UserError(f"no column {name!r}, which {lead.path.name} has: not one table", str(table.path), hint)
@@ -150,10 +148,11 @@ def _check(table: Table, lead: Table, columns: Columns) -> None:
 def _by_folder(rows: list[Row | Reject], folder: Path) -> str:
     """Give the rows the splits that the folders of their pictures are, where all of them are splits; what is said of it."""
     samples = [row for row in rows if isinstance(row, Row)]
-    if any(row.split or row.image.path is None for row in samples):
+    pictures = [row.picture for row in samples]
+    if any(row.split for row in samples) or any(picture is None or picture.path is None for picture in pictures):
         return ""
-    pictures = Lookup(folder)
-    paths = [Path(pictures.name(row.image)) for row in samples]
+    lookup = Lookup(folder)
+    paths = [Path(lookup.name(picture)) for picture in pictures if picture]
     levels = levels_of(paths)
     found = {split for split, _ in levels.splits.values()}
     if "train" not in found or len(found) < 2 or any(map(levels.is_stray, paths)):
@@ -166,15 +165,20 @@ def _by_folder(rows: list[Row | Reject], folder: Path) -> str:
 def _labels(rows: list[Row | Reject]) -> str:
     """What is said of the labels; where all are whole numbers such as 3.0, a blank cell made them so, and they become 3."""
     samples = [row for row in rows if isinstance(row, Row)]
-    labels = Counter(row.label or "" for row in samples)
+    labels = Counter(label for row in samples for label in _listed(row.values["label"]) or [""])
     empty = labels.pop("", 0)
     if all(re.fullmatch(r"-?\d+(\.0+)?", label) for label in labels):
         for row in samples:
-            row.label = row.label and row.label.partition(".")[0]
+            plain = [label.partition(".")[0] for label in _listed(row.values["label"])]
+            row.values["label"] = plain if isinstance(row.values["label"], list) else next(iter(plain), None)
     note = f"; {empty:,} of {len(samples):,} labels are empty" if empty else ""
     # in a column of countries, NA is Namibia
     words = {label: n for label, n in labels.items() if is_missing(label)}
     return note + "".join(f"; the label {word!r} ({n:,} of {len(samples):,}) counts as a class" for word, n in words.items())
+
+
+def _listed(label: str | list[str] | None) -> list[str]:
+    return label if isinstance(label, list) else [label] if label else []
 
 
 @dataclass(slots=True)
@@ -202,7 +206,7 @@ class Samples:
             UserError: the picture in it cannot be copied: the disk is full.
         """
         where = f"{self.part.path} row {n}"
-        value = value_of(row, self.columns.image)
+        value = value_of(row, self.columns.files)
         typed = text_of(value_of(row, self.columns.id)).strip()
         name = typed or _name(value) or f"{self.place}row {n}"
         if DAMAGED in row:
@@ -210,19 +214,40 @@ class Samples:
         if EXCESS in row:
             left = row[EXCESS][0][:40]
             return Reject(name, where, f"more cells than columns: quote texts that hold the separator ({left!r} is left over)")
-        try:
-            picture = _picture(value, self.pictures, self.spool)
-        except (OSError, ValueError) as e:
-            return Reject(name, where, str(getattr(e, "strerror", None) or e))
-        label = text_of(value_of(row, self.columns.label)).strip()
+        label = _label(value_of(row, self.columns.label))
         split = text_of(value_of(row, self.columns.split)).strip()
         split = (self.part.split or "") if is_missing(split) else split
+        try:
+            values = self._values(row)
+        except (OSError, ValueError) as e:
+            return Reject(name, where, str(getattr(e, "strerror", None) or e))
         if self.template is not None:
-            captions = [self.template.replace("{label}", label.replace("_", " "))] if label else [""]
-        else:
-            captions = [text for name in self.columns.captions for text in texts_of(value_of(row, name)) or [""]]
-        own = self.pictures.name(picture) if picture.path else self._own(name, picture)
-        return Row(typed or own, picture, captions, where, split or None, label or None)
+            words = self.template.replace("{label}", ", ".join(_listed(label)).replace("_", " "))
+            values[text.COLUMN] = [words] if label else [""]
+        if self.columns.label:
+            values["label"] = label
+        picture = next((value for value in values.values() if isinstance(value, Picture)), None)
+        own = (self.pictures.name(picture) if picture.path else self._own(name, picture)) if picture else name
+        return Row(typed or own, values, where, split or None)
+
+    def _values(self, row: dict[str, Any]) -> dict[str, Any]:
+        """column -> value of each modality, None where it is blank.
+
+        Raises:
+            OSError, ValueError: one of them cannot be used.
+        """
+        values: dict[str, Any] = {}
+        for modality in MODALITIES.values():
+            if names := self.columns.of.get(modality.ROLE):
+                cells = [value_of(row, name) for name in names]
+                raw = modality.cells(cells) if hasattr(modality, "cells") else cells[0]
+                if modality is image:
+                    raw = _picture(raw, self.pictures, self.spool)
+                elif modality is not text and not is_blank(raw):
+                    # at once: as Python's own numbers they would take several times the memory until they are written
+                    raw = modality.store(raw)
+                values[modality.COLUMN] = raw
+        return values
 
     def _own(self, name: str, picture: Picture) -> str:
         """The path of an embedded picture as its id; where another picture has that path too, with a part of its hash."""
@@ -242,14 +267,21 @@ def _name(value: Any) -> str:
     return value.strip() if isinstance(value, str) else ""
 
 
-def _picture(value: Any, pictures: Lookup, spool: Spool) -> Picture:
-    """A path, bytes, or the struct {bytes, path} that `datasets` writes."""
+def _label(value: Any) -> str | list[str] | None:
+    """One label as text, or the several of a list, each once."""
+    if isinstance(value, list):
+        return list(dict.fromkeys(filter(None, (text_of(item).strip() for item in value)))) or None
+    return text_of(value).strip() or None
+
+
+def _picture(value: Any, pictures: Lookup, spool: Spool) -> Picture | None:
+    """Of a path, bytes, or the struct {bytes, path} that `datasets` writes; None of a blank cell."""
     held = value.get("bytes") if isinstance(value, dict) else value
     if isinstance(held, bytes) and held:
         return spool.add(held)
     name = _name(value)
     if not name:
-        raise ValueError("no image in the row")
+        return None
     if re.match(r"https?://", name):
         raise ValueError(f"{name} is a URL: download the pictures first")
     return pictures.find(name)

@@ -8,9 +8,12 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pyarrow as pa
+from mmkit.data.modalities import MODALITIES
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,23 +60,34 @@ class Row:
 
     Args:
         id: unique within a split and the same in every run; the order of the shards and the shares of the splits hang on it.
-        captions: what the picture is described with; at least one that is not blank, or the row is rejected.
+        values: column -> what the row has there: a `Picture`, captions (list of str), an array of numbers; label (str, or a
+            list of them), questions (dicts with id, question, answers, type), regions (dict with boxes, x1, y1, x2, y2 in
+            pixels of the picture, and phrases). None or blank: the row lacks it.
         where: the file and row it comes from, for messages.
         split: the official split as the source writes it, None where it has none for the row.
-        questions: dicts with id, question, answers (list of str), type.
-        regions: dict with boxes (x1, y1, x2, y2 in pixels of the picture) and phrases.
         merged: (id, where) of the rows of the same picture that are part of this sample.
     """
 
     id: str
-    image: Picture
-    captions: list[str]
+    values: dict[str, Any]
     where: str
     split: str | None = None
-    label: str | None = None
-    questions: list[dict[str, Any]] | None = None
-    regions: dict[str, Any] | None = None
     merged: list[tuple[str, str]] = field(default_factory=list)
+
+    @property
+    def picture(self) -> Picture | None:
+        """The file that tells the row from others; None where no value is one."""
+        return next((value for value in self.values.values() if isinstance(value, Picture)), None)
+
+    @property
+    def key(self) -> str:
+        """Equal for rows that are one sample."""
+        return self.picture.key if self.picture else f"row {self.id}"
+
+    @property
+    def size(self) -> int:
+        """About so many bytes."""
+        return sum(v.size if isinstance(v, Picture) else getattr(v, "nbytes", 0) for v in self.values.values())
 
     def rejects(self, reason: str) -> list[Reject]:
         """A reject for each of the rows that are this sample."""
@@ -141,8 +155,6 @@ class Source:
     lists: bool = False
 
 
-MODALITIES = {"image": "image", "captions": "text", "label": "label", "questions": "questions", "regions": "regions"}
-
 _TEXT = {"dtype": "string", "_type": "Value"}
 _FLOAT = {"dtype": "float32", "_type": "Value"}
 
@@ -151,11 +163,8 @@ def _list(feature: Any) -> dict[str, Any]:
     return {"feature": feature, "_type": "List"}
 
 
-# The `features` of Hugging Face datasets, as its versions 4 and 5 write them into the Parquet schema.
-FEATURES: dict[str, Any] = {
-    "id": _TEXT,
-    "image": {"_type": "Image"},
-    "captions": _list(_TEXT),
+# What a row may have beside its modalities, as `features` of Hugging Face datasets; versions 4 and 5 write them so.
+EXTRA: dict[str, Any] = {
     "label": _TEXT,
     "questions": _list({"id": _TEXT, "question": _TEXT, "answers": _list(_TEXT), "type": _TEXT}),
     "regions": {
@@ -165,22 +174,38 @@ FEATURES: dict[str, Any] = {
         "scores": _list(_FLOAT),
     },
 }
+# a row says something where it has two of the modalities and these
+TELLING = ("label", "questions")
 
 
-def columns_of(rows: Sequence[Row]) -> list[str]:
-    """The columns that a dataset of these rows has: id, image, and of the others those that any row fills."""
-    optional = [name for name in MODALITIES if name != "image" and any(getattr(row, name) for row in rows)]
-    return ["id", "image", *optional]
+def modality_of(column: str) -> str | None:
+    """The modality that a column of `prep` holds, None of another one."""
+    return next((name for name, modality in MODALITIES.items() if column == modality.COLUMN), None)
 
 
-def arrow_schema(columns: Sequence[str]) -> pa.Schema:
-    """The Arrow schema of shards with these columns, which `datasets` decodes without a script."""
-    features = {name: FEATURES[name] for name in columns}
+def features_of(rows: Sequence[Row]) -> dict[str, Any]:
+    """column -> feature of a dataset of these rows: id, and those that any row fills, modalities first.
+
+    A label is a list where any row has several.
+    """
+    known = {modality.COLUMN: modality.FEATURE for modality in MODALITIES.values()} | EXTRA
+    if any(isinstance(row.values.get("label"), list) for row in rows):
+        known["label"] = _list(_TEXT)
+    filled = {name for row in rows for name, value in row.values.items() if value is not None}
+    return {"id": _TEXT} | {name: feature for name, feature in known.items() if name in filled}
+
+
+def arrow_schema(features: dict[str, Any]) -> pa.Schema:
+    """The Arrow schema of shards with these features, which `datasets` decodes without a script."""
+    import pyarrow as pa
+
     metadata = {"huggingface": json.dumps({"info": {"features": features}})}
     return pa.schema([(name, _arrow_type(feature)) for name, feature in features.items()], metadata)
 
 
 def _arrow_type(feature: dict[str, Any]) -> pa.DataType:
+    import pyarrow as pa
+
     kind = feature.get("_type")
     if kind == "Image":
         return pa.struct({"bytes": pa.binary(), "path": pa.string()})
@@ -191,12 +216,13 @@ def _arrow_type(feature: dict[str, Any]) -> pa.DataType:
     return pa.struct({name: _arrow_type(child) for name, child in feature.items()})
 
 
-def leaves(schema: pa.Schema) -> list[str]:
-    """The Parquet paths of all leaf columns, such as `captions.list.element`."""
+def leaves(schema: pa.Schema) -> dict[str, pa.DataType]:
+    """The Parquet paths of all leaf columns, such as `captions.list.element`, and what they hold."""
+    import pyarrow as pa
 
-    def walk(path: str, kind: pa.DataType) -> list[str]:
+    def walk(path: str, kind: pa.DataType) -> dict[str, pa.DataType]:
         if pa.types.is_struct(kind):
-            return [leaf for child in kind for leaf in walk(f"{path}.{child.name}", child.type)]
-        return walk(f"{path}.list.element", kind.value_type) if pa.types.is_list(kind) else [path]
+            return {leaf: t for child in kind for leaf, t in walk(f"{path}.{child.name}", child.type).items()}
+        return walk(f"{path}.list.element", kind.value_type) if pa.types.is_list(kind) else {path: kind}
 
-    return [leaf for column in schema for leaf in walk(column.name, column.type)]
+    return {leaf: t for column in schema for leaf, t in walk(column.name, column.type).items()}

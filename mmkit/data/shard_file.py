@@ -12,9 +12,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from mmkit.data.images import treat
-from mmkit.data.plan import Choices, failed, reason_of
-from mmkit.data.schema import Reject, Row, leaves
+from mmkit.data.images import look, size_of
+from mmkit.data.plan import Choices, failed, reason_of, stored
+from mmkit.data.schema import Picture, Reject, Row, leaves
 from mmkit.data.threads import in_order
 from mmkit.errors import UserError
 from mmkit.files import sha256, writing
@@ -36,16 +36,18 @@ def write_shard(
     """Write one shard and return its journal entry: rows, captions, sha256, merged and rejected."""
     rejected: list[Reject] = []
     counts = Counter[str]()
-    # text compresses well; image bytes are compressed already and are stored as they are, so that a reader can slice them
-    text = [leaf for leaf in leaves(schema) if leaf != "image.bytes"]
-    form: dict[str, Any] = {"compression": {"image.bytes": "NONE"} | dict.fromkeys(text, "ZSTD")}
-    form |= {"use_dictionary": [leaf for leaf in text if leaf not in ("id", "image.path")], "write_statistics": ["id"]}
+    # text compresses well; files are compressed already and are stored as they are, so that a reader can slice them
+    form: dict[str, Any] = {"compression": {}, "use_dictionary": [], "write_statistics": ["id"]}
+    for leaf, kind in leaves(schema).items():
+        form["compression"][leaf] = "NONE" if pa.types.is_binary(kind) else "ZSTD"
+        if pa.types.is_string(kind) and leaf != "id" and not leaf.endswith(".path"):
+            form["use_dictionary"].append(leaf)
     with writing(path) as temporary, pq.ParquetWriter(temporary, schema, **form) as writer:
         treated = in_order(sample_of, _counted(rows, progress), choices.workers)
         for group in _groups(treated, rejected, choices.fail):
-            writer.write_table(pa.Table.from_pylist(group, schema=schema), row_group_size=len(group))
+            writer.write_table(pa.Table.from_pylist([_listed(row) for row in group], schema=schema), row_group_size=len(group))
             counts["rows"] += len(group)
-            counts["captions"] += sum(len(sample.get("captions") or ()) for sample in group)
+            counts["captions"] += sum(len(row.get("captions") or ()) for row in group)
     # a row is a sample, part of one, or rejected
     merged = sum(1 + len(row.merged) for row in rows) - counts["rows"] - len(rejected)
     return {
@@ -57,27 +59,35 @@ def write_shard(
     }
 
 
-def stored(row: Row, columns: Sequence[str], choices: Choices, origin: str | None) -> Stored:
+def sample(row: Row, choices: Choices, origin: str | None) -> Stored:
     """What is stored of a row, or what is rejected with it.
 
     Args:
         origin: what the paths of pictures start from, so that a shard is the same on every machine.
     """
     try:
-        treated = treat(row.image.read(), choices.resize)
+        found = stored(row, choices)
+        for name, value in row.values.items():
+            if isinstance(value, Picture):
+                if choices.resize and row.values.get("regions"):
+                    found["regions"] = _resized(row.values["regions"], look(value.read()).size, size_of(found[name]["bytes"]))
+                # a linked picture stays as it is: the reader treats it when it opens it
+                linked = {"bytes": None, "path": value.path}
+                found[name] = linked if choices.link else found[name] | {"path": _below(value.path, origin)}
     except (UserError, OSError) as e:
         return row.rejects(reason_of(e))
-    sample = {name: getattr(row, name) for name in columns if name != "image"}
-    # a linked picture stays as it is: the reader treats it when it opens it
-    sample["image"] = (
-        {"bytes": None, "path": row.image.path}
-        if choices.link
-        else {"bytes": treated.data, "path": _below(row.image.path, origin)}
-    )
-    if row.regions and treated.scale != (1.0, 1.0):
-        x, y = treated.scale
-        sample["regions"] = row.regions | {"boxes": [[a * x, b * y, c * x, d * y] for a, b, c, d in row.regions["boxes"]]}
-    return sample
+    return {"id": row.id} | found
+
+
+def _resized(regions: dict[str, Any], before: tuple[int, int], after: tuple[int, int]) -> dict[str, Any]:
+    """The regions in the pixels of a picture as it is stored."""
+    x, y = (new / old for new, old in zip(after, before, strict=True))
+    return regions | {"boxes": [[a * x, b * y, c * x, d * y] for a, b, c, d in regions["boxes"]]}
+
+
+def _listed(found: dict[str, Any]) -> dict[str, Any]:
+    # Arrow takes lists of arrays, but no array of two axes
+    return {name: list(value) if hasattr(value, "nbytes") else value for name, value in found.items()}
 
 
 def _below(path: str | None, origin: str | None) -> str | None:
@@ -97,18 +107,23 @@ def _counted(rows: Sequence[Row], progress: Callable[[int], None]) -> Iterator[R
         yield row
 
 
+def _size(value: Any) -> int:
+    data = value.get("bytes") if isinstance(value, dict) else None
+    return len(data) if data else getattr(value, "nbytes", 0)
+
+
 def _groups(samples: Iterable[Stored], rejected: list[Reject], fail: bool) -> Iterator[list[dict[str, Any]]]:
     """Samples in row groups of about 8 MB; rejects are set apart."""
     group: list[dict[str, Any]] = []
     size = 0
-    for sample in samples:
-        if isinstance(sample, list):
+    for found in samples:
+        if isinstance(found, list):
             if fail:
-                raise failed(sample[0])
-            rejected += sample
+                raise failed(found[0])
+            rejected += found
             continue
-        group.append(sample)
-        size += len(sample["image"]["bytes"] or b"")
+        group.append(found)
+        size += sum(map(_size, found.values()))
         if size >= GROUP_BYTES or len(group) == GROUP_ROWS:
             yield group
             group, size = [], 0

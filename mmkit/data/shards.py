@@ -17,6 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from mmkit.data.modalities import MODALITIES, text
 from mmkit.data.splits import find_split
 from mmkit.errors import UserError
 from mmkit.files import DATASET_VERSION
@@ -64,7 +65,7 @@ class Dataset:
         from hashlib import sha256
 
         digests = [s["sha256"] for split in self.manifest["splits"].values() for s in split["shards"]]
-        if self.manifest.get("image", {}).get("linked"):
+        if self._of_files("linked"):
             # the shards hold paths only; the fingerprint changes with the size and time of a picture
             digests.append(self.manifest["source"]["fingerprint"])
         return sha256("".join(digests).encode()).hexdigest()[:16]
@@ -90,12 +91,16 @@ class Dataset:
         Args:
             path: of the picture in its row: the whole one, or one that starts from the `origin` in dataset.json.
         """
-        origin = self.manifest.get("image", {}).get("origin")
+        origin = self._of_files("origin")
         if not path or (origin is None and not Path(path).is_absolute()):
             # pictures of other tools have bare names, which say nothing of where a file is
             return None
         found = Path(os.path.abspath(Path(self.path, origin or "", path)))
         return found if found.is_file() else None
+
+    def _of_files(self, fact: str) -> Any:
+        """What dataset.json says of the files that rows were read from."""
+        return next((found for kind in MODALITIES if (found := self.manifest.get(kind, {}).get(fact))), None)
 
     def split_name(self, name: str) -> str:
         """Resolve a split as typed: one that is called so, else the usual name (`validation` is `val`).
@@ -169,10 +174,11 @@ def as_prepared(table: pa.Table, columns: dict[str, str]) -> pa.Table:
     Texts that are null or blank are left out of their list, and a null list is an empty one.
     """
     for i, name in enumerate(table.column_names):
-        kind, form = columns.get(name), table.schema.field(name).type
-        if kind == "text" and (_is_string(form) or pa.types.is_list(form) or pa.types.is_large_list(form)):
+        modality, form = MODALITIES.get(columns.get(name, "")), table.schema.field(name).type
+        feature = modality.FEATURE if modality else {}
+        if feature == text.FEATURE and (_is_string(form) or pa.types.is_list(form) or pa.types.is_large_list(form)):
             table = table.set_column(i, name, _lists_of_texts(table.column(name).combine_chunks()))
-        elif kind == "image" and (_is_string(form) or pa.types.is_binary(form) or pa.types.is_large_binary(form)):
+        elif feature.get("_type") == "Image" and (_is_string(form) or pa.types.is_binary(form) or pa.types.is_large_binary(form)):
             found = table.column(name).combine_chunks()
             data, path = (pa.nulls(len(found)), found) if _is_string(form) else (found, pa.nulls(len(found)))
             pictures = pa.StructArray.from_arrays([data.cast(pa.binary()), path.cast(pa.string())], ["bytes", "path"])

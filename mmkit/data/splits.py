@@ -140,7 +140,7 @@ def settle(source: Source, shares: dict[str, float] | None, say: Callable[[str],
     drawn = bool(blank and found) and not source.lists
     _say_readings(named, names, drawn or "train" in found, say)
     if drawn:
-        _draw(blank, found, {row.image.key: row.split for row in rows if row.split}, say)
+        _draw(blank, found, {row.key: row.split for row in rows if row.split}, say)
 
 
 def _draw(blank: Sequence[Row], found: Counter[str], places: dict[str, str], say: Callable[[str], None]) -> None:
@@ -152,7 +152,7 @@ def _draw(blank: Sequence[Row], found: Counter[str], places: dict[str, str], say
     """
     shares = {name: n / found.total() for name, n in sorted(found.items())} if "train" in found else {"train": 1.0}
     for row in blank:
-        row.split = places.setdefault(row.image.key, _drawn(row.id, shares))
+        row.split = places.setdefault(row.key, _drawn(row.id, shares))
     drawn = ", ".join(f"{name} {n:,}" for name, n in Counter(row.split for row in blank).items())
     how = "drawn by the shares of the others" if "train" in found else "the others name no train"
     say(f"{_rows(len(blank))} with a blank split: {how} ({drawn})")

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from mmkit.data.images import SUFFIXES
+from mmkit.data.modalities.image import SUFFIXES
 from mmkit.errors import UserError
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")

@@ -16,8 +16,8 @@ import fsspec
 from mmkit.data import audit, card
 from mmkit.data.images import TREATMENT
 from mmkit.data.plan import Choices, Plan, Shard, failed, fingerprint, make_plan, nothing_left
-from mmkit.data.schema import MODALITIES, Options, Reject, Source, arrow_schema
-from mmkit.data.shard_file import stored, write_shard
+from mmkit.data.schema import Options, Reject, Source, arrow_schema, modality_of
+from mmkit.data.shard_file import sample, write_shard
 from mmkit.data.shards import MANIFEST, Dataset
 from mmkit.data.sources import reader
 from mmkit.errors import UserError
@@ -122,6 +122,9 @@ def _make(kind: str, options: Options, choices: Choices, settings: dict[str, Any
     if beside:
         _put_in_place(work, out, plan, options.say)
     manifest = _manifest(kind, options, choices, settings, source, plan)
+    for name, feature in plan.features.items():
+        if feature.get("_type") == "Image":
+            manifest[modality_of(name) or name] = _treatment(choices, plan, out)
     manifest["splits"] = _splits(out, plan, records, options.say)
     manifest["rejected"] = len(rejects)
     manifest["merged"] = merged = sum(record["merged"] for record in records)
@@ -186,7 +189,7 @@ def _sweep(out: Path, shards: Sequence[str]) -> None:
 
 
 def _write_shards(out: Path, plan: Plan, choices: Choices, progress: Callable[[int, int], None]) -> list[dict[str, Any]]:
-    sample_of = functools.partial(stored, columns=plan.columns, choices=choices, origin=plan.origin)
+    sample_of = functools.partial(sample, choices=choices, origin=plan.origin)
     _check_space(out, plan, choices)
     records, done, total = [], 0, plan.rows
     for shard in plan.shards:
@@ -197,7 +200,7 @@ def _write_shards(out: Path, plan: Plan, choices: Choices, progress: Callable[[i
                 raise failed(Reject(**record["rejected"][0]))
         else:
             report = functools.partial(_report, progress, done, total)
-            record = write_shard(path, shard.rows, arrow_schema(plan.columns), sample_of, choices, report)
+            record = write_shard(path, shard.rows, arrow_schema(plan.features), sample_of, choices, report)
             write_json(journal, record)
         done += len(shard.rows)
         progress(done, total)
@@ -217,7 +220,7 @@ def _check_space(out: Path, plan: Plan, choices: Choices) -> None:
     """Fail before the work rather than in the middle of it, where the size is known."""
     if choices.link or choices.resize:
         return
-    needed = sum(row.image.size for shard in plan.shards if not _journal_of(out, shard).exists() for row in shard.rows)
+    needed = sum(row.size for shard in plan.shards if not _journal_of(out, shard).exists() for row in shard.rows)
     free = free_bytes(out)
     if needed > free:
         hint = "--resize 256 makes the pictures smaller, --link leaves them where they are"
@@ -234,16 +237,19 @@ def _manifest(
         "source": {"kind": kind, "path": source.path, "options": settings, "fingerprint": plan.fingerprint} | source.facts,
         "license": source.license,
         "splits": {},
-        "columns": {name: MODALITIES[name] for name in plan.columns if name in MODALITIES},
-        "image": {
-            "treatment": "none: the pictures are linked" if choices.link else TREATMENT,
-            "resize": choices.resize,
-            "linked": choices.link,
-            "origin": plan.origin and _within(options.out, plan.origin),
-        },
-        "text": {},
+        "columns": {name: modality_of(name) or name for name in plan.features if name != "id"},
         "rejected": 0,
         "merged": 0,
+    }
+
+
+def _treatment(choices: Choices, plan: Plan, out: Path) -> dict[str, Any]:
+    """What was done to pictures."""
+    return {
+        "treatment": "none: the pictures are linked" if choices.link else TREATMENT,
+        "resize": choices.resize,
+        "linked": choices.link,
+        "origin": plan.origin and _within(out, plan.origin),
     }
 
 
@@ -276,9 +282,9 @@ def _drop_shards(out: Path, shards: Sequence[Shard]) -> None:
 def _finish(out: Path, manifest: dict[str, Any], rejects: Sequence[Reject], options: Options, workers: int) -> None:
     """Rejects, audit, card, and last of all dataset.json: its presence means finished."""
     data = Dataset(str(out), manifest, fsspec.filesystem("file"))
-    found, image, text = audit.audit(data, options.progress("audited"), workers)
-    manifest["image"] |= image
-    manifest["text"] = text
+    found, facts = audit.audit(data, options.progress("audited"), workers)
+    for kind, fact in facts.items():
+        manifest[kind] = manifest.get(kind, {}) | fact
     manifest["audit"] = found
     if rejects:
         write_text(out / REJECTED, "".join(json.dumps(asdict(r), ensure_ascii=True) + "\n" for r in rejects))

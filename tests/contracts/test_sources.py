@@ -51,11 +51,11 @@ def test_it_reads_rows_in_a_stable_order(name: str, tmp_path: Path) -> None:
 def test_every_row_is_a_picture_with_captions_and_a_place(name: str, tmp_path: Path) -> None:
     for row in reader(name)(asked(name, tmp_path / "raw")).rows:
         assert isinstance(row, Row)
-        assert isinstance(row.image, Picture)
-        assert row.captions
-        assert all(caption.strip() for caption in row.captions)
+        assert isinstance(row.values["image"], Picture)
+        assert row.values["captions"]
+        assert all(caption.strip() for caption in row.values["captions"])
         assert row.where
-        assert isinstance(load_rgb(row.image.read()), Image.Image)
+        assert isinstance(load_rgb(row.values["image"].read()), Image.Image)
 
 
 @every_source

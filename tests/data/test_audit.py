@@ -157,9 +157,9 @@ def test_bytes_and_paths_are_pictures_too(tmp_path: Path) -> None:
     path = raw.jpeg(tmp_path / "1.jpg", 1)
     for n, picture in enumerate([path.read_bytes(), str(path)]):
         data = open_dataset(write_dataset(tmp_path / str(n), {"train": [{"id": "1", "photo": picture}]}, {"photo": "image"}))
-        found, image, _ = audit(data)
+        found, facts = audit(data)
         assert found["unreadable_images"]["count"] == found["missing_images"] == 0
-        assert image == {"median_width": 40, "median_height": 30}
+        assert facts == {"image": {"median_width": 40, "median_height": 30}}
 
 
 def test_null_captions_are_none(tmp_path: Path) -> None:

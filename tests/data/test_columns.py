@@ -45,23 +45,23 @@ def chosen(root: Path, header: str, *rows: str, typed: tuple[str, ...] = ()) -> 
 )
 def test_numbered_columns_are_several_captions(tmp_path: Path, names: list[str]) -> None:
     row = ",".join(f"a text in {name}" for name in names)
-    assert chosen(tmp_path, f"file,{','.join(names)}", f"0.jpg,{row}").captions == tuple(names)
+    assert chosen(tmp_path, f"file,{','.join(names)}", f"0.jpg,{row}").of["caption"] == tuple(names)
 
 
 def test_columns_of_one_name_are_several_captions(tmp_path: Path) -> None:
     columns = chosen(tmp_path, "image,caption,caption,caption", "0.jpg,a b,c d,e f")
-    assert columns.captions == ("caption", "caption.1", "caption.2")
+    assert columns.of["caption"] == ("caption", "caption.1", "caption.2")
     raw.jpeg(tmp_path / "0.jpg", 0)
     (row,) = read(Options(tmp_path / "out", tmp_path / "t.csv")).rows
     assert isinstance(row, Row)
-    assert row.captions == ["a b", "c d", "e f"]
+    assert row.values["captions"] == ["a b", "c d", "e f"]
 
 
 def test_columns_that_only_sound_like_captions_are_none(tmp_path: Path) -> None:
     header = "image,caption,caption_id,caption_length,caption_lang,caption_2,caption_3"
     columns = chosen(tmp_path, header, "0.jpg,a dog,c_17,5,en,2,", "1.jpg,two cats,c_18,8,de,3,")
     # a blank one may be filled further down
-    assert columns.captions == ("caption", "caption_3")
+    assert columns.of["caption"] == ("caption", "caption_3")
     assert "not taken: 'caption_2'" in columns.note
 
 
@@ -72,7 +72,7 @@ def test_other_texts_are_left_and_said(tmp_path: Path) -> None:
     both = chosen(tmp_path, "image,title,description,tags", *rows, typed=("caption=title", "caption=description"))
     assert both.note == "image column 'image', caption columns 'title', 'description'; not taken: 'tags'"
     many = chosen(tmp_path, "image," + ",".join(f"caption_{i}" for i in range(12)), "0.jpg" + ",a b" * 12)
-    assert len(many.captions) == 12
+    assert len(many.of["caption"]) == 12
     assert many.note.endswith("'caption_7' and 4 more")
 
 
@@ -91,7 +91,7 @@ def test_other_texts_are_left_and_said(tmp_path: Path) -> None:
     ],
 )
 def test_numbers_and_links_do_not_win_over_files(tmp_path: Path, header: str, rows: list[str], image: str) -> None:
-    assert chosen(tmp_path, header, *rows).image == image
+    assert chosen(tmp_path, header, *rows).files == image
 
 
 @pytest.mark.parametrize(
@@ -108,7 +108,7 @@ def test_numbers_and_links_do_not_win_over_files(tmp_path: Path, header: str, ro
     ],
 )
 def test_numbers_and_ids_do_not_win_over_texts(tmp_path: Path, header: str, rows: list[str], caption: str) -> None:
-    assert chosen(tmp_path, header, *rows).captions == (caption,)
+    assert chosen(tmp_path, header, *rows).of["caption"] == (caption,)
 
 
 def test_lists_and_objects_of_texts_that_are_left_are_said(tmp_path: Path) -> None:
@@ -126,8 +126,8 @@ def test_lists_and_objects_of_texts_that_are_left_are_said(tmp_path: Path) -> No
 
 
 def test_columns_without_a_name_are_not_one_family(tmp_path: Path) -> None:
-    assert chosen(tmp_path, "0.jpg,a long caption of words,x y", "1.jpg,another of them,z z").captions == ("column 2",)
-    assert chosen(tmp_path, ",image,caption", "0,0.jpg,a b").captions == ("caption",)
+    assert chosen(tmp_path, "0.jpg,a long caption of words,x y", "1.jpg,another of them,z z").of["caption"] == ("column 2",)
+    assert chosen(tmp_path, ",image,caption", "0,0.jpg,a b").of["caption"] == ("caption",)
 
 
 def test_a_column_for_each_role(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_key_that_first_occurs_far_down_a_json_table(tmp_path: Path) -> None:
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     last = read(Options(tmp_path / "out", tmp_path / "t.jsonl")).rows[-1]
     assert isinstance(last, Row)
-    assert (last.captions, last.label) == (["a b", "c d"], "cat")
+    assert (last.values["captions"], last.values["label"]) == (["a b", "c d"], "cat")
 
 
 @pytest.mark.parametrize("name", ["split", "Split ", "partition", "subset", "data_split", "Set", "Usage", "phase"])

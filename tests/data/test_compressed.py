@@ -44,7 +44,7 @@ def root(tmp_path: Path) -> Path:
 def test_it_is_read_as_it_is(root: Path, name: str, content: bytes) -> None:
     (root / name).write_bytes(content)
     rows = read(Options(root / "out", root)).rows
-    assert [(row.id, row.captions) for row in rows if isinstance(row, Row)] == [
+    assert [(row.id, row.values["captions"]) for row in rows if isinstance(row, Row)] == [
         ("0.jpg", ["un café à Orléans"]),
         ("1.jpg", ["two dogs"]),
     ]

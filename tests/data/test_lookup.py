@@ -128,7 +128,7 @@ def test_a_relative_path_may_begin_with_the_folder_itself(tmp_path: Path) -> Non
 def test_pictures_of_several_folders_are_not_the_one_that_is_here(tmp_path: Path) -> None:
     pictures = laid_out(tmp_path, "1.jpg", "2.jpg", "3.jpg")
     written = ["/data/cats/1.jpg", "/data/dogs/1.jpg", "/mnt/data/cats/2.jpg", "/data/cats/2.jpg", "3.jpg"]
-    rows = [Row(name, pictures.find(name), ["a b"], f"row {i}") for i, name in enumerate(written)]
+    rows = [Row(name, {"image": pictures.find(name)}, f"row {i}") for i, name in enumerate(written)]
     settled = pictures.readings.settle(rows)
     assert settled[2:] == rows[2:]
     reason = f"paths of several folders lead to {tmp_path / '1.jpg'}: data/cats and data/dogs"

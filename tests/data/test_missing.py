@@ -56,7 +56,7 @@ def test_no_missing_value_is_a_caption_and_the_row_is_a_reject(tmp_path: Path, f
     rows = [{"image": "0.jpg", "caption": "a real one"}]
     rows += [{"image": f"{i}.jpg", "caption": word} for i, word in enumerate(WORDS, 1)]
     plan, said = planned(table(tmp_path, form, rows))
-    assert {row.id: row.captions for row in samples(plan).values()} == {"0.jpg": ["a real one"]}
+    assert {row.id: row.values["captions"] for row in samples(plan).values()} == {"0.jpg": ["a real one"]}
     assert [row.id for row in plan.rejects] == [f"{i}.jpg" for i in range(1, len(WORDS) + 1)]
     assert plan.rejects[0].reason == "empty caption"
     assert plan.rejects[2].reason == "no caption: it says 'nan', a missing value"
@@ -72,7 +72,8 @@ def test_null_and_nan_in_cells_and_lists(tmp_path: Path, form: str) -> None:
     if form.endswith("jsonl"):
         rows += [{"image": "4.jpg", "caption": NAN}, {"image": "5.jpg", "caption": ["c", NAN]}]
     plan, said = planned(table(tmp_path, form, rows))
-    assert [row.captions for _, row in sorted(samples(plan).items())] == [["a"], ["b"], ["c"]][: 3 if len(rows) > 4 else 2]
+    found = [row.values["captions"] for _, row in sorted(samples(plan).items())]
+    assert found == [["a"], ["b"], ["c"]][: 3 if len(rows) > 4 else 2]
     assert {row.id for row in plan.rejects} == {"2.jpg", "3.jpg", "4.jpg"} & {row["image"] for row in rows}
     assert "captions are missing" in said[0]
 
@@ -81,10 +82,10 @@ def test_in_a_label_column_only_empty_cells_null_and_nan_are_missing(tmp_path: P
     labels = ["NA", "nan", "None", "", None, "0", " cat "]
     rows = [{"image": f"{i}.jpg", "caption": "a b", "label": label} for i, label in enumerate(labels)]
     source = table(tmp_path, "t.csv", rows)
-    assert [row.label for row in source.rows if isinstance(row, Row)] == ["NA", "nan", "None", None, None, "0", "cat"]
+    assert [row.values["label"] for row in source.rows if isinstance(row, Row)] == ["NA", "nan", "None", None, None, "0", "cat"]
     assert "; 2 of 7 labels are empty; the label 'NA' (1 of 7) counts as a class; the label 'nan' (1 of 7)" in source.note
     source = table(tmp_path, "t.jsonl", [row | {"label": label} for row, label in zip(rows, [NAN, None, 3], strict=False)])
-    assert [row.label for row in source.rows if isinstance(row, Row)] == [None, None, "3"]
+    assert [row.values["label"] for row in source.rows if isinstance(row, Row)] == [None, None, "3"]
 
 
 @pytest.mark.parametrize(
@@ -99,7 +100,7 @@ def test_in_a_label_column_only_empty_cells_null_and_nan_are_missing(tmp_path: P
 @pytest.mark.parametrize("form", ["t.csv", "t.jsonl", "t.parquet"])
 def test_integers_that_a_blank_cell_turned_into_floats(tmp_path: Path, form: str, labels: list[Any], found: list[Any]) -> None:
     rows = [{"image": f"{i}.jpg", "caption": "a b", "label": label} for i, label in enumerate(labels)]
-    assert [row.label for row in table(tmp_path, form, rows).rows if isinstance(row, Row)] == found
+    assert [row.values["label"] for row in table(tmp_path, form, rows).rows if isinstance(row, Row)] == found
 
 
 def test_a_missing_split_or_id_is_none(tmp_path: Path) -> None:
@@ -113,5 +114,5 @@ def test_a_missing_split_or_id_is_none(tmp_path: Path) -> None:
 def test_a_picture_whose_label_stands_in_one_row_only_keeps_all_its_captions(tmp_path: Path) -> None:
     rows = [{"image": "0.jpg", "caption": "a", "label": None}, {"image": "0.jpg", "caption": "b", "label": "cat"}]
     plan, _ = planned(table(tmp_path, "t.csv", [*rows, {"image": "0.jpg", "caption": "c", "label": None}]))
-    assert [(row.captions, row.label) for row in samples(plan).values()] == [(["a", "b", "c"], "cat")]
+    assert [(row.values["captions"], row.values["label"]) for row in samples(plan).values()] == [(["a", "b", "c"], "cat")]
     assert plan.rejects == []

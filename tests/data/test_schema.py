@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from mmkit.data.schema import Picture, Row, arrow_schema, columns_of, leaves
+from mmkit.data.modalities import MODALITIES
+from mmkit.data.schema import EXTRA, Picture, Row, arrow_schema, features_of, leaves
 from tests.raw import jpeg
 
-COLUMNS = ["id", "image", "captions", "label", "questions", "regions"]
+TEXT = {"dtype": "string", "_type": "Value"}
+FEATURES = {"id": TEXT} | {m.COLUMN: m.FEATURE for m in MODALITIES.values()} | EXTRA
 
 
 def test_datasets_reads_our_features_back() -> None:
@@ -24,30 +26,31 @@ def test_datasets_reads_our_features_back() -> None:
             "id": text,
             "image": datasets.Image(),
             "captions": datasets.List(text),
+            "series": floats,
             "label": text,
             "questions": datasets.List(question),
             "regions": regions,
         }
     )
-    schema = arrow_schema(COLUMNS)
+    schema = arrow_schema(FEATURES)
     assert datasets.Features.from_arrow_schema(schema) == wanted
     assert schema.remove_metadata() == wanted.arrow_schema.remove_metadata()
     assert json.loads(schema.metadata[b"huggingface"]) == json.loads(wanted.arrow_schema.metadata[b"huggingface"])
 
 
 def test_leaves_are_parquet_paths() -> None:
-    assert leaves(arrow_schema(["id", "image", "captions"])) == ["id", "image.bytes", "image.path", "captions.list.element"]
+    schema = arrow_schema({name: FEATURES[name] for name in ("id", "image", "captions")})
+    assert list(leaves(schema)) == ["id", "image.bytes", "image.path", "captions.list.element"]
 
 
-def test_only_columns_that_a_row_fills_exist(tmp_path: Path) -> None:
+def test_only_columns_that_a_row_fills_exist_in_a_fixed_order(tmp_path: Path) -> None:
     image = Picture.file(jpeg(tmp_path / "a.jpg", 1))
-    assert columns_of([Row("a", image, ["x"], "")]) == ["id", "image", "captions"]
-    assert columns_of([Row("a", image, ["x"], ""), Row("b", image, ["x"], "", label="cat")]) == [
-        "id",
-        "image",
-        "captions",
-        "label",
-    ]
+    plain = Row("a", {"captions": ["x"], "image": image, "label": None}, "")
+    assert list(features_of([plain])) == ["id", "image", "captions"]
+    labelled = features_of([plain, Row("b", {"label": "cat", "series": [[0.0]]}, "")])
+    assert list(labelled) == ["id", "image", "captions", "series", "label"]
+    assert labelled["label"] == TEXT
+    assert features_of([plain, Row("b", {"label": ["cat"]}, "")])["label"] == {"feature": TEXT, "_type": "List"}
 
 
 def test_a_folder_is_no_picture(tmp_path: Path) -> None:

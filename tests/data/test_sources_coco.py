@@ -27,11 +27,11 @@ def test_folders_and_zips_give_the_same(tmp_path: Path) -> None:
     plain = samples(root, tmp_path)
     packed = samples(raw.zipped(root, tmp_path / "zips"), tmp_path)
     assert Counter(row.split for row in plain) == {"train": 12, "val": 4}
-    assert plain[0].captions == [raw.caption(1), raw.caption(1) + " again"]
-    assert [(r.id, r.captions, r.split, r.image.read()) for r in plain] == [
-        (r.id, r.captions, r.split, r.image.read()) for r in packed
+    assert plain[0].values["captions"] == [raw.caption(1), raw.caption(1) + " again"]
+    assert [(r.id, r.values["captions"], r.split, r.values["image"].read()) for r in plain] == [
+        (r.id, r.values["captions"], r.split, r.values["image"].read()) for r in packed
     ]
-    assert packed[0].image.path is None  # inside a zip: cannot be linked
+    assert packed[0].values["image"].path is None  # inside a zip: cannot be linked
 
 
 def test_photos_of_both_splits_in_one_folder(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def coco_json(names: dict[Any, str | None], ids: Callable[[Any], Any] = lambda i
 def pairs(source: Source) -> dict[str, int]:
     """First caption -> number of the picture beside it."""
     numbers = {raw.encoded(raw.picture(number)): number for number in range(20)}
-    return {row.captions[0]: numbers[row.image.read()] for row in source.rows if isinstance(row, Row)}
+    return {row.values["captions"][0]: numbers[row.values["image"].read()] for row in source.rows if isinstance(row, Row)}
 
 
 TRAIN = "annotations/captions_train2017.json"
@@ -183,7 +183,7 @@ def test_ids_of_another_type(tmp_path: Path, ids: Callable[[Any], Any], row_id: 
 
 def test_ids_that_are_words(tmp_path: Path) -> None:
     source = laid(tmp_path, TRAIN, coco_json({"b-2": "0.jpg", "a-1": "1.jpg"}), {"train2017/0.jpg": 0, "train2017/1.jpg": 1})
-    assert [(row.id, *row.captions) for row in source.rows if isinstance(row, Row)] == [
+    assert [(row.id, *row.values["captions"]) for row in source.rows if isinstance(row, Row)] == [
         ("a-1", "1.jpg of a-1"),
         ("b-2", "0.jpg of b-2"),
     ]
@@ -202,7 +202,7 @@ def test_an_id_that_no_image_has_or_several(tmp_path: Path) -> None:
         ("000000000002", "several images have this id: 1.jpg, 2.jpg"),
         ("000000000009", "no image has this id"),
     ]
-    assert [row.captions for row in source.rows if isinstance(row, Row)] == [["1.jpg of 1", ""]]
+    assert [row.values["captions"] for row in source.rows if isinstance(row, Row)] == [["1.jpg of 1", ""]]
 
 
 def test_a_photo_without_file_name_is_found_by_its_id_and_that_is_said(tmp_path: Path) -> None:
@@ -224,7 +224,7 @@ def test_the_list_form_of_lavis(tmp_path: Path) -> None:
         source = laid(
             tmp_path, f"annotations/coco_karpathy_{split}.json", rows, {f"images/val2014/{i}.jpg": i for i in (1, 2, 3)}
         )
-    assert [(row.id, row.captions, row.split) for row in source.rows if isinstance(row, Row)] == [
+    assert [(row.id, row.values["captions"], row.split) for row in source.rows if isinstance(row, Row)] == [
         ("val2014/1.jpg", ["1 a", "1 b"], "train"),
         ("val2014/2.jpg", ["2 a", "2 b"], "train"),
         ("val2014/3.jpg", ["3 a", "3 b"], "val"),
@@ -237,9 +237,9 @@ def test_the_layout_of_roboflow(tmp_path: Path) -> None:
     source = laid(
         tmp_path, "train/_annotations.coco.json", coco_json({0: "1.jpg", 1: "2.jpg"}), {"train/1.jpg": 1, "train/2.jpg": 2}
     )
-    rows = [(row.captions[0], row.split) for row in source.rows if isinstance(row, Row)]
+    rows = [(row.values["captions"][0], row.split) for row in source.rows if isinstance(row, Row)]
     assert rows == [("1.jpg of 0", "train"), ("2.jpg of 1", "train"), ("1.jpg of 0", "val")]
-    assert [row.image.read() for row in source.rows if isinstance(row, Row)][2] == raw.encoded(raw.picture(11))
+    assert [row.values["image"].read() for row in source.rows if isinstance(row, Row)][2] == raw.encoded(raw.picture(11))
 
 
 def test_files_without_captions_are_named(tmp_path: Path) -> None:

@@ -46,10 +46,10 @@ def write_form(root: Path, form: str, count: int) -> None:
 @pytest.mark.parametrize("form", ["results_20130124.token", "captions.txt", "results.csv", "dataset_flickr30k.json"])
 def test_every_form_of_the_captions(tmp_path: Path, form: str) -> None:
     root = raw.flickr(tmp_path / "flickr", 6)
-    expected = [(row.id, row.captions) for row in samples(root)]
+    expected = [(row.id, row.values["captions"]) for row in samples(root)]
     write_form(root, form, 6)
     found = samples(root)
-    assert [(row.id, row.captions) for row in found] == expected
+    assert [(row.id, row.values["captions"]) for row in found] == expected
     assert expected[1] == ("0001.jpg", [raw.caption(1), raw.caption(1) + " again"])
     if form.endswith("json"):
         assert Counter(row.split for row in found) == {"train": 2, "val": 2, "test": 2}
@@ -99,7 +99,7 @@ def test_a_list_of_train_and_val_adds_nothing_to_theirs(tmp_path: Path) -> None:
 def test_the_lemmatised_file_is_not_taken(tmp_path: Path) -> None:
     root = raw.flickr(tmp_path / "flickr", 2)
     (root / "Flickr8k.lemma.token.txt").write_text("0000.jpg#0\tlemma\n")
-    assert "lemma" not in samples(root)[0].captions
+    assert "lemma" not in samples(root)[0].values["captions"]
 
 
 def test_a_caption_without_its_photo_is_a_reject(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def test_blank_captions_are_rejects_in_every_form(tmp_path: Path) -> None:
     (root / "captions.txt").unlink()
     (root / "results.csv").write_text("0000.jpg| 0| a b\n0000.jpg| 1| \n")
     rows = read(Options(root / "out", root)).rows
-    assert [(r.id, r.reason) if isinstance(r, Reject) else (r.id, r.captions) for r in rows] == [
+    assert [(r.id, r.reason) if isinstance(r, Reject) else (r.id, r.values["captions"]) for r in rows] == [
         ("0000.jpg", "empty caption"),
         ("0000.jpg", ["a b"]),
     ]
@@ -153,7 +153,7 @@ def commas(root: Path, text: str) -> tuple[list[tuple[str, list[str]]], list[tup
     (root / "Flickr8k.token.txt").unlink(missing_ok=True)
     (root / "captions.txt").write_text(text)
     rows = read(Options(root / "out", root)).rows
-    found = [(row.id, row.captions) for row in rows if isinstance(row, Row)]
+    found = [(row.id, row.values["captions"]) for row in rows if isinstance(row, Row)]
     return found, [(row.id, row.where.rpartition(" ")[2]) for row in rows if isinstance(row, Reject)]
 
 
@@ -198,7 +198,7 @@ def test_missing_captions_and_splits_of_a_karpathy_file(tmp_path: Path) -> None:
     (tmp_path / "dataset_flickr8k.json").write_text(json.dumps({"images": images}))
     row, *lost = sorted(read(Options(tmp_path)).rows, key=lambda row: isinstance(row, Reject))
     assert isinstance(row, Row)
-    assert (row.captions, row.split) == (["a dog"], "")
+    assert (row.values["captions"], row.split) == (["a dog"], "")
     assert [r.reason for r in lost if isinstance(r, Reject)] == [
         *["empty caption"] * 2,
         "no caption: it says 'nan', a missing value",

@@ -20,15 +20,15 @@ def samples(root: Path, **options: object) -> list[Row]:
 
 def test_class_folders_give_label_and_caption(tmp_path: Path) -> None:
     rows = samples(raw.folder(tmp_path, 4))
-    assert (rows[0].id, rows[0].label, rows[0].split) == ("big_dogs/0000.jpg", "big_dogs", None)
-    assert rows[0].captions == ["a photo of big dogs"]
-    assert samples(tmp_path, template="this is {label}.")[3].captions == ["this is cats."]
+    assert (rows[0].id, rows[0].values["label"], rows[0].split) == ("big_dogs/0000.jpg", "big_dogs", None)
+    assert rows[0].values["captions"] == ["a photo of big dogs"]
+    assert samples(tmp_path, template="this is {label}.")[3].values["captions"] == ["this is cats."]
 
 
 def test_splits_on_top(tmp_path: Path) -> None:
     for split in ("train", "validation", "test"):
         raw.folder(tmp_path / split, 2)
-    assert [(r.split, r.label) for r in samples(tmp_path)] == [
+    assert [(r.split, r.values["label"]) for r in samples(tmp_path)] == [
         (s, c) for s in ("test", "train", "val") for c in ("big_dogs", "cats")
     ]
 
@@ -36,7 +36,7 @@ def test_splits_on_top(tmp_path: Path) -> None:
 def test_a_class_may_be_called_train(tmp_path: Path) -> None:
     raw.jpeg(tmp_path / "train" / "1.jpg", 1)
     raw.jpeg(tmp_path / "plane" / "2.jpg", 2)
-    assert [(r.split, r.label) for r in samples(tmp_path)] == [(None, "plane"), (None, "train")]
+    assert [(r.split, r.values["label"]) for r in samples(tmp_path)] == [(None, "plane"), (None, "train")]
 
 
 def rejects(root: Path) -> dict[str, str]:
@@ -49,7 +49,9 @@ def test_what_lies_beside_official_splits_does_not_turn_them_into_classes(tmp_pa
         raw.folder(tmp_path / split, 2)
     raw.jpeg(tmp_path / "loose.jpg", 5)
     raw.jpeg(tmp_path / "extra" / "cats" / "1.jpg", 6)
-    assert [(r.split, r.label) for r in samples(tmp_path)] == [(s, c) for s in ("test", "train") for c in ("big_dogs", "cats")]
+    assert [(r.split, r.values["label"]) for r in samples(tmp_path)] == [
+        (s, c) for s in ("test", "train") for c in ("big_dogs", "cats")
+    ]
     assert rejects(tmp_path).keys() == {"loose.jpg", "extra/cats/1.jpg"}
     assert all("test, train are the official ones" in reason for reason in rejects(tmp_path).values())
     assert read(Options(tmp_path)).note.endswith("; 2 in none of them, so rejected: extra 1, loose.jpg 1")
@@ -66,11 +68,11 @@ def test_pictures_of_a_kind_that_is_not_read_are_rejects(tmp_path: Path) -> None
 def test_one_text_file_does_not_turn_a_class_tree_into_text_mode(tmp_path: Path) -> None:
     raw.folder(tmp_path, 6)
     (tmp_path / "cats" / "0001.txt").write_text("notes")
-    assert {row.label for row in samples(tmp_path)} == {"big_dogs", "cats"}
+    assert {row.values["label"] for row in samples(tmp_path)} == {"big_dogs", "cats"}
     assert "class folders (a text file lies beside 1 of them only: it is not read)" in read(Options(tmp_path)).note
     for path in tmp_path.rglob("*.jpg"):
         path.with_suffix(".txt").write_text("a text")
-    assert {row.captions[0] for row in samples(tmp_path)} == {"a text"}
+    assert {row.values["captions"][0] for row in samples(tmp_path)} == {"a text"}
     assert "images beside text files" in read(Options(tmp_path)).note
 
 
@@ -81,7 +83,7 @@ def test_text_files_beside_images(tmp_path: Path) -> None:
     (tmp_path / "1.txt").write_bytes("café".encode("latin-1"))
     found = read(Options(tmp_path)).rows
     assert isinstance(found[0], Row)
-    assert found[0].captions == ["一只猫", "zwei Katzen"]
+    assert found[0].values["captions"] == ["一只猫", "zwei Katzen"]
     assert isinstance(found[2], Reject)
     assert found[2].reason == "no text file of the same name beside it"
 
@@ -112,7 +114,7 @@ def test_one_folder_around_all_is_no_class_and_a_raw_file_beside_its_jpeg_is_no_
     (tmp_path / "all/0.cr2").write_bytes(b"raw")
     (tmp_path / "all/other.psd").write_bytes(b"8BPS")
     rows = list(read(Options(tmp_path / "out", tmp_path)).rows)
-    assert [row.captions for row in rows if isinstance(row, Row)] == [["a b"]]
+    assert [row.values["captions"] for row in rows if isinstance(row, Row)] == [["a b"]]
     assert [row.id for row in rows if isinstance(row, Reject)] == [*(f"all/{i}.jpg" for i in range(1, 5)), "all/other.psd"]
 
 
@@ -125,7 +127,7 @@ def tree(root: Path, *names: str) -> Path:
 
 def found(root: Path) -> dict[str, tuple[str | None, str | None]]:
     """id -> (split, label)."""
-    return {row.id: (row.split, row.label) for row in samples(root)}
+    return {row.id: (row.split, row.values["label"]) for row in samples(root)}
 
 
 def test_nested_class_folders_are_labelled_by_the_innermost(tmp_path: Path) -> None:
@@ -220,7 +222,7 @@ def test_a_table_of_captions_beside_pictures_of_no_classes(
     tmp_path: Path, table: str, names: tuple[str, ...], pictures: tuple[str, ...]
 ) -> None:
     captions(tree(tmp_path, *pictures) / table, *names)
-    assert {caption for row in samples(tmp_path) for caption in row.captions} == {f"a text of {name}" for name in names}
+    assert {caption for row in samples(tmp_path) for caption in row.values["captions"]} == {f"a text of {name}" for name in names}
     assert "captions." in read(Options(tmp_path / "out", tmp_path)).note
 
 
@@ -231,7 +233,7 @@ def test_a_table_of_captions_takes_splits_from_folders(tmp_path: Path) -> None:
 
 def test_a_table_that_names_pictures_of_class_folders_is_named(tmp_path: Path) -> None:
     table = captions(tree(tmp_path, "cats/1.jpg", "dogs/2.jpg") / "captions.csv", "cats/1.jpg", "dogs/2.jpg")
-    assert {row.label for row in samples(tmp_path)} == {"cats", "dogs"}
+    assert {row.values["label"] for row in samples(tmp_path)} == {"cats", "dogs"}
     assert f"; captions.csv is not read: mmkit prep table ./data --source {table} " in read(Options(tmp_path)).note
 
 
@@ -244,7 +246,7 @@ def test_the_hint_at_a_table_beside_the_folder_is_followed(tmp_path: Path, names
             read(Options(tmp_path / "out", source))
         _, _, _, _, _, table, *root = shlex.split(e.value.hint.partition("   ")[0])
         found = reader("table")(Options(tmp_path / "out", Path(table), image_root=Path(root[1]) if root else None))
-        assert [row.captions for row in found.rows if isinstance(row, Row)] == [[f"a text of {name}"] for name in names]
+        assert [row.values["captions"] for row in found.rows if isinstance(row, Row)] == [[f"a text of {name}"] for name in names]
 
 
 @pytest.mark.parametrize("text", ["a.txt", "a.TXT", "A.txt", "a.caption", "a.Caption", "a.png.txt", "a.PNG.txt", "a.png.caption"])
@@ -252,14 +254,14 @@ def test_captions_beside_pictures_in_every_usual_name(tmp_path: Path, text: str)
     (tmp_path / "a.png").write_bytes(raw.encoded(raw.picture(1), "PNG"))
     (tmp_path / text).write_text("a text")
     (row,) = samples(tmp_path)
-    assert (row.captions, row.where) == (["a text"], str(tmp_path / text))
+    assert (row.values["captions"], row.where) == (["a text"], str(tmp_path / text))
 
 
 def test_names_that_differ_in_case_only_keep_their_own_texts(tmp_path: Path) -> None:
     tree(tmp_path, "a.jpg", "A.jpg", "b.jpg")
     for name in ("a.txt", "A.txt", "b.txt", "b.caption"):
         (tmp_path / name).write_text(name)
-    assert {row.id: row.captions for row in samples(tmp_path)} == {
+    assert {row.id: row.values["captions"] for row in samples(tmp_path)} == {
         "A.jpg": ["A.txt"],
         "a.jpg": ["a.txt"],
         "b.jpg": ["b.txt", "b.caption"],

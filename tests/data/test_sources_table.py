@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mmkit.data.plan import Choices, make_plan
 from mmkit.data.schema import Options, Reject, Row, Source
 from mmkit.data.sources.table import read
 from mmkit.data.spool import Spool
@@ -31,7 +32,7 @@ def found(root: Path, name: str, content: str | bytes, **options: object) -> Sou
 
 
 def texts(source: Source) -> list[tuple[str, list[str]]]:
-    return [(row.id, row.captions) for row in source.rows if isinstance(row, Row)]
+    return [(row.id, row.values["captions"]) for row in source.rows if isinstance(row, Row)]
 
 
 EXPECTED = [("0.jpg", ["a cat, asleep"]), ("1.jpg", ["two dogs"])]
@@ -66,7 +67,7 @@ def test_what_was_detected_is_said(root: Path) -> None:
 
 def test_id_split_and_label_columns(root: Path) -> None:
     source = found(root, "t.csv", "id,image,caption,label,split\n7,0.jpg,a b,cat,validation\n8,1.jpg,c d,,train\n")
-    assert [(r.id, r.label, r.split) for r in source.rows if isinstance(r, Row)] == [
+    assert [(r.id, r.values["label"], r.split) for r in source.rows if isinstance(r, Row)] == [
         ("7", "cat", "validation"),
         ("8", None, "train"),
     ]
@@ -99,7 +100,7 @@ def test_image_root(root: Path, tmp_path_factory: pytest.TempPathFactory) -> Non
     other = tmp_path_factory.mktemp("tables")
     (source,) = found(other, "t.csv", "image,caption\n0.jpg,a b\n", image_root=root).rows
     assert isinstance(source, Row)
-    assert source.image.path == str(root / "0.jpg")
+    assert source.values["image"].path == str(root / "0.jpg")
 
 
 def test_parquet_with_bytes_structs_or_paths(root: Path) -> None:
@@ -113,8 +114,8 @@ def test_parquet_with_bytes_structs_or_paths(root: Path) -> None:
     for form, images in forms.items():
         pq.write_table(pa.table({"image": images, "caption": ["a b", "c d"]}), root / "t.parquet")
         rows = [row for row in read(Options(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
-        assert [row.image.read() for row in rows] == data, form
-        assert [row.captions for row in rows] == [["a b"], ["c d"]]
+        assert [row.values["image"].read() for row in rows] == data, form
+        assert [row.values["captions"] for row in rows] == [["a b"], ["c d"]]
 
 
 def test_a_parquet_file_that_datasets_wrote(root: Path) -> None:
@@ -123,8 +124,8 @@ def test_a_parquet_file_that_datasets_wrote(root: Path) -> None:
     made = datasets.Dataset.from_dict(data).cast_column("image", datasets.Image())
     made.to_parquet(str(root / "t.parquet"))
     rows = [row for row in read(Options(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
-    assert [row.captions for row in rows] == [["a b"], ["c d"]]
-    assert rows[0].image.read() == (root / "0.jpg").read_bytes()
+    assert [row.values["captions"] for row in rows] == [["a b"], ["c d"]]
+    assert rows[0].values["image"].read() == (root / "0.jpg").read_bytes()
 
 
 def test_cp1252_where_it_is_sure(root: Path) -> None:
@@ -185,7 +186,7 @@ def test_a_damaged_row_of_utf8_does_not_change_the_encoding(root: Path) -> None:
 
 def test_rejects_name_file_row_and_reason(root: Path) -> None:
     content = "image,caption\nnope.jpg,a b\n,c d\nhttp://x/y.jpg,e f\n0.jpg,g, h\n1.jpg,i j\n2.jpg,k l\n3.jpg,m n\n"
-    rejects = [row for row in found(root, "t.csv", content).rows if isinstance(row, Reject)]
+    rejects = make_plan(found(root, "t.csv", content), Choices(), print).rejects
     assert [r.where.rpartition("t.csv ")[2] for r in rejects] == ["row 2", "row 3", "row 4", "row 5"]
     reasons = [f"missing file {root / 'nope.jpg'}", "no image in the row", "is a URL", "more cells than columns"]
     assert all(reason in r.reason for reason, r in zip(reasons, rejects, strict=True))
@@ -297,7 +298,7 @@ def test_the_classes_of_a_parquet_file_that_datasets_wrote(root: Path) -> None:
     note = json.dumps({"info": {"features": features}})
     pq.write_table(data.replace_schema_metadata({"huggingface": note}), root / "t.parquet")
     rows = read(Options(root / "out", root / "t.parquet")).rows
-    assert [row.label for row in rows if isinstance(row, Row)] == ["dog", "cat", None]
+    assert [row.values["label"] for row in rows if isinstance(row, Row)] == ["dog", "cat", None]
 
 
 def test_a_missing_picture_names_the_path_and_where_it_is(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -315,7 +316,7 @@ def test_zero_is_an_id_a_class_and_a_split(root: Path) -> None:
     data = {"id": [0, 1], "image": ["0.jpg", "1.jpg"], "caption": ["a b", "c d"], "label": [0, None], "split": [0, 1]}
     pq.write_table(pa.table(data), root / "t.parquet")
     rows = [row for row in read(Options(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
-    assert [(row.id, row.label, row.split) for row in rows] == [("0", "0", "0"), ("1", None, "1")]
+    assert [(row.id, row.values["label"], row.split) for row in rows] == [("0", "0", "0"), ("1", None, "1")]
 
 
 def test_embedded_pictures_that_share_a_path_have_ids_of_their_own(root: Path) -> None:
@@ -323,8 +324,8 @@ def test_embedded_pictures_that_share_a_path_have_ids_of_their_own(root: Path) -
     images = [{"bytes": d, "path": "image.jpg"} for d in data]
     pq.write_table(pa.table({"image": images, "caption": ["a b", "c d", "e f"]}), root / "t.parquet")
     rows = [row for row in read(Options(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
-    assert [row.id for row in rows] == ["image.jpg", f"image.jpg {rows[1].image.key[:12]}", "image.jpg"]
-    assert [row.image.read() for row in rows] == data
+    assert [row.id for row in rows] == ["image.jpg", f"image.jpg {rows[1].key[:12]}", "image.jpg"]
+    assert [row.values["image"].read() for row in rows] == data
 
 
 def test_dots_in_the_names_of_parquet_columns(root: Path) -> None:
@@ -333,7 +334,7 @@ def test_dots_in_the_names_of_parquet_columns(root: Path) -> None:
     columns = {"image": ["meta.file"], "caption": ["caption.en"]}
     (row,) = read(Options(root / "out", root / "t.parquet", columns=columns)).rows
     assert isinstance(row, Row)
-    assert (row.id, row.captions) == ("0.jpg", ["a b"])
+    assert (row.id, row.values["captions"]) == ("0.jpg", ["a b"])
 
 
 def test_pictures_are_copied_where_they_will_be_needed_and_read_in_any_order(root: Path) -> None:

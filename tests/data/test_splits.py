@@ -12,7 +12,7 @@ from mmkit.errors import Exit, UsageError
 
 
 def rows(count: int, splits: tuple[str | None, ...] = (None,)) -> list[Row]:
-    return [Row(f"row-{i}", Picture(str(i), lambda: b""), ["x"], "", splits[i % len(splits)]) for i in range(count)]
+    return [Row(f"row-{i}", {"image": Picture(str(i), lambda: b"")}, "", splits[i % len(splits)]) for i in range(count)]
 
 
 def test_shares() -> None:
@@ -144,7 +144,7 @@ def test_eval_beside_a_val_is_a_split_of_its_own() -> None:
 def test_a_blank_split_is_drawn_by_the_shares_of_the_others() -> None:
     some, said = rows(1000, ("train", "train", "val", None)), list[str]()
     # the picture of the first row has a split already
-    some[3].image = some[2].image
+    some[3].values["image"] = some[2].values["image"]
     settle(Source(some, "", ""), None, said.append)
     counts = Counter(row.split for row in some)
     assert counts.keys() == {"train", "val"}

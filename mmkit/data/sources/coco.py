@@ -113,7 +113,7 @@ def _row(entry: Entry, photos: Photos, where: str, split: str | None) -> Row | R
     if entry.flaw:
         return Reject(entry.id, where, entry.flaw)
     try:
-        return Row(entry.id, photos.find(entry.name, split), entry.captions, where, split or entry.split)
+        return Row(entry.id, {"image": photos.find(entry.name, split), "captions": entry.captions}, where, split or entry.split)
     except FileNotFoundError:
         return Reject(entry.id, where, f"{MISSING} {entry.name}")
     except (OSError, ValueError) as e:

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mmkit.data.cells import is_missing, no_caption, text_of
-from mmkit.data.images import SUFFIXES
+from mmkit.data.modalities.image import SUFFIXES
 from mmkit.data.photos import Photos
 from mmkit.data.schema import Options, Reject, Row, Source
 from mmkit.data.splits import WORDS, folder_split, readings
@@ -57,7 +57,7 @@ def read(options: Options) -> Source:
         _row(name, photos, captions[name], f"{path} row {lines[name]}", lists.get(name)) for name in sorted(captions)
     ]
     rows = photos.readings.settle(rows)
-    described = {os.path.basename(row.image.key) for row in rows if isinstance(row, Row)}
+    described = {os.path.basename(row.key) for row in rows if isinstance(row, Row)}
     note = f"captions in {path}; {len(photos):,} photos"
     note += f", {n:,} without a caption" if (n := len(photos.names - described - captions.keys())) else ""
     note += f"; {photos.readings.note}" if photos.readings.note else ""
@@ -210,7 +210,7 @@ def _karpathy_lists(path: Path) -> dict[str, str]:
 
 def _row(name: str, photos: Photos, captions: list[str], where: str, split: str | None) -> Row | Reject:
     try:
-        return Row(name, photos.find(name), captions, where, split)
+        return Row(name, {"image": photos.find(name), "captions": captions}, where, split)
     except FileNotFoundError:
         return Reject(name, where, "missing file: the photo of the caption is not there")
     except (OSError, ValueError) as e:

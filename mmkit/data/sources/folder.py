@@ -10,8 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from mmkit.data.data_files import Part, data_files, metadata_files, tables_in
-from mmkit.data.images import SUFFIXES
 from mmkit.data.levels import Levels, levels_of
+from mmkit.data.modalities import text
+from mmkit.data.modalities.image import SUFFIXES
 from mmkit.data.samples import names_pictures, read_parts
 from mmkit.data.schema import Options, Picture, Reject, Row, Source
 from mmkit.data.splits import folder_split
@@ -22,8 +23,6 @@ from mmkit.errors import UsageError, UserError
 LICENSE = "unknown: that of the folder's pictures"
 # pictures of phones, cameras and drawing programs that no common reader opens
 UNREAD = {".heic", ".heif", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
-# the endings of the captions of 1.png: 1.txt, 1.caption, 1.png.txt
-TEXTS = (".txt", ".caption")
 NAMED = 3
 # so many tables are looked into for one that names the pictures
 PROBED = 20
@@ -89,7 +88,7 @@ class Files:
                 suffix = path.suffix.lower()
                 if suffix in SUFFIXES | UNREAD:
                     found.append(path)
-                elif suffix in TEXTS:
+                elif suffix in text.SUFFIXES:
                     files.texts[folder, path.name.casefold()].append(path)
         stems = {path.with_suffix("") for path in found if _is_read(path)}
         files.pictures = sorted(path for path in found if _is_read(path) or path.with_suffix("") not in stems)
@@ -99,7 +98,7 @@ class Files:
         """The text files of a picture; where names differ only in case, those that are written as the picture's is."""
         found = []
         for name in (picture.stem, picture.name):
-            for suffix in TEXTS:
+            for suffix in text.SUFFIXES:
                 fits = self.texts.get((picture.parent, f"{name}{suffix}".casefold()), [])
                 found += [path for path in fits if path.stem == name] or fits
         return found
@@ -112,7 +111,7 @@ def _is_read(path: Path) -> bool:
 def _described(parts: list[Part], files: Files, options: Options) -> Source:
     """The pictures that files such as metadata.csv name, with their captions; `datasets` calls that an image folder."""
     source = read_parts(parts, options)
-    named = {row.image.path for row in source.rows if isinstance(row, Row)}
+    named = {row.picture.path for row in source.rows if isinstance(row, Row) and row.picture}
     left = sum(os.path.abspath(files.root / path) not in named for path in files.pictures)
     source.note += f"; paths start from {options.image_root}" if options.image_root else ""
     source.note += f"; pictures in none of its rows, left out: {left:,}" if left else ""
@@ -252,7 +251,8 @@ def _row(tree: Layout, path: Path) -> Row | Reject:
     if not label:
         texts = "most pictures have no text file, so none is read" if tree.texts else "there is no text file beside it"
         return Reject(name, str(full), f"no caption: it lies in no class folder, and {texts}")
-    return Row(name, picture, [tree.template.replace("{label}", label.replace("_", " "))], str(full), split, label)
+    caption = tree.template.replace("{label}", label.replace("_", " "))
+    return Row(name, {"image": picture, "captions": [caption], "label": label}, str(full), split)
 
 
 def _with_text(tree: Layout, path: Path, picture: Picture) -> Row | Reject:
@@ -260,7 +260,7 @@ def _with_text(tree: Layout, path: Path, picture: Picture) -> Row | Reject:
     if not texts:
         return Reject(path.as_posix(), str(tree.files.root / path), "no text file of the same name beside it")
     captions = [line for text in texts for line in _lines(text)]
-    return Row(path.as_posix(), picture, captions, str(texts[0]), tree.levels.split(path))
+    return Row(path.as_posix(), {"image": picture, "captions": captions}, str(texts[0]), tree.levels.split(path))
 
 
 def _lines(path: Path) -> list[str]:

@@ -129,11 +129,13 @@ def _rows(split: str, drawn: Iterator[Scene], seed: int, both_wordings: bool = F
         things = scene.objects
         yield Row(
             id=name,
-            image=Picture(key, functools.partial(scenes.draw, scene, key)),
-            captions=scene.captions if both_wordings else scene.captions[:1],
+            values={
+                "image": Picture(key, functools.partial(scenes.draw, scene, key)),
+                "captions": scene.captions if both_wordings else scene.captions[:1],
+                "label": sorted({o.shape for o in things}),
+                "questions": scenes.questions(scene, name, random.Random(f"questions-{key}")),
+                "regions": {"boxes": scenes.boxes(scene, key), "phrases": [o.phrase for o in things]},
+            },
             where=f"scene {name}",
             split=split,
-            label=things[0].shape,
-            questions=scenes.questions(scene, name, random.Random(f"questions-{key}")),
-            regions={"boxes": scenes.boxes(scene, key), "phrases": [o.phrase for o in things]},
         )

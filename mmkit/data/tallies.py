@@ -1,0 +1,177 @@
+"""What the audit counts of the values of one modality, by the form that they are stored in; a few numbers a value."""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from array import array
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from mmkit.data.images import FLAT, Look, bytes_of, look
+from mmkit.data.modalities import MODALITIES
+from mmkit.errors import UserError
+from mmkit.files import stable_hash
+
+CONTEXT = 77
+TOKENS_PER_WORD = 1.3
+ESTIMATE = f"words x {TOKENS_PER_WORD} + 2 against CLIP's context of {CONTEXT}; the tokenizer of a model decides"
+# scripts without spaces count one word a character
+_WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W\u2e80-\u9fff\uf900-\ufaff]+")
+
+
+class Tally:
+    """The values of one modality.
+
+    Args:
+        plural: what they are called.
+    """
+
+    def __init__(self, plural: str) -> None:
+        self.plural = plural
+        # hashes of what is told apart, and the rows they are in
+        self.hashes, self.rows = array("q"), array("q")
+        # kind of fault -> the rows that have it
+        self.faults: dict[str, array[int]] = {}
+
+    def seen(self, value: Any) -> Any:
+        """What `add` is given of a value; called from any thread."""
+        return value
+
+    def add(self, seen: Any, row: int) -> None:
+        """Count a value."""
+
+    def found(self, rows: int) -> dict[str, Any]:
+        """Its lines of the audit."""
+        return {}
+
+    def facts(self, rows: int) -> dict[str, Any]:
+        """What dataset.json says of the modality."""
+        return {}
+
+
+class Pictures(Tally):
+    """Encoded pictures, which are decoded once."""
+
+    def __init__(self, plural: str) -> None:
+        super().__init__(plural)
+        self.width, self.height = array("i"), array("i")
+        # linked ones that have gone, those that cannot be decoded, those that show next to nothing
+        self.missing = array("q")
+        self.faults = {kind: array("q") for kind in ("unreadable_images", "one_colour_images", "low_contrast_images")}
+
+    def seen(self, value: Any) -> tuple[int, Look] | UserError | OSError:
+        try:
+            data = bytes_of(value)
+            return stable_hash(data), look(data)
+        except (OSError, UserError) as e:
+            return e
+
+    def add(self, seen: tuple[int, Look] | UserError | OSError, row: int) -> None:
+        if not isinstance(seen, tuple):
+            # what is not there is no duplicate of anything
+            (self.missing if isinstance(seen, OSError) else self.faults["unreadable_images"]).append(row)
+            return
+        digest, shown = seen
+        self.hashes.append(digest)
+        self.rows.append(row)
+        self.width.append(shown.size[0])
+        self.height.append(shown.size[1])
+        if shown.levels < FLAT:
+            self.faults["one_colour_images" if shown.levels == 1 else "low_contrast_images"].append(row)
+
+    def found(self, rows: int) -> dict[str, Any]:
+        return {"missing_images": len(self.missing)}
+
+    def facts(self, rows: int) -> dict[str, Any]:
+        sides = (("median_width", self.width), ("median_height", self.height))
+        return {name: int(np.median(np.array(side))) if len(side) else None for name, side in sides}
+
+
+class Texts(Tally):
+    """Lists of texts."""
+
+    def __init__(self, plural: str) -> None:
+        super().__init__(plural)
+        self.text_hashes, self.text_rows = array("q"), array("q")
+        self.words, self.chars = array("i"), array("i")
+
+    def add(self, seen: Sequence[str], row: int) -> None:
+        for text in seen:
+            self.text_hashes.append(stable_hash(" ".join(unicodedata.normalize("NFC", text).casefold().split())))
+            self.text_rows.append(row)
+            self.words.append(len(_WORD.findall(text)))
+            self.chars.append(len(text))
+
+    def found(self, rows: int) -> dict[str, Any]:
+        if not self.words:
+            return {}
+        words = np.array(self.words)
+        hashes, places = np.array(self.text_hashes, np.int64), np.array(self.text_rows, np.int64)
+        pairs = np.unique(np.stack([hashes, places]), axis=1)  # a caption counts once a row
+        _, images = np.unique(pairs[0], return_counts=True)
+        over = int((np.ceil(words * TOKENS_PER_WORD) + 2 > CONTEXT).sum())
+        return {
+            "caption_words": _spread(words),
+            "caption_chars": _spread(np.array(self.chars)),
+            "captions_per_row": round(len(words) / rows, 2),
+            "over_context": {"captions": over, "share": round(over / len(words), 4), "estimate": ESTIMATE},
+            "equal_captions": {
+                "distinct": len(images),
+                "on_several_images": int((images > 1).sum()),
+                "rows_times_captions": int(images[images > 1].sum()),
+            },
+        }
+
+    def facts(self, rows: int) -> dict[str, Any]:
+        if not self.chars:
+            return {}
+        chars = _spread(np.array(self.chars))
+        per_row = round(len(self.chars) / rows, 2)
+        return {"caption_chars_p50": chars["p50"], "caption_chars_p99": chars["p99"], "captions_per_row": per_row}
+
+
+class Numbers(Tally):
+    """Channels of numbers."""
+
+    def __init__(self, plural: str) -> None:
+        super().__init__(plural)
+        self.channels, self.lengths = array("i"), array("i")
+
+    def seen(self, value: Sequence[Sequence[float]]) -> tuple[int, int, int]:
+        return stable_hash(np.asarray(value, np.float32).tobytes()), len(value), max(map(len, value))
+
+    def add(self, seen: tuple[int, int, int], row: int) -> None:
+        digest, channels, length = seen
+        self.hashes.append(digest)
+        self.rows.append(row)
+        self.channels.append(channels)
+        self.lengths.append(length)
+
+    def found(self, rows: int) -> dict[str, Any]:
+        sizes = {"channels": _spread(np.array(self.channels)), "length": _spread(np.array(self.lengths))}
+        return {self.plural: sizes} if self.lengths else {}
+
+    def facts(self, rows: int) -> dict[str, Any]:
+        if not self.lengths:
+            return {}
+        length = _spread(np.array(self.lengths))
+        return {"channels": max(self.channels), "length_p50": length["p50"], "length_max": length["max"]}
+
+
+def tally_of(kind: str) -> Tally:
+    """The tally of a modality, by its feature."""
+    inner, depth = MODALITIES[kind].FEATURE, 0
+    while inner.get("_type") == "List":
+        inner, depth = inner["feature"], depth + 1
+    form = FORMS.get((depth, inner.get("dtype", inner.get("_type"))), Tally)
+    return form(kind if kind.endswith("s") else f"{kind}s")
+
+
+FORMS: dict[tuple[int, str], type[Tally]] = {(0, "Image"): Pictures, (1, "string"): Texts, (2, "float32"): Numbers}
+
+
+def _spread(values: np.ndarray) -> dict[str, int]:
+    return {name: int(np.percentile(values, q)) for name, q in (("min", 0), ("p50", 50), ("p99", 99), ("max", 100))}
