@@ -185,7 +185,7 @@ def table(
         typer.Option(
             "--column",
             metavar="ROLE=NAME",
-            help="What a column is: image, caption (may repeat), label, split or id.",
+            help="What a column is: image, caption or series (may repeat), label, split or id.",
             show_default="detected, and said",
             rich_help_panel=SOURCE,
         ),
@@ -212,11 +212,12 @@ def table(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """A CSV, TSV, JSONL or Parquet table with a column of images and one or several of captions.
+    """A CSV, TSV, JSONL, Parquet or NPZ table of images or series, with captions or labels.
 
     Separator, encoding, header and columns are detected and said. Columns named id, label and split count as such; numbered
-    ones (caption_0, caption_1 …) are captions of one picture. In a folder, shards and splits of one table are read as one:
-    train.csv and test.csv, or Parquet as the Hub lays it.
+    ones (caption_0, caption_1 …) are captions of one picture. A series is a list of numbers, or of channels (channels x time);
+    in NPZ each array is a column. In a folder, shards and splits of one table are read as one: train.csv and test.csv, or
+    Parquet as the Hub lays it.
     """
     from mmkit.data.columns import parse
 

@@ -163,7 +163,8 @@ def table(found: dict[str, Any]) -> list[list[str]]:
             remark = ", ".join(f"{name} {n:,}" for name, n in lacking.items())
             rows.append([f"rows without {column}", f"{sum(lacking.values()):,}", remark])
     rows.append(["rejected rows", f"{found['rejected']:,}", "see rejected.jsonl" if found["rejected"] else ""])
-    rows.append(["rows merged by image", f"{found['merged']:,}", ""])
+    if "missing_images" in found:
+        rows.append(["rows merged by image", f"{found['merged']:,}", ""])
     if found.get("missing_images"):
         rows.append(["linked images missing", f"{found['missing_images']:,}", "they were moved or deleted since"])
     for kind, (what, remark) in PICTURES.items():
@@ -211,5 +212,9 @@ def _caption_lines(found: dict[str, Any]) -> list[list[str]]:
         ["words a caption, median", str(words["p50"]), f"99 % up to {words['p99']}, longest {words['max']}"],
         ["characters a caption, median", str(chars["p50"]), f"99 % up to {chars['p99']}, longest {chars['max']}"],
         ["captions over the context", f"{over['captions']:,}", f"estimate: {over['estimate']}"],
-        ["captions shared by images", f"{equal['on_several_images']:,}", f"of {equal['distinct']:,} different ones"],
+        [
+            f"captions shared by {'images' if 'missing_images' in found else 'rows'}",
+            f"{equal['on_several_images']:,}",
+            f"of {equal['distinct']:,} different ones",
+        ],
     ]

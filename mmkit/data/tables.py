@@ -5,6 +5,8 @@ from __future__ import annotations
 import functools
 import itertools
 import json
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +22,7 @@ from mmkit.data.encoding import detect_encoding
 from mmkit.data.unread import refuse
 from mmkit.errors import UserError
 
-TABLES = {".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".pq"}
+TABLES = {".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".npz"}
 SAMPLE_ROWS = 50
 BATCH_ROWS = 64
 
@@ -77,6 +79,8 @@ def _detected(path: Path, suffix: str) -> Table:
         schema = _parquet(path).schema_arrow
         read = functools.partial(_parquet_rows, path, _classes(schema))
         return Table(path, schema.names, f"{path.name}: Parquet", read)
+    if suffix == ".npz":
+        return Table(path, list(_arrays(path)), f"{path.name}: NPZ", functools.partial(_array_rows, path))
     encoding = detect_encoding(path)
     if suffix in (".jsonl", ".ndjson", ".json"):
         columns = _json_columns(path, encoding)
@@ -163,3 +167,35 @@ def _named(row: dict[str, Any], classes: dict[str, list[str]]) -> dict[str, Any]
 
 def _damaged(path: Path, e: Exception) -> UserError:
     return UserError(f"the Parquet file is truncated or damaged ({str(e).splitlines()[0]})", str(path), "get it again")
+
+
+def _arrays(path: Path, names: list[str] | None = None) -> dict[str, Any]:
+    """Name -> array, whose first axis is the rows; a lone number, such as a rate, is none.
+
+    Raises:
+        UserError: the file is damaged, an array holds Python objects, or the arrays differ in their number of rows.
+    """
+    import numpy as np
+
+    found, name = {}, ""
+    try:
+        with np.load(path, allow_pickle=False) as file:
+            for name in file.files if names is None else names:
+                if (array := file[name]).ndim:
+                    found[name] = array
+    except ValueError as e:
+        what = f"the array {name!r} holds Python objects, which are not opened" if "pickle" in str(e) else f"no NPZ file ({e})"
+        raise UserError(what, str(path), "save texts with numpy.array(texts, dtype=str)") from e
+    except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as e:
+        raise UserError(f"the NPZ file is truncated or damaged ({e})", str(path), "get it again") from e
+    if len({len(array) for array in found.values()}) > 1:
+        rows = ", ".join(f"{name} {len(array):,}" for name, array in found.items())
+        raise UserError(f"the arrays differ in their number of rows: {rows}", str(path), "the first axis of each is the rows")
+    return found
+
+
+def _array_rows(path: Path, columns: list[str] | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    found = _arrays(path, columns)
+    for n in range(len(next(iter(found.values()), ()))):
+        row = {name: array[n].tolist() for name, array in found.items()}
+        yield n + 1, {name: v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else v for name, v in row.items()}

@@ -14,7 +14,7 @@ SOURCES = {
     "shapes": "Generated scenes with captions; no download.",
     "coco": "COCO captions, found or downloaded.",
     "flickr": "Flickr8k or Flickr30k.",
-    "table": "A CSV, TSV, JSONL or Parquet table.",
+    "table": "A CSV, TSV, JSONL, Parquet or NPZ table.",
     "folder": "Class folders, or images beside text files.",
 }
 

@@ -1,4 +1,4 @@
-"""`mmkit prep table`: a CSV, TSV, JSONL or Parquet table with a column of images and one of captions."""
+"""`mmkit prep table`: a CSV, TSV, JSONL, Parquet or NPZ table of images or series, with captions or labels."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ def read(options: Options) -> Source:
     """The rows of the table, in its order; shards and splits of one table in a folder are read as one.
 
     Raises:
-        UserError: the table is missing, damaged or without rows, or has no column of images or captions; its columns are
+        UserError: the table is missing, damaged or without rows, or has no columns that make samples; its columns are
             named. It is not clear which files of a folder are one table. The disk is full.
     """
     in_place = options.folder.absolute() == options.out.absolute()

@@ -1,0 +1,156 @@
+"""Series of a sensor with captions or labels, as a user prepares them from the tables that people have."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from mmkit.data.shards import open_dataset
+from tests import raw
+from tests.conftest import Outcome
+
+Invoke = Callable[..., Outcome]
+WAVES = np.random.default_rng(0).normal(size=(12, 3, 20)).astype("float32")
+WORDS = ["a slow walk", "a fast run"] * 6
+LABELS = ["walk", "run"] * 6
+
+
+def parquet(path: Path, **columns: Any) -> None:
+    pq.write_table(pa.table(columns), path)
+
+
+def jsonl(path: Path, **columns: Any) -> None:
+    rows = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+FORMS: dict[str, Callable[[Path], None]] = {
+    "t.parquet": lambda path: parquet(path, wave=WAVES.tolist(), words=WORDS, label=LABELS),
+    "t.jsonl": lambda path: jsonl(path, wave=WAVES.tolist(), words=WORDS, label=LABELS),
+    "t.npz": lambda path: np.savez(path, wave=WAVES, words=np.array(WORDS), label=np.array(LABELS), rate=50.0),
+}
+
+
+def rejected(folder: Path) -> dict[str, str]:
+    return {r["where"]: r["reason"] for r in map(json.loads, (folder / "rejected.jsonl").read_text().splitlines())}
+
+
+@pytest.mark.parametrize("name", list(FORMS))
+def test_it_becomes_a_dataset_that_datasets_opens(tmp_path: Path, invoke: Invoke, name: str) -> None:
+    FORMS[name](tmp_path / name)
+    outcome = invoke("prep", "table", "data", "--source", name, cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    assert "caption column 'words', series column 'wave', 'label' column" in outcome.stderr
+    data = open_dataset(tmp_path / "data")
+    assert data.manifest["columns"] == {"captions": "text", "series": "series", "label": "label"}
+    assert data.manifest["series"] == {"channels": 3, "length_p50": 20, "length_max": 20}
+    rows = {row["id"]: row for row in data.rows()}
+    assert all(rows[f"row {i + 1}"]["series"] == WAVES[i].tolist() for i in range(12))
+    datasets = pytest.importorskip("datasets")
+    loaded = datasets.load_dataset(str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))["train"]
+    assert loaded.features["series"] == datasets.List(datasets.List(datasets.Value("float32")))
+    assert "Series: up to 3 channels x 20 values." in (tmp_path / "data" / "README.md").read_text()
+
+
+def test_one_channel_with_labels_only(tmp_path: Path, invoke: Invoke) -> None:
+    np.savez(tmp_path / "t.npz", x=WAVES[:, 0], label=np.array(LABELS))
+    assert invoke("prep", "table", "data", "--source", "t.npz", cwd=tmp_path).code == 0
+    data = open_dataset(tmp_path / "data")
+    assert data.manifest["columns"] == {"series": "series", "label": "label"}
+    assert {len(row["series"]) for row in data.rows()} == {1}
+    found = invoke("prep", "audit", tmp_path / "data", "--json").lines[0]
+    assert found["labels"]["largest"] == {"run": 6, "walk": 6}
+    assert "duplicate_images" not in found
+
+
+def test_the_column_as_typed_beside_pictures_and_several_as_channels(tmp_path: Path, invoke: Invoke) -> None:
+    for i in range(12):
+        raw.jpeg(tmp_path / f"{i}.jpg", i)
+    columns = {"image": [f"{i}.jpg" for i in range(12)], "caption": WORDS, "box": WAVES[:, 0, :4].tolist()}
+    parquet(tmp_path / "t.parquet", **columns, x=WAVES[:, 0].tolist(), y=WAVES[:, 1].tolist())
+    assert invoke("prep", "table", "plain", "--source", "t.parquet", cwd=tmp_path).code == 0
+    assert open_dataset(tmp_path / "plain").manifest["columns"] == {"image": "image", "captions": "text"}
+    typed = ("--column", "series=x", "--column", "series=y")
+    outcome = invoke("prep", "table", "both", "--source", "t.parquet", *typed, cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    rows = {row["id"]: row for row in open_dataset(tmp_path / "both").rows()}
+    assert rows["3.jpg"]["series"] == WAVES[3, :2].tolist()
+
+
+def test_a_series_that_cannot_be_used_is_a_reject_that_names_its_row(tmp_path: Path, invoke: Invoke) -> None:
+    series: list[Any] = WAVES.tolist()
+    series[1][0] = series[1][0][:5]
+    series[2][1][3] = float("nan")
+    series[3][0][0] = float("inf")
+    series[4] = []
+    series[5] = None
+    series[6][2][1] = None
+    jsonl(tmp_path / "t.jsonl", wave=series, words=WORDS)
+    outcome = invoke("prep", "table", "data", "--source", "t.jsonl", cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    assert rejected(tmp_path / "data") == {
+        "t.jsonl row 2": "the channels of the series differ in length: 5, 20, 20",
+        "t.jsonl row 3": "the series is not finite: nan in channel 2 at 4",
+        "t.jsonl row 4": "the series is not finite: inf in channel 1 at 1",
+        "t.jsonl row 5": "empty series",
+        "t.jsonl row 6": "no series in the row",
+        "t.jsonl row 7": "the series is not finite: nan in channel 3 at 2",
+    }
+
+
+def test_a_row_may_lack_its_series(tmp_path: Path, invoke: Invoke) -> None:
+    jsonl(tmp_path / "t.jsonl", wave=[None, *WAVES.tolist()[1:]], words=WORDS, label=LABELS)
+    assert invoke("prep", "table", "data", "--source", "t.jsonl", cwd=tmp_path).code == 0
+    rows = {row["id"]: row for row in open_dataset(tmp_path / "data").rows()}
+    assert rows["row 1"]["series"] is None
+    assert open_dataset(tmp_path / "data").manifest["audit"]["filled"]["series"]["train"] < 12
+
+
+def test_a_dry_run_tells_the_size(tmp_path: Path, invoke: Invoke) -> None:
+    FORMS["t.npz"](tmp_path / "t.npz")
+    outcome = invoke("prep", "table", "data", "--source", "t.npz", "--dry-run", cwd=tmp_path)
+    assert outcome.stderr.count("3 x 20 values") == 3
+    assert not (tmp_path / "data").exists()
+    (found,) = invoke("prep", "table", "data", "--source", "t.npz", "--dry-run", "--json", cwd=tmp_path).lines
+    assert found["samples"][0].keys() == {"id", "split", "captions", "channels", "length", "label"}
+
+
+def test_the_same_command_reuses_it(tmp_path: Path, invoke: Invoke) -> None:
+    FORMS["t.npz"](tmp_path / "t.npz")
+    for said in ("audit of data", "up to date: reused"):
+        assert said in invoke("prep", "table", "data", "--source", "t.npz", cwd=tmp_path).stderr
+    np.savez(tmp_path / "t.npz", wave=WAVES + 1, words=np.array(WORDS), label=np.array(LABELS))
+    assert "the source has changed" in invoke("prep", "table", "data", "--source", "t.npz", cwd=tmp_path).stderr
+
+
+@pytest.mark.parametrize(
+    ("arrays", "line"),
+    [
+        ({"x": WAVES, "label": np.array(LABELS[:5])}, "error: the arrays differ in their number of rows: x 12, label 5, t.npz"),
+        (
+            {"x": WAVES, "label": np.array(LABELS, object)},
+            "error: the array 'label' holds Python objects, which are not opened, t",
+        ),
+        ({"x": WAVES}, "error: no caption column found, t.npz"),
+        ({"label": np.array(LABELS)}, "error: no image column found, t.npz"),
+    ],
+)
+def test_what_cannot_be_read_is_one_line(tmp_path: Path, invoke: Invoke, arrays: dict[str, Any], line: str) -> None:
+    np.savez(tmp_path / "t.npz", **arrays)
+    outcome = invoke("prep", "table", "data", "--source", "t.npz", cwd=tmp_path)
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert outcome.stderr.startswith(line)
+
+
+def test_a_damaged_file_is_named(tmp_path: Path, invoke: Invoke) -> None:
+    FORMS["t.npz"](tmp_path / "t.npz")
+    (tmp_path / "t.npz").write_bytes((tmp_path / "t.npz").read_bytes()[:300])
+    outcome = invoke("prep", "table", "data", "--source", "t.npz", cwd=tmp_path)
+    assert outcome.stderr.startswith("error: the NPZ file is truncated or damaged")
