@@ -2,22 +2,48 @@
 
 from __future__ import annotations
 
+import inspect
 import os
+from collections.abc import Iterator
+from copy import copy
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args
 
 import typer
 
 from mmkit.cli.console import console
 from mmkit.cli.help import GroupPage, Page
-from mmkit.cli.options import DATA, SEED_MOST, Data, Debug, Force, Json, Limit, Quiet, Workers
-from mmkit.cli.prep_options import SOURCE, DryRun, Karpathy, Link, OnError, Out, Resize, SourceAt, Splits
-from mmkit.data.sources import SOURCES
-from mmkit.errors import UsageError, UserError
+from mmkit.cli.options import Data, Debug, Json, Quiet
+from mmkit.cli.prep_options import SOURCE, Out, SourceAt, of_all, of_raw_data
+from mmkit.data.sources import SOURCES, module_of
+from mmkit.errors import UsageError, UserError, nearest
 
 if TYPE_CHECKING:
     from mmkit.data.plan import Choices
-    from mmkit.data.schema import Options
+    from mmkit.data.schema import Ask
+
+AFTERWARDS = {"audit": "The audit of a prepared dataset again."}
+# what a source calls the option that --source may give as a URL, too; from where a file comes changes no result
+MIRROR = "base_url"
+
+
+class Sources(GroupPage):
+    """The commands of the sources, each made of its module when it is named, and those that come afterwards."""
+
+    def list_commands(self, ctx: Any) -> list[str]:
+        return [*SOURCES, *AFTERWARDS]
+
+    def get_command(self, ctx: Any, cmd_name: str) -> Any:
+        return command_of(cmd_name) if cmd_name in SOURCES else super().get_command(ctx, cmd_name)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+        if args[0] not in self.list_commands(ctx) and not args[0].startswith("-"):
+            raise UsageError(f"no such command {args[0]!r}", hint=nearest(args[0], self.list_commands(ctx)))
+        return super().resolve_command(ctx, args)
+
+    def commands_by_heading(self, ctx: Any) -> dict[str, dict[str, str]]:
+        return {"Sources": {name: listed.help for name, listed in SOURCES.items()}, "Afterwards": AFTERWARDS}
+
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
@@ -29,7 +55,7 @@ Examples:
 """
 
 
-@app.callback(cls=GroupPage, epilog=EPILOG, invoke_without_command=True)
+@app.callback(cls=Sources, epilog=EPILOG, invoke_without_command=True)
 def prep(context: typer.Context) -> None:
     """Prepare a dataset folder: pictures with their captions as Parquet shards, rejects, an audit and a card.
 
@@ -42,236 +68,8 @@ def prep(context: typer.Context) -> None:
 
 @app.command(
     cls=Page,
-    rich_help_panel="Sources",
-    short_help=SOURCES["shapes"],
-    epilog="""\b
-Examples:
-  mmkit prep shapes
-  mmkit prep shapes ./scenes --limit 2000 --seed 1
-  mmkit prep shapes --dry-run
-""",
-)
-def shapes(
-    out: Out = Path("data"),
-    limit: Annotated[
-        int,
-        typer.Option(
-            "--limit",
-            metavar="N",
-            min=1,
-            help="Scenes of train and val together; test has 300 more.",
-            rich_help_panel=DATA,
-        ),
-    ] = 10_000,
-    seed: Annotated[
-        int,
-        typer.Option(
-            "--seed",
-            metavar="N",
-            min=0,
-            max=SEED_MOST,
-            help="Another seed gives other scenes and other unseen combinations.",
-            rich_help_panel=DATA,
-        ),
-    ] = 0,
-    dry_run: DryRun = False,
-    force: Force = False,
-    workers: Workers = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Generated scenes of one or two objects, with captions, questions, labels and boxes.
-
-    The test split shows 300 scenes of combinations that training never saw, each with a caption of its own.
-    """
-    _run("shapes", out, {"limit": limit, "seed": seed}, {"scenes": limit, "seed": seed}, {"workers": workers}, dry_run, force)
-
-
-@app.command(
-    cls=Page,
-    rich_help_panel="Sources",
-    short_help=SOURCES["coco"],
-    epilog="""\b
-Examples:
-  mmkit prep coco
-  mmkit prep coco ./data --source ~/coco --resize 256
-  mmkit prep coco ./coco5k --source ~/coco --karpathy dataset_coco.json
-""",
-)
-def coco(
-    out: Out = Path("data"),
-    source: SourceAt = None,
-    karpathy: Karpathy = None,
-    base_url: Annotated[
-        str | None,
-        typer.Option("--base-url", metavar="URL", help="Download from a mirror.", show_default=False, rich_help_panel=SOURCE),
-    ] = None,
-    splits: Splits = None,
-    limit: Limit = None,
-    on_error: OnError = "skip",
-    resize: Resize = None,
-    link: Link = False,
-    dry_run: DryRun = False,
-    force: Force = False,
-    workers: Workers = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """COCO 2017 captions: the official folders or zip files in OUT or --source, else downloaded to OUT first (20 GB).
-
-    Official splits: train and val. --karpathy gives train, val and the usual 5K test, restval joined to train.
-    """
-    if source and _is_url(source):
-        source, base_url = None, source
-    typed = {"source": source, "karpathy": karpathy, "splits": splits, "resize": resize, "limit": limit, "link": link}
-    asked = {"source": source, "karpathy": karpathy, "base_url": base_url}
-    _run("coco", out, typed, asked, _how(splits, resize, limit, on_error, link, workers), dry_run, force)
-
-
-@app.command(
-    cls=Page,
-    rich_help_panel="Sources",
-    short_help=SOURCES["flickr"],
-    epilog="""\b
-Examples:
-  mmkit prep flickr ./flickr8k --source ~/Flickr8k
-  mmkit prep flickr ./data --source ~/flickr30k --resize 256
-  mmkit prep flickr ./data --source ~/f30k --karpathy dataset_flickr30k.json
-""",
-)
-def flickr(
-    out: Out = Path("data"),
-    source: SourceAt = None,
-    karpathy: Karpathy = None,
-    splits: Splits = None,
-    limit: Limit = None,
-    on_error: OnError = "skip",
-    resize: Resize = None,
-    link: Link = False,
-    dry_run: DryRun = False,
-    force: Force = False,
-    workers: Workers = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Flickr8k or Flickr30k: a token file, captions.txt, results.csv or Karpathy JSON, and the photos in any subfolder.
-
-    *.trainImages.txt, *.devImages.txt and *.testImages.txt are the official splits, where they are found.
-    """
-    typed = {"source": source, "karpathy": karpathy, "splits": splits, "resize": resize, "limit": limit, "link": link}
-    asked = {"source": source, "karpathy": karpathy}
-    _run("flickr", out, typed, asked, _how(splits, resize, limit, on_error, link, workers), dry_run, force)
-
-
-@app.command(
-    cls=Page,
-    rich_help_panel="Sources",
-    short_help=SOURCES["table"],
-    epilog="""\b
-Examples:
-  mmkit prep table ./data --source products.csv
-  mmkit prep table ./data --source pairs.jsonl --image-root ~/photos
-  mmkit prep table --source t.csv --column caption=title --column caption=alt
-""",
-)
-def table(
-    out: Out = Path("data"),
-    source: SourceAt = None,
-    column: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--column",
-            metavar="ROLE=NAME",
-            help="What a column is: image, caption or series (may repeat), label, split or id.",
-            show_default="detected, and said",
-            rich_help_panel=SOURCE,
-        ),
-    ] = None,
-    image_root: Annotated[
-        Path | None,
-        typer.Option(
-            "--image-root",
-            metavar="FOLDER",
-            help="What relative paths start from.",
-            show_default="the table's folder",
-            rich_help_panel=SOURCE,
-        ),
-    ] = None,
-    splits: Splits = None,
-    limit: Limit = None,
-    on_error: OnError = "skip",
-    resize: Resize = None,
-    link: Link = False,
-    dry_run: DryRun = False,
-    force: Force = False,
-    workers: Workers = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """A CSV, TSV, JSONL, Parquet or NPZ table of images or series, with captions or labels.
-
-    Separator, encoding, header and columns are detected and said. Columns named id, label and split count as such; numbered
-    ones (caption_0, caption_1 …) are captions of one picture. A series is a list of numbers, or of channels (channels x time);
-    in NPZ each array is a column. In a folder, shards and splits of one table are read as one: train.csv and test.csv, or
-    Parquet as the Hub lays it.
-    """
-    from mmkit.data.columns import parse
-
-    asked = {"source": source, "columns": parse(column or []), "image_root": image_root}
-    typed: dict[str, Any] = {"source": source, "column": column or None, "image_root": image_root}
-    typed |= {"splits": splits, "resize": resize, "limit": limit, "link": link}
-    _run("table", out, typed, asked, _how(splits, resize, limit, on_error, link, workers), dry_run, force)
-
-
-@app.command(
-    cls=Page,
-    rich_help_panel="Sources",
-    short_help=SOURCES["folder"],
-    epilog="""\b
-Examples:
-  mmkit prep folder ./data --source ~/pets
-  mmkit prep folder ./data --source ~/pets --template "a drawing of {label}"
-  mmkit prep folder ./data --source ~/photos --splits train:0.9,test:0.1
-""",
-)
-def folder(
-    out: Out = Path("data"),
-    source: SourceAt = None,
-    template: Annotated[
-        str,
-        typer.Option("--template", metavar="TEXT", help="The caption of a class folder's pictures.", rich_help_panel=SOURCE),
-    ] = "a photo of {label}",
-    splits: Splits = None,
-    limit: Limit = None,
-    on_error: OnError = "skip",
-    resize: Resize = None,
-    link: Link = False,
-    dry_run: DryRun = False,
-    force: Force = False,
-    workers: Workers = None,
-    json: Json = False,
-    quiet: Quiet = False,
-    debug: Debug = False,
-) -> None:
-    """Class folders (pets/cats/1.jpg gives the label cats and a caption), or images beside a text file of the same name.
-
-    Folders such as train, validation, seg_test or Testing are the official splits. A text file (1.txt, 1.caption or 1.jpg.txt)
-    holds one caption a line. Where there is a metadata.csv, .jsonl or .parquet with a column file_name, on top or in each
-    folder, its captions are read instead; for pictures of no classes, those of any table that names them (captions.csv).
-    """
-    typed = {"source": source, "template": template, "splits": splits, "resize": resize, "limit": limit, "link": link}
-    asked = {"source": source, "template": template}
-    _run("folder", out, typed, asked, _how(splits, resize, limit, on_error, link, workers), dry_run, force)
-
-
-@app.command(
-    cls=Page,
     rich_help_panel="Afterwards",
-    short_help="The audit of a prepared dataset again.",
+    short_help=AFTERWARDS["audit"],
     epilog="""\b
 Examples:
   mmkit prep audit
@@ -294,42 +92,64 @@ def audit(data: Data = Path("data"), json: Json = False, quiet: Quiet = False, d
         console.table(f"audit of {data}", ["", "count", "remark"], lines(found), to_stdout=True)
 
 
-def _how(
-    splits: str | None, resize: int | None, limit: int | None, on_error: str, link: bool, workers: int | None
-) -> dict[str, Any]:
-    if on_error not in ("skip", "fail"):
-        raise UsageError(f"no such way to handle errors: {on_error}", "--on-error", "known: fail, skip")
-    if link and resize:
-        raise UsageError(
-            "--link leaves the pixels where they are, --resize changes them", "--link --resize", "leave one of them out"
-        )
-    return {"shares": splits, "resize": resize, "limit": limit, "fail": on_error == "fail", "link": link, "workers": workers}
+def command_of(name: str) -> Any:
+    """The command of a source: its own options are the keywords of its `read`, the others are shared."""
+    module = module_of(name)
+    own = list(_options(module.read))[1:]
+    reads = not getattr(module, "GENERATED", False)
+    shared = [*(_options(of_raw_data) if reads else ()), *_options(of_all)]
+    taken = {option.name for option in own}
+
+    def run(**typed: Any) -> None:
+        _run(name, typed, [option.name for option in own])
+
+    parameters = [
+        inspect.Parameter("out", inspect.Parameter.KEYWORD_ONLY, default=Path("data"), annotation=Out),
+        *([inspect.Parameter("source", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=SourceAt)] if reads else []),
+        *own,
+        *(option for option in shared if option.name not in taken),
+    ]
+    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    run.__doc__ = module.__doc__
+    alone = typer.Typer(rich_markup_mode=None, add_completion=False)
+    examples = "".join(f"\n  {line}" for line in module.EXAMPLES)
+    alone.command(name, cls=Page, epilog=f"\b\nExamples:{examples}\n")(run)
+    return typer.main.get_command(alone)
 
 
-def _run(
-    kind: str, out: Path, typed: dict[str, Any], asked: dict[str, Any], how: dict[str, Any], dry_run: bool, force: bool
-) -> None:
+def _options(function: Any) -> Iterator[inspect.Parameter]:
+    """The parameters of a function as those of a command; where they name no heading, they stand under Source."""
+    for parameter in inspect.signature(function, eval_str=True).parameters.values():
+        kind, *found = get_args(parameter.annotation) if get_args(parameter.annotation) else (None,)
+        if found and isinstance(found[0], typer.models.OptionInfo) and found[0].rich_help_panel is None:
+            option = copy(found[0])
+            option.rich_help_panel = SOURCE
+            parameter = parameter.replace(annotation=Annotated[kind, option])
+        yield parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+
+
+def _run(kind: str, typed: dict[str, Any], own: list[str]) -> None:
     """Prepare with one source and print the folder (or show what would be prepared)."""
     from mmkit.cli.progress import bars
-    from mmkit.data import splits
     from mmkit.data.audit import table as lines
-    from mmkit.data.plan import Choices
-    from mmkit.data.schema import Options
+    from mmkit.data.schema import Ask
     from mmkit.data.write import prepare
 
+    out, given = typed["out"], typed.get("source")
+    if MIRROR in own and given and "://" in given:
+        typed |= {"source": None, MIRROR: given}
+    source = _local(typed.get("source"))
     if out.exists() and not out.is_dir():
-        read_it = f"mmkit prep {kind} ./data --source {out}   reads it" if "source" in asked else ""
+        read_it = f"mmkit prep {kind} ./data --source {out}   reads it" if "source" in typed else ""
         raise UserError("OUT is a file, not the folder of a dataset", str(out), read_it or "choose another name")
-    shares = how.get("shares")
-    how |= {"shares": splits.parse(shares) if shares else None, "workers": how["workers"] or os.cpu_count() or 1}
-    choices = Choices(**how)
+    choices = _choices({name: value for name, value in typed.items() if name not in own})
     with bars() as progress:
-        options = Options(out, **asked | {"source": _local(asked.get("source"))}, say=console.say, progress=progress)
-        if dry_run:
-            _show(kind, options, choices)
+        ask = Ask(out, source, {name: typed[name] for name in own}, say=console.say, progress=progress)
+        if typed["dry_run"]:
+            _show(kind, ask, choices)
             return
         try:
-            manifest = prepare(kind, options, choices, _settings(typed, options), force)
+            manifest = prepare(kind, ask, choices, _settings(typed, own, source), typed["force"])
         except KeyboardInterrupt:
             console.say("interrupted; the same command continues where this one stopped")
             raise
@@ -340,28 +160,42 @@ def _run(
     console.product(str(out))
 
 
-def _is_url(text: str) -> bool:
-    return "://" in text
+def _choices(typed: dict[str, Any]) -> Choices:
+    """What is done to the rows of any source."""
+    from mmkit.data import splits
+    from mmkit.data.plan import Choices
+
+    on_error, resize, link = typed.get("on_error", "skip"), typed.get("resize"), typed.get("link", False)
+    if on_error not in ("skip", "fail"):
+        raise UsageError(f"no such way to handle errors: {on_error}", "--on-error", "known: fail, skip")
+    if link and resize:
+        raise UsageError(
+            "--link leaves the pixels where they are, --resize changes them", "--link --resize", "leave one of them out"
+        )
+    shares = splits.parse(typed["splits"]) if typed.get("splits") else None
+    workers = typed["workers"] or os.cpu_count() or 1
+    return Choices(shares, resize, typed.get("limit"), link, on_error == "fail", workers)
 
 
 def _local(source: str | None) -> Path | None:
-    if source and _is_url(source):
+    if source and "://" in source:
         raise UsageError("this source reads files and folders, not URLs", f"--source {source}", "download it first")
     return Path(source).expanduser() if source else None
 
 
-def _settings(typed: dict[str, Any], options: Options) -> dict[str, Any]:
+def _settings(typed: dict[str, Any], own: list[str], source: Path | None) -> dict[str, Any]:
     """What was typed that changes the result, as dataset.json keeps it; a path is the same however it is typed."""
-    named = typed | {"source": options.source}
+    named = {name: typed.get(name) for name in ("source", *own, "splits", "resize", "limit", "link") if name != MIRROR}
+    named |= {"source": source}
     plain = {name: os.path.abspath(value) if isinstance(value, Path) else value for name, value in named.items()}
-    return {name: value for name, value in plain.items() if value is not None and value is not False}
+    return {name: value for name, value in plain.items() if value is not None and value is not False and value != []}
 
 
-def _show(kind: str, options: Options, choices: Choices) -> None:
+def _show(kind: str, ask: Ask, choices: Choices) -> None:
     """Three decoded samples and the counts; nothing is written."""
     from mmkit.data.preview import preview
 
-    seen = preview(kind, options, choices)
+    seen = preview(kind, ask, choices)
     if console.as_json:
         console.record({"splits": seen.splits, "rejected": len(seen.rejects), "samples": [s.record for s in seen.samples]})
         return

@@ -1,4 +1,4 @@
-"""Options that mean the same in every source of `mmkit prep`, declared once."""
+"""The options that the sources of `mmkit prep` share, declared once."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from mmkit.cli.options import DATA, OUTPUT
+from mmkit.cli.options import DATA, OUTPUT, Debug, Force, Json, Limit, Quiet, Workers
 
 SOURCE, PICTURES = "Source", "Pictures"  # headings of --help
 
@@ -52,13 +52,24 @@ Link = Annotated[
     typer.Option("--link", help="Store the paths of the pictures and leave the pixels where they are.", rich_help_panel=PICTURES),
 ]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Read, show three samples, write nothing.", rich_help_panel=OUTPUT)]
-Karpathy = Annotated[
-    Path | None,
-    typer.Option(
-        "--karpathy",
-        metavar="FILE",
-        help="A Karpathy split file: dataset_coco.json, dataset_flickr30k.json …",
-        show_default=False,
-        rich_help_panel=SOURCE,
-    ),
-]
+
+
+def of_raw_data(
+    splits: Splits = None,
+    limit: Limit = None,
+    on_error: OnError = "skip",
+    resize: Resize = None,
+    link: Link = False,
+) -> None:
+    """The options of sources that read raw data, beside --source."""
+
+
+def of_all(
+    dry_run: DryRun = False,
+    force: Force = False,
+    workers: Workers = None,
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """The options of every source."""

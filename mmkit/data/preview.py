@@ -10,7 +10,7 @@ from typing import Any
 from PIL import Image
 
 from mmkit.data.plan import Choices, make_plan, reason_of, stored
-from mmkit.data.schema import Options, Picture, Reject, Row
+from mmkit.data.schema import Ask, Picture, Reject, Row
 from mmkit.data.sources import reader
 from mmkit.errors import UserError
 
@@ -53,17 +53,17 @@ class Preview:
     samples: list[Sample]
 
 
-def preview(kind: str, options: Options, choices: Choices) -> Preview:
+def preview(kind: str, ask: Ask, choices: Choices) -> Preview:
     """Read the source and decode the first samples.
 
     Raises:
         UserError: as preparing would; also where the data would have to be downloaded first.
     """
-    options.download = False
-    source = reader(kind)(options)
+    ask.download = False
+    source = reader(kind)(ask, **ask.options)
     if source.note:
-        options.say(source.note)
-    plan = make_plan(source, choices, options.say)
+        ask.say(source.note)
+    plan = make_plan(source, choices, ask.say)
     splits = Counter[str]()
     for shard in plan.shards:
         splits[shard.split] += len(shard.rows)

@@ -6,7 +6,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,17 +16,34 @@ from mmkit.data.data_files import Part
 from mmkit.data.levels import levels_of
 from mmkit.data.lookup import Lookup, Readings
 from mmkit.data.modalities import MODALITIES, image, text
-from mmkit.data.schema import Options, Picture, Reject, Row, Source
+from mmkit.data.schema import Ask, Picture, Reject, Row, Source
 from mmkit.data.spool import Spool
 from mmkit.data.tables import Table, open_table
 from mmkit.errors import UserError
 
 LICENSE = "unknown: that of the table and its pictures"
+TEMPLATE = "a photo of {label}"
 # so many pictures tell which folder their paths start from
 PROBES = 20
 
 
-def read_parts(parts: Sequence[Part], options: Options) -> Source:
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """How a table is read.
+
+    Args:
+        columns: what a column is typed to be (image, caption …) -> its names.
+        image_root: what relative paths start from, if that is typed.
+        template: the caption of pictures that have labels only.
+    """
+
+    ask: Ask
+    columns: dict[str, list[str]] = field(default_factory=dict)
+    image_root: Path | None = None
+    template: str = TEMPLATE
+
+
+def read_parts(parts: Sequence[Part], how: Reading) -> Source:
     """The rows of the files that are one table, in their order.
 
     Raises:
@@ -37,14 +54,14 @@ def read_parts(parts: Sequence[Part], options: Options) -> Source:
     lead, sample = next(((table, first) for table in tables if (first := table.sample())), (tables[0], []))
     if not sample:
         raise UserError("the table has no rows", str(lead.path), "it holds nothing but its header")
-    roots = _roots(parts[tables.index(lead)], options)
-    columns, template = _columns(lead, sample, roots, options)
-    readings, spool, owners = Readings(), Spool(options.out), dict[str, str]()
-    within = options.image_root or (options.folder if options.folder.is_dir() else lead.path.parent)
+    roots = _roots(parts[tables.index(lead)], how)
+    columns, template = _columns(lead, sample, roots, how)
+    readings, spool, owners = Readings(), Spool(how.ask.out), dict[str, str]()
+    within = how.image_root or (how.ask.folder if how.ask.folder.is_dir() else lead.path.parent)
     rows: list[Row | Reject] = []
     for part, table in zip(parts, tables, strict=True):
         _check(table, lead, columns)
-        root = _root(part, table, columns, options)
+        root = _root(part, table, columns, how)
         place = f"{part.path.name} " if len(parts) > 1 else ""
         samples = Samples(part, Lookup(root, within, readings), columns, spool, place, template, owners)
         rows += [samples.row(n, row) for n, row in table.rows(columns.read(table))]
@@ -55,16 +72,16 @@ def read_parts(parts: Sequence[Part], options: Options) -> Source:
     note += f"; {columns.split!r} is blank in all rows" if blank else ""
     note += _labels(rows) if columns.label else ""
     note += _by_folder(rows, within) if all(part.beside for part in parts) else ""
-    path = parts[0].path if len(parts) == 1 else options.folder
-    return Source(rows, path.name if options.source is None else str(path), LICENSE, note)
+    path = parts[0].path if len(parts) == 1 else how.ask.folder
+    return Source(rows, path.name if how.ask.source is None else str(path), LICENSE, note)
 
 
-def names_pictures(part: Part, options: Options) -> bool:
+def names_pictures(part: Part, how: Reading) -> bool:
     """The first rows of the file name pictures that are there, and hold captions or labels."""
     try:
         table = open_table(part.path)
-        sample, roots = table.sample(), _roots(part, options)
-        columns, _ = _columns(table, sample, roots, options)
+        sample, roots = table.sample(), _roots(part, how)
+        columns, _ = _columns(table, sample, roots, how)
     except UserError:
         return False
     return any(_found(sample, columns.files, root) for root in roots)
@@ -83,23 +100,23 @@ def _by_label(columns: Columns, template: str) -> str:
     return f"image column {columns.files!r}, no captions but {template!r} with label column {columns.label!r}"
 
 
-def _columns(table: Table, sample: list[dict[str, Any]], roots: list[Path], options: Options) -> tuple[Columns, str | None]:
+def _columns(table: Table, sample: list[dict[str, Any]], roots: list[Path], how: Reading) -> tuple[Columns, str | None]:
     """The columns as typed or detected, and the template of captions where pictures have labels in words only.
 
     Raises:
         UserError: as `choose`.
     """
     try:
-        columns = choose(table, sample, options.columns)
+        columns = choose(table, sample, how.columns)
     except UserError:
         found = _image_by_files(table, sample, roots)
-        if image.ROLE in options.columns or found is None:
+        if image.ROLE in how.columns or found is None:
             raise
-        columns = choose(table, sample, options.columns | {image.ROLE: [found]})
+        columns = choose(table, sample, how.columns | {image.ROLE: [found]})
     if not columns.files or text.ROLE in columns.of:
         return columns, None
     words = [value for row in sample if not is_missing(text_of(value := value_of(row, columns.label)))]
-    return columns, options.template if words and not all(map(is_number, words)) else None
+    return columns, how.template if words and not all(map(is_number, words)) else None
 
 
 def _image_by_files(table: Table, sample: list[dict[str, Any]], roots: list[Path]) -> str | None:
@@ -108,15 +125,15 @@ def _image_by_files(table: Table, sample: list[dict[str, Any]], roots: list[Path
     return found[0] if len(found) == 1 else None
 
 
-def _roots(part: Part, options: Options) -> list[Path]:
+def _roots(part: Part, how: Reading) -> list[Path]:
     """What the relative paths of a file may start from: as typed, else its own folder, else the one that was named."""
-    if options.image_root:
-        return [options.image_root]
-    return [part.path.parent, options.folder] if options.folder.is_dir() else [part.path.parent]
+    if how.image_root:
+        return [how.image_root]
+    return [part.path.parent, how.ask.folder] if how.ask.folder.is_dir() else [part.path.parent]
 
 
-def _root(part: Part, table: Table, columns: Columns, options: Options) -> Path:
-    roots = list(dict.fromkeys(_roots(part, options)))
+def _root(part: Part, table: Table, columns: Columns, how: Reading) -> Path:
+    roots = list(dict.fromkeys(_roots(part, how)))
     if len(roots) == 1:
         return roots[0]
     sample = [row for _, row in itertools.islice(table.rows(columns.read(table)), PROBES)]

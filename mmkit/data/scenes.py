@@ -6,10 +6,10 @@ import functools
 import io
 import random
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-from PIL import Image, ImageDraw
+if TYPE_CHECKING:
+    import numpy as np
 
 SIDE = 48
 CELL = SIDE // 3
@@ -78,6 +78,9 @@ class Scene:
 
 def draw(scene: Scene, seed: str) -> bytes:
     """The scene as a PNG of 48 x 48 pixels."""
+    import numpy as np
+    from PIL import Image
+
     rng = random.Random(f"pixels-{seed}")
     ground = np.empty((SIDE, SIDE, 3), np.float32)
     grey = rng.uniform(48, 84)
@@ -117,6 +120,9 @@ def _laid_out(scene: Scene, seed: str) -> list[tuple[float, float, float]]:
 
 def _mask(shape: str, x: float, y: float, radius: float) -> tuple[int, int, np.ndarray]:
     """Left, top and the share of each pixel (H, W) that a shape covers."""
+    import numpy as np
+    from PIL import Image, ImageDraw
+
     left, top, side = int(x - radius), int(y - radius), int(2 * radius) + 3
     side = min(side, SIDE - left, SIDE - top)
     canvas = Image.new("L", (side * OVERSAMPLING, side * OVERSAMPLING))

@@ -104,30 +104,24 @@ class Reject:
 
 
 @dataclass(slots=True)
-class Options:
-    """What a source may be asked for. Each reads the few that its command offers.
+class Ask:
+    """What every source may be asked for.
 
     Args:
         out: the dataset folder; raw data may lie there and downloads go there.
         source: the file or folder with the raw data; `out` where None.
+        options: those of this source, by the names that its `read` has.
         download: fetching what is missing is allowed.
         say: talks to the user.
         progress: progress(title) gives a function of (done, total); the title is a verb in the past: `prepared`.
-        columns: what a column of a table is named to be (image, caption …) -> its names.
     """
 
     out: Path
     source: Path | None = None
+    options: dict[str, Any] = field(default_factory=dict)
     download: bool = True
     say: Callable[[str], None] = lambda text: None
     progress: Callable[[str], Callable[[int, int], None]] = lambda title: lambda done, total: None
-    scenes: int = 10_000
-    seed: int = 0
-    template: str = "a photo of {label}"
-    image_root: Path | None = None
-    columns: dict[str, list[str]] = field(default_factory=dict)
-    karpathy: Path | None = None
-    base_url: str | None = None
 
     @property
     def folder(self) -> Path:
@@ -137,7 +131,7 @@ class Options:
 
 @dataclass(slots=True)
 class Source:
-    """What `read(options)` of a source returns.
+    """What `read` of a source returns.
 
     Args:
         rows: samples and rejects in a stable order.

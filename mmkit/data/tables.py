@@ -10,10 +10,7 @@ import zlib
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-import pyarrow as pa
-import pyarrow.parquet as pq
+from typing import TYPE_CHECKING, Any
 
 from mmkit.data import delimited
 from mmkit.data.cells import DAMAGED
@@ -21,6 +18,10 @@ from mmkit.data.compressed import open_text, suffix_of, whole
 from mmkit.data.encoding import detect_encoding
 from mmkit.data.unread import refuse
 from mmkit.errors import UserError
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
 
 TABLES = {".csv", ".tsv", ".txt", ".jsonl", ".ndjson", ".json", ".parquet", ".pq", ".npz"}
 SAMPLE_ROWS = 50
@@ -131,6 +132,9 @@ def _lines(lines: Iterable[str]) -> Iterator[tuple[int, Any]]:
 
 
 def _parquet(path: Path) -> pq.ParquetFile:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
     try:
         return pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as e:
@@ -147,6 +151,8 @@ def _classes(schema: pa.Schema) -> dict[str, list[str]]:
 
 
 def _parquet_rows(path: Path, classes: dict[str, list[str]], columns: list[str] | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    import pyarrow as pa
+
     n = 0
     try:
         for batch in _parquet(path).iter_batches(BATCH_ROWS, columns=columns):

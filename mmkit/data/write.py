@@ -16,7 +16,7 @@ import fsspec
 from mmkit.data import audit, card
 from mmkit.data.images import TREATMENT
 from mmkit.data.plan import Choices, Plan, Shard, failed, fingerprint, make_plan, nothing_left
-from mmkit.data.schema import Options, Reject, Source, arrow_schema, modality_of
+from mmkit.data.schema import Ask, Reject, Source, arrow_schema, modality_of
 from mmkit.data.shard_file import sample, write_shard
 from mmkit.data.shards import MANIFEST, Dataset
 from mmkit.data.sources import reader
@@ -31,8 +31,8 @@ REJECTED = "rejected.jsonl"
 _FORCE = "--force moves what mmkit wrote there aside and prepares again"
 
 
-def prepare(kind: str, options: Options, choices: Choices, settings: dict[str, Any], force: bool = False) -> dict[str, Any]:
-    """Make the dataset folder `options.out`, continue what the same command left unfinished, or reuse what it finished.
+def prepare(kind: str, ask: Ask, choices: Choices, settings: dict[str, Any], force: bool = False) -> dict[str, Any]:
+    """Make the dataset folder `ask.out`, continue what the same command left unfinished, or reuse what it finished.
 
     Args:
         settings: what was typed that changes the result; a folder made with others is refused.
@@ -44,20 +44,20 @@ def prepare(kind: str, options: Options, choices: Choices, settings: dict[str, A
     Raises:
         UserError: the source cannot be read, no row is left, the folder is foreign or the disk is full.
     """
-    out = options.out
+    out = ask.out
     fresh = not out.exists()
     try:
         with lock(out):
-            finished = None if force else _finished(kind, options, choices, settings)
-            return finished or _make(kind, options, choices, settings, force)
+            finished = None if force else _finished(kind, ask, choices, settings)
+            return finished or _make(kind, ask, choices, settings, force)
     finally:
         if fresh and out.is_dir() and not any(out.iterdir()):
             out.rmdir()
 
 
-def _finished(kind: str, options: Options, choices: Choices, settings: dict[str, Any]) -> dict[str, Any] | None:
+def _finished(kind: str, ask: Ask, choices: Choices, settings: dict[str, Any]) -> dict[str, Any] | None:
     """The manifest of a finished dataset that the same command made, or None where there is nothing."""
-    out, path = options.out, options.out / MANIFEST
+    out, path = ask.out, ask.out / MANIFEST
     if not path.exists():
         return None
     manifest = _read_manifest(path)
@@ -73,20 +73,20 @@ def _finished(kind: str, options: Options, choices: Choices, settings: dict[str,
         )
     lost = [s["file"] for split in manifest["splits"].values() for s in split["shards"] if not (out / s["file"]).exists()]
     if lost:
-        options.say(f"{lost[0]} is missing: preparing again")
+        ask.say(f"{lost[0]} is missing: preparing again")
         return None
     if choices.fail and (n := manifest.get("rejected")):
         rejected = f"{n:,} rows were" if n > 1 else "1 row was"
         raise UserError(f"{rejected} rejected when the dataset was made", str(out / REJECTED), f"mend them; {_FORCE}")
-    options.download = False
+    ask.download = False
     try:
-        source = reader(kind)(options)
+        source = reader(kind)(ask, **ask.options)
     except UserError as e:
-        options.say(f"the source is not there any more ({e}); the dataset is whole and is reused")
+        ask.say(f"the source is not there any more ({e}); the dataset is whole and is reused")
     else:
         if fingerprint(source.rows, choices.link) != made["fingerprint"]:
             raise UserError("the source has changed since the dataset was made", str(out), _FORCE)
-        options.say(f"{out} is up to date: reused")
+        ask.say(f"{out} is up to date: reused")
     shutil.rmtree(out / JOURNAL, ignore_errors=True)
     return manifest
 
@@ -99,38 +99,38 @@ def _read_manifest(path: Path) -> dict[str, Any]:
     return manifest
 
 
-def _make(kind: str, options: Options, choices: Choices, settings: dict[str, Any], force: bool) -> dict[str, Any]:
-    out = options.out
+def _make(kind: str, ask: Ask, choices: Choices, settings: dict[str, Any], force: bool) -> dict[str, Any]:
+    out = ask.out
     beside = (out / MANIFEST).exists()
     if beside:
         _read_manifest(out / MANIFEST)
-    source = reader(kind)(options)
+    source = reader(kind)(ask, **ask.options)
     if source.note:
-        options.say(source.note)
-    plan = make_plan(source, choices, options.say)
+        ask.say(source.note)
+    plan = make_plan(source, choices, ask.say)
     _check_names(out, plan)
     work = out / BESIDE if beside else out
     command = {"kind": kind, "options": settings, "fingerprint": plan.fingerprint}
-    aside = functools.partial(_set_aside, out, options.say) if force else None
+    aside = functools.partial(_set_aside, out, ask.say) if force else None
     _open_journal(work, command, plan, functools.partial(shutil.rmtree, work) if beside else aside)
-    records = _write_shards(work, plan, choices, options.progress("prepared"))
+    records = _write_shards(work, plan, choices, ask.progress("prepared"))
     rejects = plan.rejects + [Reject(**r) for record in records for r in record["rejected"]]
     if not any(record["rows"] for record in records):
         _drop_shards(work, plan.shards)
         shutil.rmtree(out / JOURNAL)
         raise nothing_left(rejects)
     if beside:
-        _put_in_place(work, out, plan, options.say)
-    manifest = _manifest(kind, options, choices, settings, source, plan)
+        _put_in_place(work, out, plan, ask.say)
+    manifest = _manifest(kind, ask, choices, settings, source, plan)
     for name, feature in plan.features.items():
         if feature.get("_type") == "Image":
             manifest[modality_of(name) or name] = _treatment(choices, plan, out)
-    manifest["splits"] = _splits(out, plan, records, options.say)
+    manifest["splits"] = _splits(out, plan, records, ask.say)
     manifest["rejected"] = len(rejects)
     manifest["merged"] = merged = sum(record["merged"] for record in records)
     if merged:
-        options.say(f"{merged:,} rows were merged into samples that have the same image")
-    _finish(out, manifest, rejects, options, choices.workers)
+        ask.say(f"{merged:,} rows were merged into samples that have the same image")
+    _finish(out, manifest, rejects, ask, choices.workers)
     return manifest
 
 
@@ -227,13 +227,11 @@ def _check_space(out: Path, plan: Plan, choices: Choices) -> None:
         raise UserError(f"the disk is too small: {needed / 1e9:.1f} GB are needed, {free / 1e9:.1f} GB are free", str(out), hint)
 
 
-def _manifest(
-    kind: str, options: Options, choices: Choices, settings: dict[str, Any], source: Source, plan: Plan
-) -> dict[str, Any]:
+def _manifest(kind: str, ask: Ask, choices: Choices, settings: dict[str, Any], source: Source, plan: Plan) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "version": DATASET_VERSION,
-        "name": options.out.resolve().name,
+        "name": ask.out.resolve().name,
         "source": {"kind": kind, "path": source.path, "options": settings, "fingerprint": plan.fingerprint} | source.facts,
         "license": source.license,
         "splits": {},
@@ -279,16 +277,16 @@ def _drop_shards(out: Path, shards: Sequence[Shard]) -> None:
         (out / shard.file).unlink(missing_ok=True)
 
 
-def _finish(out: Path, manifest: dict[str, Any], rejects: Sequence[Reject], options: Options, workers: int) -> None:
+def _finish(out: Path, manifest: dict[str, Any], rejects: Sequence[Reject], ask: Ask, workers: int) -> None:
     """Rejects, audit, card, and last of all dataset.json: its presence means finished."""
     data = Dataset(str(out), manifest, fsspec.filesystem("file"))
-    found, facts = audit.audit(data, options.progress("audited"), workers)
+    found, facts = audit.audit(data, ask.progress("audited"), workers)
     for kind, fact in facts.items():
         manifest[kind] = manifest.get(kind, {}) | fact
     manifest["audit"] = found
     if rejects:
         write_text(out / REJECTED, "".join(json.dumps(asdict(r), ensure_ascii=True) + "\n" for r in rejects))
-    card.write_card(out, manifest, options.say)
+    card.write_card(out, manifest, ask.say)
     write_json(out / MANIFEST, manifest)
     shutil.rmtree(out / JOURNAL)
 

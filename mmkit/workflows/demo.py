@@ -145,13 +145,13 @@ def _set_aside(folder: Path) -> Path:
 
 def _prepare(out: Path, seed: int, voice: Voice) -> None:
     from mmkit.data.plan import Choices
-    from mmkit.data.schema import Options as Source
+    from mmkit.data.schema import Ask
     from mmkit.data.write import prepare
 
     with voice.bars() as progress:
-        source = Source(out, scenes=SCENES, seed=seed, say=voice.say, progress=progress)
+        ask = Ask(out, options={"limit": SCENES, "seed": seed}, say=voice.say, progress=progress)
         # the settings that `mmkit prep shapes` records, so that it would reuse this folder
-        prepare("shapes", source, Choices(workers=os.cpu_count() or 1), {"limit": SCENES, "seed": seed})
+        prepare("shapes", ask, Choices(workers=os.cpu_count() or 1), ask.options)
 
 
 def _train(folder: Path, options: Options, device: str, voice: Voice) -> Path:

@@ -138,7 +138,7 @@ def test_audit_again(tmp_path: Path, invoke: Invoke) -> None:
         ),
         (["folder", "--template", "x"], "error: the template has no place for the label, --template 'x'"),
         (["table", "--source", "s3://x/y.csv"], "error: this source reads files and folders, not URLs, --source s3://x/y.csv"),
-        (["foldr"], "error: No such command 'foldr'"),
+        (["foldr"], "error: no such command 'foldr'"),
         (["shapes", "--limit", "0"], "error: Invalid value for '--limit'"),
     ],
 )

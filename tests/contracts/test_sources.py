@@ -12,11 +12,12 @@ from PIL import Image
 
 from mmkit.data.images import load_rgb
 from mmkit.data.plan import Choices
-from mmkit.data.schema import Options, Picture, Row
+from mmkit.data.schema import Ask, Picture, Row
 from mmkit.data.shards import open_dataset
-from mmkit.data.sources import SOURCES, reader
+from mmkit.data.sources import SOURCES, Listed, reader
 from mmkit.data.write import prepare
 from tests import raw
+from tests.conftest import Outcome
 
 # source -> function that lays out raw data in a folder and returns what --source names
 RAW: dict[str, Callable[[Path], Path | None]] = {
@@ -30,18 +31,18 @@ RAW: dict[str, Callable[[Path], Path | None]] = {
 every_source = pytest.mark.parametrize("name", list(SOURCES))
 
 
-def asked(name: str, folder: Path) -> Options:
+def asked(name: str, folder: Path) -> Ask:
     folder.mkdir(exist_ok=True)
-    return Options(folder.parent / "data", RAW[name](folder), scenes=20)
+    return Ask(folder.parent / "data", RAW[name](folder), {"limit": 20} if name == "shapes" else {})
 
 
 @every_source
 def test_it_reads_rows_in_a_stable_order(name: str, tmp_path: Path) -> None:
-    options = asked(name, tmp_path / "raw")
-    source = reader(name)(options)
+    ask = asked(name, tmp_path / "raw")
+    source = reader(name)(ask, **ask.options)
     rows = [row for row in source.rows if isinstance(row, Row)]
     assert len(rows) >= 10
-    assert [row.id for row in rows] == [row.id for row in reader(name)(options).rows]
+    assert [row.id for row in rows] == [row.id for row in reader(name)(ask, **ask.options).rows]
     assert len({(row.split, row.id) for row in rows}) == len(rows)
     assert source.license
     assert source.note
@@ -49,7 +50,7 @@ def test_it_reads_rows_in_a_stable_order(name: str, tmp_path: Path) -> None:
 
 @every_source
 def test_every_row_is_a_picture_with_captions_and_a_place(name: str, tmp_path: Path) -> None:
-    for row in reader(name)(asked(name, tmp_path / "raw")).rows:
+    for row in reader(name)(ask := asked(name, tmp_path / "raw"), **ask.options).rows:
         assert isinstance(row, Row)
         assert isinstance(row.values["image"], Picture)
         assert row.values["captions"]
@@ -74,12 +75,12 @@ def test_it_becomes_a_dataset_that_datasets_opens(name: str, tmp_path: Path) -> 
 
 
 @every_source
-def test_a_missing_source_is_one_clear_error(name: str, tmp_path: Path, invoke: Callable[..., object]) -> None:
+def test_a_missing_source_is_one_clear_error(name: str, tmp_path: Path, invoke: Callable[..., Outcome]) -> None:
     if RAW[name](tmp_path) is None:
         pytest.skip("it reads nothing")
     outcome = invoke("prep", name, tmp_path / "data", "--source", tmp_path / "nope")
-    assert outcome.code == 1  # type: ignore[attr-defined]
-    first, hint = outcome.stderr.splitlines()  # type: ignore[attr-defined]
+    assert outcome.code == 1
+    first, hint = outcome.stderr.splitlines()
     assert first.startswith("error: no such ")
     assert first.endswith(str(tmp_path / "nope"))
     assert hint.startswith("hint: --source ")
@@ -95,7 +96,35 @@ def test_it_imports_none_of_its_siblings(name: str) -> None:
 
 
 @every_source
-def test_it_has_a_command_of_its_own(name: str, invoke: Callable[..., object]) -> None:
+def test_it_has_a_command_of_its_own(name: str, invoke: Callable[..., Outcome]) -> None:
     outcome = invoke("prep", name, "--help")
-    assert outcome.code == 0  # type: ignore[attr-defined]
-    assert f"mmkit prep {name}" in outcome.stdout.partition("Examples:")[2]  # type: ignore[attr-defined]
+    assert outcome.code == 0
+    assert f"mmkit prep {name}" in outcome.stdout.partition("Examples:")[2]
+
+
+def test_a_new_row_is_a_command(tmp_path: Path, invoke: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(SOURCES, "dots", Listed("Dots that are counted.", "tests.dots"))
+    (tmp_path / "dots.txt").write_text(" ".join(map(str, range(20))))
+    assert "\n  dots    Dots that are counted.\n" in invoke("prep", "--help").stdout
+    page = invoke("prep", "dots", "--help").stdout
+    assert page.startswith("Dots that are counted, a file of their numbers")
+    source = page.partition("Source:")[2].partition("\n\n")[0]
+    assert [line.split()[0] for line in source.splitlines() if "--" in line] == ["--source", "--word", "--more", "--key"]
+    assert all(option in page for option in ("--splits", "--limit", "--resize", "--dry-run", "--json"))
+    assert page.endswith("mmkit prep dots --source dots.txt --word spot\n")
+    typed = ("--source", "dots.txt", "--word", "spot", "--more", "x y", "--more", "z", "--splits", "train:1", "--limit", "5")
+    outcome = invoke("prep", "dots", "data", *typed, cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    rows = list(open_dataset(tmp_path / "data").rows())
+    assert [row["captions"][1:] for row in rows] == [["x y", "z"]] * 5
+    assert all(row["captions"][0] == f"{row['id'].removeprefix('dots-')} spots" for row in rows)
+    assert open_dataset(tmp_path / "data").manifest["source"]["options"] == {
+        "source": str(tmp_path / "dots.txt"),
+        "word": "spot",
+        "more": ["x y", "z"],
+        "splits": "train:1",
+        "limit": 5,
+    }
+    assert "up to date: reused" in invoke("prep", "dots", "data", *typed, cwd=tmp_path).stderr
+    assert "holds the dataset of another command" in invoke("prep", "dots", "data", *typed[:2], cwd=tmp_path).stderr
+    assert invoke("prep", "dot").stderr.splitlines()[0] == "error: no such command 'dot'"

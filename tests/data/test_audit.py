@@ -15,7 +15,7 @@ from PIL import Image
 from mmkit.data.audit import audit, table
 from mmkit.data.images import look
 from mmkit.data.plan import Choices
-from mmkit.data.schema import Options
+from mmkit.data.schema import Ask
 from mmkit.data.shards import open_dataset
 from mmkit.data.write import prepare
 from mmkit.errors import UserError
@@ -34,7 +34,7 @@ def found(tmp_path: Path) -> dict[str, Any]:
     shutil.copy(root / "train" / "cats" / "1.jpg", root / "test" / "cats.jpg")
     (root / "test" / "cats").mkdir()
     (root / "test" / "cats.jpg").rename(root / "test" / "cats" / "leak.jpg")
-    prepare("folder", Options(tmp_path / "data", root), Choices(workers=2), {})
+    prepare("folder", Ask(tmp_path / "data", root), Choices(workers=2), {})
     return audit(open_dataset(tmp_path / "data"))[0]
 
 
@@ -83,7 +83,7 @@ def test_long_captions_in_any_script(tmp_path: Path) -> None:
     lines[1] = "photos/0000.jpg," + "word " * 60
     lines[2] = "photos/0001.jpg," + "红" * 60
     path.write_text("\n".join(lines))
-    prepare("table", Options(tmp_path / "data", path), Choices(shares={"train": 1.0}), {})
+    prepare("table", Ask(tmp_path / "data", path), Choices(shares={"train": 1.0}), {})
     found = audit(open_dataset(tmp_path / "data"))[0]
     assert found["over_context"]["captions"] == 2
     assert found["caption_words"]["max"] == 60
@@ -91,7 +91,7 @@ def test_long_captions_in_any_script(tmp_path: Path) -> None:
 
 def test_a_linked_picture_that_has_gone_is_counted(tmp_path: Path) -> None:
     path = raw.table(tmp_path / "raw", 4)
-    prepare("table", Options(tmp_path / "data", path), Choices(link=True), {})
+    prepare("table", Ask(tmp_path / "data", path), Choices(link=True), {})
     (tmp_path / "raw" / "photos" / "0002.jpg").unlink()
     found = audit(open_dataset(tmp_path / "data"))[0]
     assert found["missing_images"] == 1
@@ -108,7 +108,7 @@ def test_pictures_that_show_nothing_are_named(tmp_path: Path, link: bool, form: 
     Image.fromarray(faint).save(root / "faint.png", form)
     Image.new("RGBA", (40, 30), (200, 10, 10, 0)).save(root / "clear.webp", lossless=True)
     Image.fromarray(np.full((30, 40), np.nan, "float32")).save(root / "nan.tif")
-    prepare("folder", Options(tmp_path / "data", root.parent), Choices(shares={"train": 1.0}, link=link), {})
+    prepare("folder", Ask(tmp_path / "data", root.parent), Choices(shares={"train": 1.0}, link=link), {})
     found = audit(open_dataset(tmp_path / "data"))[0]
     one, low = found["one_colour_images"], found["low_contrast_images"]
     assert one["count"] == 3

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from mmkit.data.columns import Columns, choose, parse
-from mmkit.data.schema import Options, Row
+from mmkit.data.schema import Ask, Row
 from mmkit.data.sources.table import read
 from mmkit.data.tables import open_table
 from mmkit.errors import UsageError
@@ -52,7 +52,7 @@ def test_columns_of_one_name_are_several_captions(tmp_path: Path) -> None:
     columns = chosen(tmp_path, "image,caption,caption,caption", "0.jpg,a b,c d,e f")
     assert columns.of["caption"] == ("caption", "caption.1", "caption.2")
     raw.jpeg(tmp_path / "0.jpg", 0)
-    (row,) = read(Options(tmp_path / "out", tmp_path / "t.csv")).rows
+    (row,) = read(Ask(tmp_path / "out", tmp_path / "t.csv")).rows
     assert isinstance(row, Row)
     assert row.values["captions"] == ["a b", "c d", "e f"]
 
@@ -162,7 +162,7 @@ def test_a_key_that_first_occurs_far_down_a_json_table(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = [{"image": "0.jpg", "caption": "a b"}] * 60
     rows += [{"image": "0.jpg", "caption": "a b", "caption_2": "c d", "label": "cat"}]
     (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    last = read(Options(tmp_path / "out", tmp_path / "t.jsonl")).rows[-1]
+    last = read(Ask(tmp_path / "out", tmp_path / "t.jsonl")).rows[-1]
     assert isinstance(last, Row)
     assert (last.values["captions"], last.values["label"]) == (["a b", "c d"], "cat")
 
@@ -181,4 +181,4 @@ def test_other_columns_called_so_are_no_splits(tmp_path: Path, words: tuple[str,
 def test_a_split_column_that_is_blank_is_said(tmp_path: Path) -> None:
     raw.jpeg(tmp_path / "0.jpg", 0)
     (tmp_path / "t.csv").write_text("image,caption,split\n0.jpg,a b,\n")
-    assert read(Options(tmp_path / "out", tmp_path / "t.csv")).note.endswith("; 'split' is blank in all rows")
+    assert read(Ask(tmp_path / "out", tmp_path / "t.csv")).note.endswith("; 'split' is blank in all rows")

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from mmkit.data.schema import Options, Row
+from mmkit.data.schema import Ask, Row
 from mmkit.data.sources.table import read
 from mmkit.errors import UserError
 from tests import raw
@@ -43,7 +43,7 @@ def root(tmp_path: Path) -> Path:
 )
 def test_it_is_read_as_it_is(root: Path, name: str, content: bytes) -> None:
     (root / name).write_bytes(content)
-    rows = read(Options(root / "out", root)).rows
+    rows = read(Ask(root / "out", root)).rows
     assert [(row.id, row.values["captions"]) for row in rows if isinstance(row, Row)] == [
         ("0.jpg", ["un café à Orléans"]),
         ("1.jpg", ["two dogs"]),
@@ -55,11 +55,11 @@ def test_a_truncated_one_is_named(root: Path, name: str) -> None:
     many = LINES * 5000 if "json" in name else CSV + "1.jpg,two dogs\n" * 5000
     (root / name).write_bytes(gzip.compress(many.encode())[:-20])
     with pytest.raises(UserError, match=rf"compressed file is truncated or damaged .*{name}"):
-        read(Options(root / "out", root / name))
+        read(Ask(root / "out", root / name))
 
 
 def test_a_file_that_is_no_text_is_named(root: Path) -> None:
     # what looks like UTF-16 and is none
     (root / "t.csv").write_bytes("image,caption\n".encode("utf-16-le") + b"\0\xd8a\0" * 100)
     with pytest.raises(UserError, match="not a table: neither text nor Parquet"):
-        read(Options(root / "out", root / "t.csv"))
+        read(Ask(root / "out", root / "t.csv"))

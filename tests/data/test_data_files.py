@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmkit.data.data_files import data_files, metadata_files
-from mmkit.data.schema import Options, Row, Source
+from mmkit.data.schema import Ask, Row, Source
 from mmkit.data.sources import reader
 from mmkit.errors import UserError
 from tests import raw
@@ -112,7 +112,7 @@ def test_metadata_without_a_file_name_is_something_else(tmp_path: Path) -> None:
 def test_a_table_is_no_folder_of_pictures(tmp_path: Path) -> None:
     touched(tmp_path, "metadata.csv")
     with pytest.raises(UserError, match="a file, not a folder of pictures") as e:
-        reader("folder")(Options(tmp_path / "out", tmp_path / "metadata.csv"))
+        reader("folder")(Ask(tmp_path / "out", tmp_path / "metadata.csv"))
     assert e.value.hint == f"mmkit prep table --source {tmp_path / 'metadata.csv'}   reads tables"
 
 
@@ -136,7 +136,7 @@ def test_parquet_of_the_hub_is_one_table_with_its_splits(tmp_path: Path) -> None
     ):
         shard(tmp_path / "data" / f"{name}.parquet", numbers)
     for folder in (tmp_path, tmp_path / "data"):
-        source = reader("table")(Options(tmp_path / "out", folder))
+        source = reader("table")(Ask(tmp_path / "out", folder))
         assert source.note.startswith("3 files of one table, splits test (1), train (2); test-00000-of-00001.parquet: Parquet")
         assert [(row, split) for row, split, _ in rows_of(source)] == [
             ("4.jpg", "test"),
@@ -150,11 +150,11 @@ def test_the_files_of_a_table_have_the_same_columns(tmp_path: Path) -> None:
     (tmp_path / "test.csv").write_text("caption,image\nc d,2.jpg\n")
     for i in (1, 2):
         raw.jpeg(tmp_path / f"{i}.jpg", i)
-    source = reader("table")(Options(tmp_path / "out", tmp_path))
+    source = reader("table")(Ask(tmp_path / "out", tmp_path))
     assert rows_of(source) == [("2.jpg", "test", ["c d"]), ("1.jpg", "train", ["a b"])]
     (tmp_path / "train.csv").write_text("image,text\n1.jpg,a b\n")
     with pytest.raises(UserError, match=r"no column 'caption', which test\.csv has: not one table, .*train\.csv") as e:
-        reader("table")(Options(tmp_path / "out", tmp_path))
+        reader("table")(Ask(tmp_path / "out", tmp_path))
     assert e.value.hint.startswith(f"--source {tmp_path / 'test.csv'} ")
 
 
@@ -162,7 +162,7 @@ def test_rows_without_a_name_have_ids_of_their_own_in_each_file(tmp_path: Path) 
     for n in range(2):
         pictures = [raw.encoded(raw.picture(10 * n + i)) for i in range(2)]
         pq.write_table(pa.table({"image": pictures, "caption": ["a b", "c d"]}), tmp_path / f"shard{n}.parquet")
-    ids = [row for row, _, _ in rows_of(reader("table")(Options(tmp_path / "out", tmp_path)))]
+    ids = [row for row, _, _ in rows_of(reader("table")(Ask(tmp_path / "out", tmp_path)))]
     assert ids == [f"shard{n}.parquet row {i}" for n in range(2) for i in (1, 2)]
 
 
@@ -172,7 +172,7 @@ def test_metadata_beside_pictures(tmp_path: Path, kind: str) -> None:
         raw.jpeg(tmp_path / "images" / f"{i}.jpg", i)
     lines = [{"file_name": f"images/{i}.jpg", "text": f"real caption {i}"} for i in range(2)]
     (tmp_path / "metadata.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
-    source = reader(kind)(Options(tmp_path / "out", tmp_path))
+    source = reader(kind)(Ask(tmp_path / "out", tmp_path))
     assert rows_of(source) == [(f"images/{i}.jpg", None, [f"real caption {i}"]) for i in range(2)]
     assert "metadata.jsonl: JSON" in source.note
     assert ("pictures in none of its rows, left out: 1" in source.note) == (kind == "folder")
@@ -184,7 +184,7 @@ def test_metadata_of_each_split(tmp_path: Path, kind: str) -> None:
         raw.jpeg(tmp_path / split / "1.jpg", len(split))
     (tmp_path / "train" / "metadata.csv").write_text("file_name,text\n1.jpg,a b\n")
     (tmp_path / "test" / "metadata.jsonl").write_text('{"file_name": "1.jpg", "text": "c d"}\n')
-    source = reader(kind)(Options(tmp_path / "out", tmp_path))
+    source = reader(kind)(Ask(tmp_path / "out", tmp_path))
     assert rows_of(source) == [("test/1.jpg", "test", ["c d"]), ("train/1.jpg", "train", ["a b"])]
 
 
@@ -193,7 +193,7 @@ def test_metadata_on_top_of_folders_that_are_splits(tmp_path: Path, kind: str) -
     for split in ("train", "validation"):
         raw.jpeg(tmp_path / split / "1.jpg", len(split))
     (tmp_path / "metadata.csv").write_text("file_name,caption\ntrain/1.jpg,a b\nvalidation/1.jpg,c d\n")
-    source = reader(kind)(Options(tmp_path / "out", tmp_path))
+    source = reader(kind)(Ask(tmp_path / "out", tmp_path))
     assert [(row, split) for row, split, _ in rows_of(source)] == [("train/1.jpg", "train"), ("validation/1.jpg", "val")]
     assert "official splits train, validation" in source.note
 
@@ -203,11 +203,11 @@ def test_labels_without_captions(tmp_path: Path, kind: str) -> None:
     for i in range(2):
         raw.jpeg(tmp_path / f"{i}.jpg", i)
     (tmp_path / "metadata.csv").write_text("file_name,label\n0.jpg,big_dog\n1.jpg,cat\n")
-    source = reader(kind)(Options(tmp_path / "out", tmp_path))
+    source = reader(kind)(Ask(tmp_path / "out", tmp_path))
     assert [row.values["captions"] for row in source.rows if isinstance(row, Row)] == [["a photo of big dog"], ["a photo of cat"]]
     assert "no captions but 'a photo of {label}' with label column 'label'" in source.note
     (tmp_path / "metadata.csv").write_text("file_name,label\n0.jpg,1\n1.jpg,0\n")
-    rows = reader(kind)(Options(tmp_path / "out", tmp_path)).rows
+    rows = reader(kind)(Ask(tmp_path / "out", tmp_path)).rows
     # numbers make no captions
     assert [row.values.keys() - {"image"} for row in rows if isinstance(row, Row)] == [{"label"}] * 2
 
@@ -216,13 +216,13 @@ def test_a_table_in_a_subfolder_names_pictures_from_the_top(tmp_path: Path) -> N
     raw.jpeg(tmp_path / "images" / "1.jpg", 1)
     (tmp_path / "annotations").mkdir()
     (tmp_path / "annotations" / "pairs.csv").write_text("image,caption\nimages/1.jpg,a b\n")
-    assert rows_of(reader("table")(Options(tmp_path / "out", tmp_path))) == [("images/1.jpg", None, ["a b"])]
+    assert rows_of(reader("table")(Ask(tmp_path / "out", tmp_path))) == [("images/1.jpg", None, ["a b"])]
 
 
 def test_the_column_whose_values_are_files_is_that_of_the_pictures(tmp_path: Path) -> None:
     raw.jpeg(tmp_path / "10.jpg", 1)
     (tmp_path / "t.csv").write_text("wer,was,n\n10,a b,3\n")
-    assert rows_of(reader("table")(Options(tmp_path / "out", tmp_path / "t.csv"))) == [("10.jpg", None, ["a b"])]
+    assert rows_of(reader("table")(Ask(tmp_path / "out", tmp_path / "t.csv"))) == [("10.jpg", None, ["a b"])]
 
 
 def test_a_dataset_of_mmkit_is_a_table(tmp_path: Path, invoke: Invoke) -> None:

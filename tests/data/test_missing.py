@@ -12,7 +12,7 @@ import pytest
 
 from mmkit.data.cells import is_missing
 from mmkit.data.plan import Choices, Plan, make_plan
-from mmkit.data.schema import Options, Row, Source
+from mmkit.data.schema import Ask, Row, Source
 from mmkit.data.sources.table import read
 from tests import raw
 
@@ -40,7 +40,7 @@ def table(root: Path, name: str, rows: list[dict[str, Any]]) -> Source:
     else:
         lines = [",".join(rows[0]), *(",".join("" if v is None else str(v) for v in row.values()) for row in rows)]
         path.write_text("".join(line + "\n" for line in lines))
-    return read(Options(root / "out", path))
+    return read(Ask(root / "out", path))
 
 
 WORDS = ["", "  ", "nan", "NaN", "NA", "N/A", "n/a", "None", "null", "NULL", "<NA>", "#N/A", "NaT", "\\N"]

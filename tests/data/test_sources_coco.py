@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from mmkit.data.schema import Options, Reject, Row, Source
+from mmkit.data.schema import Ask, Reject, Row, Source
 from mmkit.data.sources.coco import read
 from mmkit.data.splits import settle
 from mmkit.errors import UserError
@@ -19,7 +19,7 @@ from tests import raw
 
 
 def samples(source: Path, out: Path, **options: object) -> list[Row]:
-    return [row for row in read(Options(out, source, **options)).rows if isinstance(row, Row)]  # type: ignore[arg-type]
+    return [row for row in read(Ask(out, source), **options).rows if isinstance(row, Row)]  # type: ignore[arg-type]
 
 
 def test_folders_and_zips_give_the_same(tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_only_val_is_there(tmp_path: Path) -> None:
     root = raw.coco(tmp_path / "coco")
     shutil.rmtree(root / "train2017")
     said: list[str] = []
-    source = read(Options(tmp_path, root, say=said.append))
+    source = read(Ask(tmp_path, root, say=said.append))
     assert len(source.rows) == 4
     assert "captions_train2017.json is there: its split is left out" in said[0]
 
@@ -66,7 +66,7 @@ def test_karpathy_joins_restval_and_matches_by_id(tmp_path: Path) -> None:
     ]
     path = tmp_path / "dataset_coco.json"
     path.write_text(json.dumps({"images": images}))
-    source = read(Options(tmp_path, root, karpathy=path))
+    source = read(Ask(tmp_path, root), karpathy=path)
     settle(source, None, print)
     assert Counter(row.split for row in source.rows if isinstance(row, Row)) == {"train": 6, "val": 3, "test": 3}
     (lost,) = [row for row in source.rows if isinstance(row, Reject)]
@@ -76,7 +76,7 @@ def test_karpathy_joins_restval_and_matches_by_id(tmp_path: Path) -> None:
 def test_a_missing_photo_is_a_reject(tmp_path: Path) -> None:
     root = raw.coco(tmp_path / "coco")
     (root / "train2017" / "000000000003.jpg").unlink()
-    (lost,) = [row for row in read(Options(tmp_path, root)).rows if isinstance(row, Reject)]
+    (lost,) = [row for row in read(Ask(tmp_path, root)).rows if isinstance(row, Reject)]
     assert lost.reason == "missing file 000000000003.jpg"
     assert "captions_train2017.json image 3" in lost.where
 
@@ -86,14 +86,14 @@ def test_other_json_is_named(tmp_path: Path) -> None:
     path = root / "annotations" / "captions_val2017.json"
     path.write_text('{"a": 1}')
     with pytest.raises(UserError, match=r"not a COCO caption file.*captions_val2017\.json"):
-        read(Options(tmp_path, root))
+        read(Ask(tmp_path, root))
 
 
 def test_a_truncated_zip_is_named(tmp_path: Path) -> None:
     pack = raw.zipped(raw.coco(tmp_path / "coco"), tmp_path / "zips") / "val2017.zip"
     pack.write_bytes(pack.read_bytes()[:-100])
     with pytest.raises(UserError, match=r"the zip file is truncated or damaged.*val2017\.zip"):
-        read(Options(tmp_path, tmp_path / "zips"))
+        read(Ask(tmp_path, tmp_path / "zips"))
 
 
 def laid(root: Path, captions: str, content: object, photos: dict[str, int]) -> Source:
@@ -103,7 +103,7 @@ def laid(root: Path, captions: str, content: object, photos: dict[str, int]) -> 
     path = root / captions
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(content))
-    return read(Options(root, root))
+    return read(Ask(root, root))
 
 
 def coco_json(names: dict[Any, str | None], ids: Callable[[Any], Any] = lambda i: i) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mmkit.data.schema import Options, Reject, Row
+from mmkit.data.schema import Ask, Reject, Row
 from mmkit.data.sources.flickr import read
 from mmkit.data.splits import settle
 from mmkit.errors import UserError
@@ -16,7 +16,7 @@ from tests import raw
 
 
 def samples(root: Path, **options: object) -> list[Row]:
-    return [row for row in read(Options(root / "out", root, **options)).rows if isinstance(row, Row)]  # type: ignore[arg-type]
+    return [row for row in read(Ask(root / "out", root), **options).rows if isinstance(row, Row)]  # type: ignore[arg-type]
 
 
 def write_form(root: Path, form: str, count: int) -> None:
@@ -77,7 +77,7 @@ def test_the_words_of_a_karpathy_file(tmp_path: Path) -> None:
         for i, split in enumerate(("restval", "Train", "validation", None))
     ]
     (root / "dataset_flickr8k.json").write_text(json.dumps({"images": images}))
-    source, said = read(Options(root)), list[str]()
+    source, said = read(Ask(root)), list[str]()
     settle(source, None, said.append)
     assert [row.split for row in source.rows if isinstance(row, Row)] == ["train", "train", "val", "val"]
     assert said == [
@@ -105,7 +105,7 @@ def test_the_lemmatised_file_is_not_taken(tmp_path: Path) -> None:
 def test_a_caption_without_its_photo_is_a_reject(tmp_path: Path) -> None:
     root = raw.flickr(tmp_path / "flickr", 3)
     (root / "Images" / "0001.jpg").unlink()
-    (lost,) = [row for row in read(Options(tmp_path, root)).rows if isinstance(row, Reject)]
+    (lost,) = [row for row in read(Ask(tmp_path, root)).rows if isinstance(row, Reject)]
     assert lost.id == "0001.jpg"
     assert lost.where.endswith("Flickr8k.token.txt row 3")
     assert "photo of the caption is not there" in lost.reason
@@ -116,7 +116,7 @@ def test_each_bad_line_of_a_token_file_is_a_reject_with_its_place(tmp_path: Path
     path = root / "Flickr8k.token.txt"
     bad = ["no tab here", "0000.jpg\ta dog", "0001.jpg#7\t ", "\ta cat", "0001.jpg#8 a cat"]
     path.write_text("\n".join([bad[0], path.read_text().strip(), *bad[1:], "", ""]))
-    rows = read(Options(root / "out", root)).rows
+    rows = read(Ask(root / "out", root)).rows
     assert [row.id for row in rows if isinstance(row, Row)] == ["0000.jpg", "0001.jpg"]
     found = [(row.id, row.where.rpartition(" ")[2], row.reason) for row in rows if isinstance(row, Reject)]
     assert found == [
@@ -134,7 +134,7 @@ def test_blank_captions_are_rejects_in_every_form(tmp_path: Path) -> None:
     assert commas(root, text) == ([("0000.jpg", ["a b"])], [("0000.jpg", "3"), ("0001.jpg", "4"), ("row 5", "5")])
     (root / "captions.txt").unlink()
     (root / "results.csv").write_text("0000.jpg| 0| a b\n0000.jpg| 1| \n")
-    rows = read(Options(root / "out", root)).rows
+    rows = read(Ask(root / "out", root)).rows
     assert [(r.id, r.reason) if isinstance(r, Reject) else (r.id, r.values["captions"]) for r in rows] == [
         ("0000.jpg", "empty caption"),
         ("0000.jpg", ["a b"]),
@@ -144,7 +144,7 @@ def test_blank_captions_are_rejects_in_every_form(tmp_path: Path) -> None:
 def test_no_caption_file(tmp_path: Path) -> None:
     raw.jpeg(tmp_path / "a.jpg", 1)
     with pytest.raises(UserError, match="no caption file") as e:
-        read(Options(tmp_path))
+        read(Ask(tmp_path))
     assert "results.csv" in e.value.hint
 
 
@@ -152,7 +152,7 @@ def commas(root: Path, text: str) -> tuple[list[tuple[str, list[str]]], list[tup
     """(photo, captions) and (id, row) of the rejects of a captions.txt."""
     (root / "Flickr8k.token.txt").unlink(missing_ok=True)
     (root / "captions.txt").write_text(text)
-    rows = read(Options(root / "out", root)).rows
+    rows = read(Ask(root / "out", root)).rows
     found = [(row.id, row.values["captions"]) for row in rows if isinstance(row, Row)]
     return found, [(row.id, row.where.rpartition(" ")[2]) for row in rows if isinstance(row, Reject)]
 
@@ -196,7 +196,7 @@ def test_missing_captions_and_splits_of_a_karpathy_file(tmp_path: Path) -> None:
     sentences = [{"raw": text} for text in ("a dog", None, float("nan"), "nan")]
     images = [{"filename": "a.jpg", "split": None, "sentences": sentences}]
     (tmp_path / "dataset_flickr8k.json").write_text(json.dumps({"images": images}))
-    row, *lost = sorted(read(Options(tmp_path)).rows, key=lambda row: isinstance(row, Reject))
+    row, *lost = sorted(read(Ask(tmp_path)).rows, key=lambda row: isinstance(row, Reject))
     assert isinstance(row, Row)
     assert (row.values["captions"], row.split) == (["a dog"], "")
     assert [r.reason for r in lost if isinstance(r, Reject)] == [
@@ -208,7 +208,7 @@ def test_missing_captions_and_splits_of_a_karpathy_file(tmp_path: Path) -> None:
 def test_two_photos_of_one_name_are_both_named(tmp_path: Path) -> None:
     root = raw.flickr(tmp_path / "flickr", 3)
     raw.jpeg(root / "other" / "0001.jpg", 9)
-    source = read(Options(root / "out", root))
+    source = read(Ask(root / "out", root))
     (lost,) = [row for row in source.rows if isinstance(row, Reject)]
     assert (lost.id, lost.reason) == ("0001.jpg", f"2 files fit 0001.jpg: {root}/Images/0001.jpg and {root}/other/0001.jpg")
     assert [row.id for row in source.rows if isinstance(row, Row)] == ["0000.jpg", "0002.jpg"]
@@ -217,7 +217,7 @@ def test_two_photos_of_one_name_are_both_named(tmp_path: Path) -> None:
 def test_photos_in_another_case_are_found_and_that_is_said(tmp_path: Path) -> None:
     root = raw.flickr(tmp_path / "flickr", 3)
     (root / "Images" / "0001.jpg").rename(root / "Images" / "0001.JPG")
-    source = read(Options(root / "out", root))
+    source = read(Ask(root / "out", root))
     assert [row.id for row in source.rows if isinstance(row, Row)] == ["0000.jpg", "0001.jpg", "0002.jpg"]
     assert "without a caption" not in source.note
     assert "1 of 3 paths: in another case (0001.jpg is 0001.JPG)" in source.note

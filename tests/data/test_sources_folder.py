@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from mmkit.data.schema import Options, Reject, Row
+from mmkit.data.schema import Ask, Reject, Row
 from mmkit.data.sources import reader
 from mmkit.data.sources.folder import read
 from mmkit.errors import UsageError, UserError
@@ -15,7 +15,7 @@ from tests import raw
 
 
 def samples(root: Path, **options: object) -> list[Row]:
-    return [row for row in read(Options(root / "out", root, **options)).rows if isinstance(row, Row)]  # type: ignore[arg-type]
+    return [row for row in read(Ask(root / "out", root), **options).rows if isinstance(row, Row)]  # type: ignore[arg-type]
 
 
 def test_class_folders_give_label_and_caption(tmp_path: Path) -> None:
@@ -41,7 +41,7 @@ def test_a_class_may_be_called_train(tmp_path: Path) -> None:
 
 def rejects(root: Path) -> dict[str, str]:
     """id -> reason."""
-    return {row.id: row.reason for row in read(Options(root)).rows if isinstance(row, Reject)}
+    return {row.id: row.reason for row in read(Ask(root)).rows if isinstance(row, Reject)}
 
 
 def test_what_lies_beside_official_splits_does_not_turn_them_into_classes(tmp_path: Path) -> None:
@@ -54,7 +54,7 @@ def test_what_lies_beside_official_splits_does_not_turn_them_into_classes(tmp_pa
     ]
     assert rejects(tmp_path).keys() == {"loose.jpg", "extra/cats/1.jpg"}
     assert all("test, train are the official ones" in reason for reason in rejects(tmp_path).values())
-    assert read(Options(tmp_path)).note.endswith("; 2 in none of them, so rejected: extra 1, loose.jpg 1")
+    assert read(Ask(tmp_path)).note.endswith("; 2 in none of them, so rejected: extra 1, loose.jpg 1")
 
 
 def test_pictures_of_a_kind_that_is_not_read_are_rejects(tmp_path: Path) -> None:
@@ -62,18 +62,18 @@ def test_pictures_of_a_kind_that_is_not_read_are_rejects(tmp_path: Path) -> None
     (tmp_path / "cats" / "phone.HEIC").write_bytes(b"x")
     (tmp_path / "cats" / "notes.pdf").write_bytes(b"x")
     assert rejects(tmp_path) == {"cats/phone.HEIC": ".HEIC pictures are not read: convert them to JPEG"}
-    assert read(Options(tmp_path)).note.startswith("3 pictures")
+    assert read(Ask(tmp_path)).note.startswith("3 pictures")
 
 
 def test_one_text_file_does_not_turn_a_class_tree_into_text_mode(tmp_path: Path) -> None:
     raw.folder(tmp_path, 6)
     (tmp_path / "cats" / "0001.txt").write_text("notes")
     assert {row.values["label"] for row in samples(tmp_path)} == {"big_dogs", "cats"}
-    assert "class folders (a text file lies beside 1 of them only: it is not read)" in read(Options(tmp_path)).note
+    assert "class folders (a text file lies beside 1 of them only: it is not read)" in read(Ask(tmp_path)).note
     for path in tmp_path.rglob("*.jpg"):
         path.with_suffix(".txt").write_text("a text")
     assert {row.values["captions"][0] for row in samples(tmp_path)} == {"a text"}
-    assert "images beside text files" in read(Options(tmp_path)).note
+    assert "images beside text files" in read(Ask(tmp_path)).note
 
 
 def test_text_files_beside_images(tmp_path: Path) -> None:
@@ -81,7 +81,7 @@ def test_text_files_beside_images(tmp_path: Path) -> None:
         raw.jpeg(tmp_path / f"{i}.jpg", i)
     (tmp_path / "0.txt").write_text("一只猫\n\nzwei Katzen\n", encoding="utf-8-sig")
     (tmp_path / "1.txt").write_bytes("café".encode("latin-1"))
-    found = read(Options(tmp_path)).rows
+    found = read(Ask(tmp_path)).rows
     assert isinstance(found[0], Row)
     assert found[0].values["captions"] == ["一只猫", "zwei Katzen"]
     assert isinstance(found[2], Reject)
@@ -91,7 +91,7 @@ def test_text_files_beside_images(tmp_path: Path) -> None:
 def test_an_image_in_no_class_is_a_reject(tmp_path: Path) -> None:
     raw.folder(tmp_path, 2)
     raw.jpeg(tmp_path / "loose.jpg", 5)
-    (lost,) = [row for row in read(Options(tmp_path)).rows if isinstance(row, Reject)]
+    (lost,) = [row for row in read(Ask(tmp_path)).rows if isinstance(row, Reject)]
     assert lost.id == "loose.jpg"
 
 
@@ -99,12 +99,12 @@ def test_hidden_folders_and_other_files_are_left_out(tmp_path: Path) -> None:
     raw.folder(tmp_path, 2)
     raw.jpeg(tmp_path / ".old-1" / "cats" / "x.jpg", 5)
     (tmp_path / "cats" / "notes.doc").write_text("x")
-    assert len(read(Options(tmp_path)).rows) == 2
+    assert len(read(Ask(tmp_path)).rows) == 2
 
 
 def test_a_template_needs_a_place_for_the_label(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no place for the label"):
-        read(Options(raw.folder(tmp_path, 2), template="a photo"))
+        read(Ask(raw.folder(tmp_path, 2)), template="a photo")
 
 
 def test_one_folder_around_all_is_no_class_and_a_raw_file_beside_its_jpeg_is_no_picture(tmp_path: Path) -> None:
@@ -113,7 +113,7 @@ def test_one_folder_around_all_is_no_class_and_a_raw_file_beside_its_jpeg_is_no_
     (tmp_path / "all/0.txt").write_text("a b")
     (tmp_path / "all/0.cr2").write_bytes(b"raw")
     (tmp_path / "all/other.psd").write_bytes(b"8BPS")
-    rows = list(read(Options(tmp_path / "out", tmp_path)).rows)
+    rows = list(read(Ask(tmp_path / "out", tmp_path)).rows)
     assert [row.values["captions"] for row in rows if isinstance(row, Row)] == [["a b"]]
     assert [row.id for row in rows if isinstance(row, Reject)] == [*(f"all/{i}.jpg" for i in range(1, 5)), "all/other.psd"]
 
@@ -146,7 +146,7 @@ def test_nested_class_folders_are_labelled_by_the_innermost(tmp_path: Path) -> N
         "vehicles/car/images/1.jpg": (None, "car"),
         "vehicles/left/1.jpg": (None, "left"),
     }
-    note = read(Options(tmp_path)).note
+    note = read(Ask(tmp_path)).note
     assert "labelled by the innermost folder (vehicles/car is 'car')" in note
     assert "1 label stands for several folders ('left': animals/left, vehicles/left)" in note
 
@@ -185,21 +185,21 @@ def test_a_folder_of_images_is_no_class(tmp_path: Path) -> None:
     # Kaggle's unlabelled test pictures, in a folder of that name twice
     tree(tmp_path / "kaggle", "train/cat/1.jpg", "train/dog/2.jpg", "test/test/3.jpg")
     assert rejects(tmp_path / "kaggle").keys() == {"test/test/3.jpg"}
-    assert read(Options(tmp_path / "kaggle")).note.endswith("; 1 in no class folder, so rejected")
+    assert read(Ask(tmp_path / "kaggle")).note.endswith("; 1 in no class folder, so rejected")
 
 
 @pytest.mark.parametrize("name", ["images", "Images", "img", "JPEGImages", "photos", "."])
 def test_pictures_that_nothing_describes_are_an_error(tmp_path: Path, name: str) -> None:
     tree(tmp_path, f"{name}/1.jpg", f"{name}/2.jpg")
     with pytest.raises(UserError, match="no captions: the pictures lie in no class folders") as e:
-        read(Options(tmp_path))
+        read(Ask(tmp_path))
     assert "class folders (cats/1.jpg)" in e.value.hint
     assert (f"({name} is none)" in e.value.what) == (name != ".")
 
 
 def test_a_single_class_is_said(tmp_path: Path) -> None:
     tree(tmp_path, "cats/1.jpg", "cats/2.jpg")
-    assert read(Options(tmp_path)).note == "2 pictures, class folders, but only one, 'cats': nothing tells these pictures apart"
+    assert read(Ask(tmp_path)).note == "2 pictures, class folders, but only one, 'cats': nothing tells these pictures apart"
 
 
 def captions(path: Path, *names: str) -> Path:
@@ -223,7 +223,7 @@ def test_a_table_of_captions_beside_pictures_of_no_classes(
 ) -> None:
     captions(tree(tmp_path, *pictures) / table, *names)
     assert {caption for row in samples(tmp_path) for caption in row.values["captions"]} == {f"a text of {name}" for name in names}
-    assert "captions." in read(Options(tmp_path / "out", tmp_path)).note
+    assert "captions." in read(Ask(tmp_path / "out", tmp_path)).note
 
 
 def test_a_table_of_captions_takes_splits_from_folders(tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_a_table_of_captions_takes_splits_from_folders(tmp_path: Path) -> None:
 def test_a_table_that_names_pictures_of_class_folders_is_named(tmp_path: Path) -> None:
     table = captions(tree(tmp_path, "cats/1.jpg", "dogs/2.jpg") / "captions.csv", "cats/1.jpg", "dogs/2.jpg")
     assert {row.values["label"] for row in samples(tmp_path)} == {"cats", "dogs"}
-    assert f"; captions.csv is not read: mmkit prep table ./data --source {table} " in read(Options(tmp_path)).note
+    assert f"; captions.csv is not read: mmkit prep table ./data --source {table} " in read(Ask(tmp_path)).note
 
 
 @pytest.mark.parametrize("names", [("1.jpg", "2.jpg"), ("Images/1.jpg", "Images/2.jpg")])
@@ -243,9 +243,9 @@ def test_the_hint_at_a_table_beside_the_folder_is_followed(tmp_path: Path, names
     (tmp_path / "prices.csv").write_text("sku,price\n1,2\n")
     for source in (tmp_path / "Images", tmp_path):
         with pytest.raises(UserError, match="no captions") as e:
-            read(Options(tmp_path / "out", source))
+            read(Ask(tmp_path / "out", source))
         _, _, _, _, _, table, *root = shlex.split(e.value.hint.partition("   ")[0])
-        found = reader("table")(Options(tmp_path / "out", Path(table), image_root=Path(root[1]) if root else None))
+        found = reader("table")(Ask(tmp_path / "out", Path(table)), image_root=Path(root[1]) if root else None)
         assert [row.values["captions"] for row in found.rows if isinstance(row, Row)] == [[f"a text of {name}"] for name in names]
 
 

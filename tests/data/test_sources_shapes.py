@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from mmkit.data.scenes import COLOURS, PLACES, SHAPES
-from mmkit.data.schema import Options, Row
+from mmkit.data.schema import Ask, Row
 from mmkit.data.sources.shapes import read
 
 SINGLE = re.compile(r"an? (small |large )?(\w+) (\w+) (?:at|in) the ([\w ]+)")
@@ -22,7 +22,7 @@ PAIR = re.compile(r"an? (\w+) (\w+) (left of|right of|above|below) an? (\w+) (\w
 
 @pytest.fixture(scope="module", params=[40, 3000])
 def rows(request: pytest.FixtureRequest) -> list[Row]:
-    return [row for row in read(Options(Path("data"), scenes=request.param, seed=3)).rows if isinstance(row, Row)]
+    return [row for row in read(Ask(Path("data")), limit=request.param, seed=3).rows if isinstance(row, Row)]
 
 
 def of(rows: list[Row], split: str) -> list[Row]:
@@ -105,7 +105,7 @@ def test_combinations_of_the_test_split_are_never_seen_before(rows: list[Row]) -
 
 
 def test_a_fifth_of_the_combinations_is_held_out() -> None:
-    facts = read(Options(Path("data"), scenes=10)).facts["combinations"]
+    facts = read(Ask(Path("data")), limit=10).facts["combinations"]
     assert facts["held_out"] == pytest.approx(0.2 * (facts["held_out"] + facts["train"]), abs=1)
     # 8 colours x 4 shapes x 9 places, and 32 x 31 / 2 pairs in 4 relations
     assert facts["held_out"] + facts["train"] == 288 + 1984
@@ -151,12 +151,12 @@ def test_the_pixels_show_what_the_boxes_say(rows: list[Row]) -> None:
 
 
 def test_seeded() -> None:
-    first, again, other = ([r for r in read(Options(Path("x"), scenes=30, seed=s)).rows if isinstance(r, Row)] for s in (1, 1, 2))
+    first, again, other = ([r for r in read(Ask(Path("x")), limit=30, seed=s).rows if isinstance(r, Row)] for s in (1, 1, 2))
     assert [r.values["captions"] for r in first] == [r.values["captions"] for r in again] != [r.values["captions"] for r in other]
     assert [r.values["image"].read() for r in first[:5]] == [r.values["image"].read() for r in again[:5]]
 
 
 def test_the_test_split_does_not_hang_on_the_limit() -> None:
-    few, many = ([r for r in read(Options(Path("x"), scenes=n)).rows if isinstance(r, Row)] for n in (1, 50))
+    few, many = ([r for r in read(Ask(Path("x")), limit=n).rows if isinstance(r, Row)] for n in (1, 50))
     assert len(of(few, "test")) == len(of(many, "test")) == 300
     assert len(of(few, "train")) == 1

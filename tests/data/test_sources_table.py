@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmkit.data.plan import Choices, make_plan
-from mmkit.data.schema import Options, Reject, Row, Source
+from mmkit.data.schema import Ask, Reject, Row, Source
 from mmkit.data.sources.table import read
 from mmkit.data.spool import Spool
 from mmkit.errors import UserError
@@ -28,7 +28,7 @@ def root(tmp_path: Path) -> Path:
 def found(root: Path, name: str, content: str | bytes, **options: object) -> Source:
     path = root / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    return read(Options(root / "out", path, **options))  # type: ignore[arg-type]
+    return read(Ask(root / "out", path), **options)  # type: ignore[arg-type]
 
 
 def texts(source: Source) -> list[tuple[str, list[str]]]:
@@ -76,15 +76,15 @@ def test_id_split_and_label_columns(root: Path) -> None:
 def test_a_list_in_a_cell_and_a_key_of_an_object(root: Path) -> None:
     assert texts(found(root, "t.csv", 'image,captions\n0.jpg,"[""a"", ""b""]"\n')) == [("0.jpg", ["a", "b"])]
     line = {"image": "0.jpg", "caption": "hash", "names": {"zh": "井号"}}
-    assert texts(found(root, "t.jsonl", json.dumps(line), columns={"caption": ["names.zh"]})) == [("0.jpg", ["井号"])]
+    assert texts(found(root, "t.jsonl", json.dumps(line), column=["caption=names.zh"])) == [("0.jpg", ["井号"])]
 
 
 def test_columns_as_typed(root: Path) -> None:
     content = "a,b,c\n0.jpg,1.jpg,x y z\n"
-    assert texts(found(root, "t.csv", content, columns={"image": ["b"], "caption": ["c"]})) == [("1.jpg", ["x y z"])]
-    assert texts(found(root, "t.csv", "0.jpg,x y,z z\n", columns={"caption": ["3"]})) == [("0.jpg", ["z z"])]
+    assert texts(found(root, "t.csv", content, column=["image=b", "caption=c"])) == [("1.jpg", ["x y z"])]
+    assert texts(found(root, "t.csv", "0.jpg,x y,z z\n", column=["caption=3"])) == [("0.jpg", ["z z"])]
     with pytest.raises(UserError, match="no column 'capton'") as e:
-        found(root, "t.csv", content, columns={"caption": ["capton"]})
+        found(root, "t.csv", content, column=["caption=capton"])
     assert e.value.hint == "columns: a, b, c"
 
 
@@ -113,7 +113,7 @@ def test_parquet_with_bytes_structs_or_paths(root: Path) -> None:
     }
     for form, images in forms.items():
         pq.write_table(pa.table({"image": images, "caption": ["a b", "c d"]}), root / "t.parquet")
-        rows = [row for row in read(Options(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
+        rows = [row for row in read(Ask(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
         assert [row.values["image"].read() for row in rows] == data, form
         assert [row.values["captions"] for row in rows] == [["a b"], ["c d"]]
 
@@ -123,7 +123,7 @@ def test_a_parquet_file_that_datasets_wrote(root: Path) -> None:
     data = {"image": [str(root / "0.jpg"), str(root / "1.jpg")], "text": ["a b", "c d"]}
     made = datasets.Dataset.from_dict(data).cast_column("image", datasets.Image())
     made.to_parquet(str(root / "t.parquet"))
-    rows = [row for row in read(Options(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
+    rows = [row for row in read(Ask(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
     assert [row.values["captions"] for row in rows] == [["a b"], ["c d"]]
     assert rows[0].values["image"].read() == (root / "0.jpg").read_bytes()
 
@@ -196,10 +196,10 @@ def test_a_folder_with_one_table(root: Path) -> None:
     (root / "pairs.csv").write_text("image,caption\n0.jpg,a b\n")
     (root / "README.txt").write_text("prose")
     (root / "train-00000-of-00001.parquet").write_text("ours")
-    assert len(read(Options(root)).rows) == 1
+    assert len(read(Ask(root)).rows) == 1
     (root / "more.csv").write_text("image,caption\n0.jpg,a b\n")
     with pytest.raises(UserError, match=r"not exactly one table in the folder: more\.csv, pairs\.csv"):
-        read(Options(root))
+        read(Ask(root))
 
 
 @pytest.mark.parametrize(
@@ -297,7 +297,7 @@ def test_the_classes_of_a_parquet_file_that_datasets_wrote(root: Path) -> None:
     data = pa.table({"image": ["0.jpg", "1.jpg", "2.jpg"], "caption": ["a b", "c d", "e f"], "label": [1, 0, -1]})
     note = json.dumps({"info": {"features": features}})
     pq.write_table(data.replace_schema_metadata({"huggingface": note}), root / "t.parquet")
-    rows = read(Options(root / "out", root / "t.parquet")).rows
+    rows = read(Ask(root / "out", root / "t.parquet")).rows
     assert [row.values["label"] for row in rows if isinstance(row, Row)] == ["dog", "cat", None]
 
 
@@ -315,7 +315,7 @@ def test_a_missing_picture_names_the_path_and_where_it_is(root: Path, monkeypatc
 def test_zero_is_an_id_a_class_and_a_split(root: Path) -> None:
     data = {"id": [0, 1], "image": ["0.jpg", "1.jpg"], "caption": ["a b", "c d"], "label": [0, None], "split": [0, 1]}
     pq.write_table(pa.table(data), root / "t.parquet")
-    rows = [row for row in read(Options(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
+    rows = [row for row in read(Ask(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
     assert [(row.id, row.values["label"], row.split) for row in rows] == [("0", "0", "0"), ("1", None, "1")]
 
 
@@ -323,7 +323,7 @@ def test_embedded_pictures_that_share_a_path_have_ids_of_their_own(root: Path) -
     data = [(root / f"{i}.jpg").read_bytes() for i in (0, 1, 0)]
     images = [{"bytes": d, "path": "image.jpg"} for d in data]
     pq.write_table(pa.table({"image": images, "caption": ["a b", "c d", "e f"]}), root / "t.parquet")
-    rows = [row for row in read(Options(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
+    rows = [row for row in read(Ask(root / "out", root / "t.parquet")).rows if isinstance(row, Row)]
     assert [row.id for row in rows] == ["image.jpg", f"image.jpg {rows[1].key[:12]}", "image.jpg"]
     assert [row.values["image"].read() for row in rows] == data
 
@@ -331,8 +331,8 @@ def test_embedded_pictures_that_share_a_path_have_ids_of_their_own(root: Path) -
 def test_dots_in_the_names_of_parquet_columns(root: Path) -> None:
     data = {"meta": [{"file": "0.jpg"}], "caption.en": ["a b"], "caption": ["c d"]}
     pq.write_table(pa.table(data), root / "t.parquet")
-    columns = {"image": ["meta.file"], "caption": ["caption.en"]}
-    (row,) = read(Options(root / "out", root / "t.parquet", columns=columns)).rows
+    column = ["image=meta.file", "caption=caption.en"]
+    (row,) = read(Ask(root / "out", root / "t.parquet"), column=column).rows
     assert isinstance(row, Row)
     assert (row.id, row.values["captions"]) == ("0.jpg", ["a b"])
 
@@ -353,14 +353,14 @@ def test_a_folder_of_pictures_with_texts_is_no_table(root: Path) -> None:
     for i in range(4):
         (root / f"{i}.txt").write_text("a b")
     with pytest.raises(UserError, match="no table in the folder, but pictures with text files") as e:
-        read(Options(root / "out", root))
+        read(Ask(root / "out", root))
     assert f"mmkit prep folder --source {root}" in e.value.hint
     (root / "pairs.csv").write_text("image,caption\n0.jpg,a b\n")
-    assert len(read(Options(root / "out", root)).rows) == 1
+    assert len(read(Ask(root / "out", root)).rows) == 1
     for i in range(60):
         (root / f"{i:02d}.csv").write_text("x")
     with pytest.raises(UserError, match=r": 00\.csv, 01\.csv, 02\.csv, 03\.csv, 04\.csv and 56 more"):
-        read(Options(root / "out", root))
+        read(Ask(root / "out", root))
 
 
 def test_absolute_paths_below_the_table_do_not_name_the_machine(root: Path) -> None:

@@ -14,7 +14,7 @@ from mmkit.data import plan as planning
 from mmkit.data import shard_file, write
 from mmkit.data.images import size_of
 from mmkit.data.plan import Choices
-from mmkit.data.schema import Options
+from mmkit.data.schema import Ask
 from mmkit.data.shards import open_dataset
 from mmkit.data.write import prepare
 from mmkit.errors import UserError
@@ -26,7 +26,7 @@ def make(
     kind: str, out: Path, source: Path | None, settings: dict[str, Any] | None = None, force: bool = False, **choices: Any
 ) -> dict[str, Any]:
     said: list[str] = []
-    options = Options(out, source, say=said.append)
+    options = Ask(out, source, say=said.append)
     return prepare(kind, options, Choices(**({"workers": 2} | choices)), settings or {}, force) | {"said": said}
 
 

@@ -1,24 +1,44 @@
-"""The table of sources. A new one is a file here with `read(options) -> Source`, and a row below."""
+"""The table of sources. A new one is a file with what is below, and a row in the table; its command makes itself.
+
+the docstring   what `mmkit prep NAME --help` says
+EXAMPLES        commands to copy
+read(ask, *, key: Annotated[kind, Option(...)] = default, ...) -> Source
+                the keys are the options of the command, beside those that all sources share; one of the same name as a
+                shared one takes its place
+GENERATED       True if nothing is read: then the command has no --source, and none of what is done to raw data
+"""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
-    from mmkit.data.schema import Options, Source
+    from mmkit.data.schema import Source
 
-# name -> one-line help; the module of the same name is imported when it is used
+
+class Listed(NamedTuple):
+    """A source: its one line in `mmkit prep --help`, and the module, which is imported when it is used."""
+
+    help: str
+    module: str
+
+
 SOURCES = {
-    "shapes": "Generated scenes with captions; no download.",
-    "coco": "COCO captions, found or downloaded.",
-    "flickr": "Flickr8k or Flickr30k.",
-    "table": "A CSV, TSV, JSONL, Parquet or NPZ table.",
-    "folder": "Class folders, or images beside text files.",
+    "shapes": Listed("Generated scenes with captions; no download.", "mmkit.data.sources.shapes"),
+    "coco": Listed("COCO captions, found or downloaded.", "mmkit.data.sources.coco"),
+    "flickr": Listed("Flickr8k or Flickr30k.", "mmkit.data.sources.flickr"),
+    "table": Listed("A CSV, TSV, JSONL, Parquet or NPZ table.", "mmkit.data.sources.table"),
+    "folder": Listed("Class folders, or images beside text files.", "mmkit.data.sources.folder"),
 }
 
 
-def reader(name: str) -> Callable[[Options], Source]:
+def module_of(name: str) -> Any:
+    """The module of a source."""
+    return importlib.import_module(SOURCES[name].module)
+
+
+def reader(name: str) -> Callable[..., Source]:
     """The `read` function of a source."""
-    return importlib.import_module(f"mmkit.data.sources.{name}").read
+    return module_of(name).read

@@ -1,18 +1,29 @@
-"""`mmkit prep coco`: COCO captions from the official folders or zip files, downloaded if there are none."""
+"""COCO 2017 captions: the official folders or zip files in OUT or --source, else downloaded to OUT first (20 GB).
+
+Official splits: train and val. --karpathy gives train, val and the usual 5K test, restval joined to train.
+"""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Callable
 from pathlib import Path
+from typing import Annotated
+
+from typer import Option
 
 from mmkit.data.photos import Photos
-from mmkit.data.schema import Options, Reject, Row, Source
+from mmkit.data.schema import Ask, Reject, Row, Source
 from mmkit.data.sources.coco_captions import CaptionFile, Entry, caption_files, entries, karpathy_entries, others
 from mmkit.data.sources.download import download, partial
+from mmkit.data.sources.karpathy import Karpathy
 from mmkit.errors import UserError
-from mmkit.files import read_json
 
+EXAMPLES = (
+    "mmkit prep coco",
+    "mmkit prep coco ./data --source ~/coco --resize 256",
+    "mmkit prep coco ./coco5k --source ~/coco --karpathy dataset_coco.json",
+)
 LICENSE = "captions CC BY 4.0 (COCO Consortium); photos under their Flickr licences, named in the annotation file"
 BASE_URL = "http://images.cocodataset.org"
 ARCHIVES = {
@@ -25,36 +36,47 @@ LAYOUT = "annotations/captions_train2017.json and train2017/, or train2017.zip, 
 MISSING = "missing file"
 
 
-def read(options: Options) -> Source:
+def read(
+    ask: Ask,
+    *,
+    karpathy: Karpathy = None,
+    base_url: Annotated[
+        str | None, Option("--base-url", metavar="URL", help="Download from a mirror.", show_default=False)
+    ] = None,
+) -> Source:
     """The photos that have captions, in the order of their COCO id.
 
     Raises:
         UserError: the layout is not there and cannot be downloaded, or a file of it is damaged.
     """
-    root = options.folder
-    if options.source and not root.is_dir():
+    root = ask.folder
+    if ask.source and not root.is_dir():
         raise UserError("no such folder", str(root), f"--source holds {LAYOUT}")
-    if options.source is None:
-        _fetch_missing(options)
+    if ask.source is None:
+        _fetch_missing(ask, bool(karpathy), base_url or BASE_URL)
     photos = _photos(root)
     if not photos:
         raise UserError("no COCO photos found", str(root), f"looked for {LAYOUT}")
-    if options.karpathy:
-        rows, note = _karpathy(options.karpathy, photos)
+    if karpathy:
+        rows, note = _karpathy(karpathy, photos)
     else:
-        files = caption_files(root, options.say)
+        files = caption_files(root, ask.say)
         if not files:
             raise UserError("no COCO captions found", str(root), others(root) or f"looked for {LAYOUT}")
-        rows, note = _official(files, photos, options.say)
+        rows, note = _official(files, photos, ask.say)
     rows = photos.readings.settle(rows)
     note += f"; {photos.readings.note}" if photos.readings.note else ""
-    return Source(rows, "." if options.source is None else str(root), LICENSE, note)
+    return Source(rows, "." if ask.source is None else str(root), LICENSE, note)
 
 
-def _fetch_missing(options: Options) -> None:
-    """Download the archives whose content is not there. Photos of one split alone are taken as they are."""
-    out = options.out
-    wanted = [] if options.karpathy or caption_files(out) else ["annotations_trainval2017.zip"]
+def _fetch_missing(ask: Ask, captioned: bool, base: str) -> None:
+    """Download the archives whose content is not there. Photos of one split alone are taken as they are.
+
+    Args:
+        captioned: the captions are in another file.
+    """
+    out = ask.out
+    wanted = [] if captioned or caption_files(out) else ["annotations_trainval2017.zip"]
     if not _photos(out):
         wanted += ["val2017.zip", "train2017.zip"]
     begun = [
@@ -63,17 +85,17 @@ def _fetch_missing(options: Options) -> None:
     wanted = [name for name in ARCHIVES if name in wanted or name in begun]
     if not wanted:
         return
-    if not options.download:
+    if not ask.download:
         raise UserError("no COCO found", str(out), f"looked for {LAYOUT}; without --dry-run it is downloaded")
     out.mkdir(parents=True, exist_ok=True)
     for name in wanted:
         # so that a rerun knows the whole list, wherever this one stops
         partial(out / name).touch()
-    base = (options.base_url or BASE_URL).rstrip("/")
+    base = base.rstrip("/")
     try:
         for name in wanted:
-            options.say(f"downloading {base}/{ARCHIVES[name]} to {out}")
-            download(f"{base}/{ARCHIVES[name]}", out / name, _in_megabytes(options.progress(f"MB of {name}")))
+            ask.say(f"downloading {base}/{ARCHIVES[name]} to {out}")
+            download(f"{base}/{ARCHIVES[name]}", out / name, _in_megabytes(ask.progress(f"MB of {name}")))
     except UserError:
         left = [partial(out / name) for name in wanted]
         if all(path.exists() and not path.stat().st_size for path in left):
@@ -104,7 +126,7 @@ def _official(files: list[CaptionFile], photos: Photos, say: Callable[[str], Non
 
 
 def _karpathy(path: Path, photos: Photos) -> tuple[list[Row | Reject], str]:
-    rows = [_row(entry, photos, str(path), None) for entry in karpathy_entries(read_json(path), str(path))]
+    rows = [_row(entry, photos, str(path), None) for entry in karpathy_entries(path)]
     return rows, f"splits of {path.name}; {len(photos):,} photos"
 
 

@@ -14,6 +14,7 @@ from typing import Any
 from mmkit.data.cells import text_of, texts_of
 from mmkit.data.data_files import split_of
 from mmkit.data.photos import DAMAGES, open_zip
+from mmkit.data.sources.karpathy import listed
 from mmkit.data.walk import walk
 from mmkit.errors import UserError
 from mmkit.files import read_json
@@ -135,22 +136,14 @@ def entries(content: Any, where: str) -> tuple[list[Entry], str]:
         raise UserError(f"not a COCO caption file (no {e})", where) from e
 
 
-def karpathy_entries(content: Any, where: str) -> list[Entry]:
+def karpathy_entries(path: Path) -> list[Entry]:
     """The same of Karpathy's file, in which the photos are named with their folder and split.
 
     Raises:
         UserError: it is not that file.
     """
-    found = []
-    try:
-        for image in sorted(content["images"], key=lambda image: _order(image["cocoid"])):
-            captions = [text_of(sentence["raw"]) for sentence in image["sentences"]]
-            name = posixpath.join(text_of(image.get("filepath")), text_of(image["filename"]))
-            found.append(Entry(_row_id(image["cocoid"]), name, captions, f"image {image['cocoid']}", text_of(image.get("split"))))
-    except (KeyError, TypeError, AttributeError) as e:
-        hint = "dataset_coco.json has images with cocoid, filename, sentences and split"
-        raise UserError(f"not a Karpathy split file of COCO (no {e})", where, hint) from e
-    return found
+    found = sorted(listed(path, "cocoid"), key=lambda photo: _order(photo.number))
+    return [Entry(_row_id(p.number), p.name, p.captions, f"image {p.number}", p.split) for p in found]
 
 
 def _linked(content: Any) -> tuple[list[Entry], str]:

@@ -1,4 +1,7 @@
-"""`mmkit prep flickr`: Flickr8k or Flickr30k, from any of the caption files they are passed around with."""
+"""Flickr8k or Flickr30k: a token file, captions.txt, results.csv or Karpathy JSON, and the photos in any subfolder.
+
+*.trainImages.txt, *.devImages.txt and *.testImages.txt are the official splits, where they are found.
+"""
 
 from __future__ import annotations
 
@@ -9,15 +12,20 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmkit.data.cells import is_missing, no_caption, text_of
+from mmkit.data.cells import is_missing, no_caption
 from mmkit.data.modalities.image import SUFFIXES
 from mmkit.data.photos import Photos
-from mmkit.data.schema import Options, Reject, Row, Source
+from mmkit.data.schema import Ask, Reject, Row, Source
+from mmkit.data.sources.karpathy import Karpathy, listed
 from mmkit.data.splits import WORDS, folder_split, readings
 from mmkit.data.walk import walk
 from mmkit.errors import UserError
-from mmkit.files import read_json
 
+EXAMPLES = (
+    "mmkit prep flickr ./flickr8k --source ~/Flickr8k",
+    "mmkit prep flickr ./data --source ~/flickr30k --resize 256",
+    "mmkit prep flickr ./data --source ~/f30k --karpathy dataset_flickr30k.json",
+)
 LICENSE = "photos belong to their Flickr authors, for research only; captions as Flickr8k or Flickr30k give them"
 FORMS = "*.token*, captions.txt, results.csv or dataset_flickr*.json"
 
@@ -33,26 +41,26 @@ Line = tuple[int, str, str, str]  # row in the file, photo, caption, and why the
 UNREADABLE = "no photo and caption in the line: its quotes do not match, or a separator is missing"
 
 
-def read(options: Options) -> Source:
+def read(ask: Ask, *, karpathy: Karpathy = None) -> Source:
     """The photos that have captions, in the order of their names.
 
     Raises:
         UserError: there is no such folder, no caption file or no photo in it.
     """
-    root = options.folder
+    root = ask.folder
     if not root.is_dir():
         raise UserError("no such folder", str(root), "--source names the folder of photos and captions")
     photos = Photos(root)
     texts = [root / folder / file for folder, files in walk(root) for file in files if Path(file).suffix.lower() not in SUFFIXES]
     lists = _official_lists(texts, photos.names)
-    path = options.karpathy or _caption_file(texts, bool(lists))
+    path = karpathy or _caption_file(texts, bool(lists))
     if path is None:
         raise UserError("no caption file", str(root), f"looked for {FORMS}")
     if not photos:
         raise UserError("no photos", str(root), "looked in all its folders")
     captions, lines, rejects = _captions(path)
     if path.suffix == ".json":
-        lists = _karpathy_lists(path)
+        lists = {photo.name: photo.split for photo in listed(path)}
     rows = rejects + [
         _row(name, photos, captions[name], f"{path} row {lines[name]}", lists.get(name)) for name in sorted(captions)
     ]
@@ -63,7 +71,7 @@ def read(options: Options) -> Source:
     note += f"; {photos.readings.note}" if photos.readings.note else ""
     note += "; official splits" if any(lists.values()) else ""
     leave_out = bool(lists) and path.suffix != ".json"
-    return Source(rows, "." if options.source is None else str(root), LICENSE, note, lists=leave_out)
+    return Source(rows, "." if ask.source is None else str(root), LICENSE, note, lists=leave_out)
 
 
 def _official_lists(texts: list[Path], photos: set[str]) -> dict[str, str]:
@@ -113,7 +121,8 @@ def _captions(path: Path) -> tuple[dict[str, list[str]], dict[str, int], list[Ro
 
 def _parse(path: Path) -> Iterator[Line]:
     if path.suffix == ".json":
-        yield from _parse_karpathy(path)
+        for n, photo in enumerate(listed(path), 1):
+            yield from ((n, photo.name, caption, "") for caption in photo.captions)
         return
     # what does not decode is kept as surrogates and rejected later as wrong encoding
     with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as f:
@@ -190,22 +199,6 @@ def _cells(line: str) -> list[str]:
     except csv.Error as e:
         # a caption that begins with a quoted word, in a file that quotes nothing
         return line.split(",") if "expected after" in str(e) else []
-
-
-def _parse_karpathy(path: Path) -> Iterator[Line]:
-    try:
-        for n, image in enumerate(read_json(path)["images"], 1):
-            for sentence in image["sentences"]:
-                yield n, image["filename"], text_of(sentence["raw"]), ""
-    except (KeyError, TypeError) as e:
-        raise UserError(
-            f"not a Karpathy split file (no {e})", str(path), "it has images with filename, split and sentences"
-        ) from e
-
-
-def _karpathy_lists(path: Path) -> dict[str, str]:
-    """Photo -> split as it is written, empty where it is missing."""
-    return {image["filename"]: text_of(image.get("split")) for image in read_json(path)["images"]}
 
 
 def _row(name: str, photos: Photos, captions: list[str], where: str, split: str | None) -> Row | Reject:

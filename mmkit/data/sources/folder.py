@@ -1,4 +1,9 @@
-"""`mmkit prep folder`: class folders, or images beside text files of the same name."""
+"""Class folders (pets/cats/1.jpg gives the label cats and a caption), or images beside a text file of the same name.
+
+Folders such as train, validation, seg_test or Testing are the official splits. A text file (1.txt, 1.caption or 1.jpg.txt)
+holds one caption a line. Where there is a metadata.csv, .jsonl or .parquet with a column file_name, on top or in each
+folder, its captions are read instead; for pictures of no classes, those of any table that names them (captions.csv).
+"""
 
 from __future__ import annotations
 
@@ -8,18 +13,26 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Annotated
+
+from typer import Option
 
 from mmkit.data.data_files import Part, data_files, metadata_files, tables_in
 from mmkit.data.levels import Levels, levels_of
 from mmkit.data.modalities import text
 from mmkit.data.modalities.image import SUFFIXES
-from mmkit.data.samples import names_pictures, read_parts
-from mmkit.data.schema import Options, Picture, Reject, Row, Source
+from mmkit.data.samples import TEMPLATE, Reading, names_pictures, read_parts
+from mmkit.data.schema import Ask, Picture, Reject, Row, Source
 from mmkit.data.splits import folder_split
 from mmkit.data.unread import refuse
 from mmkit.data.walk import walk
 from mmkit.errors import UsageError, UserError
 
+EXAMPLES = (
+    "mmkit prep folder ./data --source ~/pets",
+    'mmkit prep folder ./data --source ~/pets --template "a drawing of {label}"',
+    "mmkit prep folder ./data --source ~/photos --splits train:0.9,test:0.1",
+)
 LICENSE = "unknown: that of the folder's pictures"
 # pictures of phones, cameras and drawing programs that no common reader opens
 UNREAD = {".heic", ".heif", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
@@ -28,7 +41,11 @@ NAMED = 3
 PROBED = 20
 
 
-def read(options: Options) -> Source:
+def read(
+    ask: Ask,
+    *,
+    template: Annotated[str, Option("--template", metavar="TEXT", help="The caption of a class folder's pictures.")] = TEMPLATE,
+) -> Source:
     """Every picture below the folder, in the order of their names; with metadata.csv and its like, those that it names.
 
     Pictures that lie in no classes are read with a table of their captions, whatever it is called.
@@ -36,10 +53,10 @@ def read(options: Options) -> Source:
     Raises:
         UserError: there is no such folder, no picture in it, or nothing that describes one.
     """
-    root = options.folder
-    if "{label}" not in options.template:
+    root, how = ask.folder, Reading(ask, template=template)
+    if "{label}" not in template:
         hint = 'such as --template "a photo of {label}"'
-        raise UsageError("the template has no place for the label", f"--template {options.template!r}", hint)
+        raise UsageError("the template has no place for the label", f"--template {template!r}", hint)
     if not root.is_dir():
         if root.exists():
             refuse(root)
@@ -47,22 +64,22 @@ def read(options: Options) -> Source:
         raise UserError("no such folder", str(root), "--source names the folder of the pictures")
     files = Files.below(root)
     if metadata := metadata_files(root):
-        return _described(metadata, files, options)
+        return _described(metadata, files, how)
     if not files.pictures:
         refuse(root)
         raise UserError("no pictures", str(root), f"looked for {' '.join(sorted(SUFFIXES))}")
-    tree = _layout(files, options.template)
-    table = None if tree.with_text else _table(files, options)
+    tree = _layout(files, template)
+    table = None if tree.with_text else _table(files, how)
     if table and len(tree.labels) < 2:
         # one class, or none, has nothing to tell apart
         return _described(table[0], files, table[1])
     if not tree.labels and not tree.with_text and any(map(_is_read, files.pictures)):
-        raise _no_captions(files, options)
+        raise _no_captions(files, how)
     rows = [_row(tree, path) for path in files.pictures]
     note = _note(tree, table)
-    if len(tree.labels) == 1 and not tree.with_text and (command := _other_command(files, options)):
+    if len(tree.labels) == 1 and not tree.with_text and (command := _other_command(files, how)):
         note += f"; {command}"
-    return Source(rows, "." if options.source is None else str(root), LICENSE, note)
+    return Source(rows, "." if ask.source is None else str(root), LICENSE, note)
 
 
 @dataclass(slots=True)
@@ -108,46 +125,46 @@ def _is_read(path: Path) -> bool:
     return path.suffix.lower() in SUFFIXES
 
 
-def _described(parts: list[Part], files: Files, options: Options) -> Source:
+def _described(parts: list[Part], files: Files, how: Reading) -> Source:
     """The pictures that files such as metadata.csv name, with their captions; `datasets` calls that an image folder."""
-    source = read_parts(parts, options)
+    source = read_parts(parts, how)
     named = {row.picture.path for row in source.rows if isinstance(row, Row) and row.picture}
     left = sum(os.path.abspath(files.root / path) not in named for path in files.pictures)
-    source.note += f"; paths start from {options.image_root}" if options.image_root else ""
+    source.note += f"; paths start from {how.image_root}" if how.image_root else ""
     source.note += f"; pictures in none of its rows, left out: {left:,}" if left else ""
     return source
 
 
-def _table(files: Files, options: Options) -> tuple[list[Part], Options] | None:
-    """A table such as captions.csv that names the pictures, and the options to read it with."""
+def _table(files: Files, how: Reading) -> tuple[list[Part], Reading] | None:
+    """A table such as captions.csv that names the pictures, and the how to read it with."""
     try:
-        parts = data_files(options.folder, options.folder.absolute() == options.out.absolute())
+        parts = data_files(how.ask.folder, how.ask.folder.absolute() == how.ask.out.absolute())
     except UserError:
         return None
     parts = [replace(part, beside=True) for part in parts]
-    return next(((parts, start) for start in _starts(files, options) if names_pictures(parts[0], start)), None)
+    return next(((parts, start) for start in _starts(files, how) if names_pictures(parts[0], start)), None)
 
 
-def _starts(files: Files, options: Options) -> Iterator[Options]:
+def _starts(files: Files, how: Reading) -> Iterator[Reading]:
     """The paths of a table start from its own folder, else from the innermost that holds all pictures."""
-    yield options
-    yield replace(options, image_root=files.root / os.path.commonpath([path.parent for path in files.pictures]))
+    yield how
+    yield replace(how, image_root=files.root / os.path.commonpath([path.parent for path in files.pictures]))
 
 
-def _no_captions(files: Files, options: Options) -> UserError:
+def _no_captions(files: Files, how: Reading) -> UserError:
     """The error for pictures that nothing describes."""
     names = {path.parent.name for path in files.pictures if path.parent.name and not folder_split(path.parent.name)}
     none = f" ({names.pop()} is none)" if len(names) == 1 else ""
     what = f"no captions: the pictures lie in no class folders{none} and have no text files"
     hint = "what is read: class folders (cats/1.jpg), text files (1.txt beside 1.jpg), or a table of names (metadata.csv)"
-    return UserError(what, str(files.root), _other_command(files, options) or hint)
+    return UserError(what, str(files.root), _other_command(files, how) or hint)
 
 
-def _other_command(files: Files, options: Options) -> str:
+def _other_command(files: Files, how: Reading) -> str:
     """The command that reads a table that names the pictures: one of several here, or one beside the folder; else empty."""
     tables = [*tables_in(files.root), *tables_in(files.root.absolute().parent, below=False)]
     for path in tables[:PROBED]:
-        for start in _starts(files, replace(options, source=path)):
+        for start in _starts(files, replace(how, ask=replace(how.ask, source=path))):
             if names_pictures(Part(path), start):
                 return _command(path, start.image_root)
     return ""
@@ -187,7 +204,7 @@ def _layout(files: Files, template: str) -> Layout:
     return Layout(files, template, levels, texts, bool(texts) and len(texts) >= classed, names)
 
 
-def _note(tree: Layout, table: tuple[list[Part], Options] | None) -> str:
+def _note(tree: Layout, table: tuple[list[Part], Reading] | None) -> str:
     """What is read, and how.
 
     Args:

@@ -1,4 +1,7 @@
-"""`mmkit prep shapes`: generated scenes whose test split shows combinations that training never saw."""
+"""Generated scenes of one or two objects, with captions, questions, labels and boxes.
+
+The test split shows 300 scenes of combinations that training never saw, each with a caption of its own.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +9,16 @@ import functools
 import itertools
 import random
 from collections.abc import Iterator, Sequence
-from typing import TypeVar
+from typing import Annotated, TypeVar
+
+from typer import Option
 
 from mmkit.data import scenes
 from mmkit.data.scenes import COLOURS, INVERSE, PLACES, RADIUS, SHAPES, Object, Scene
-from mmkit.data.schema import Options, Picture, Row, Source
+from mmkit.data.schema import Ask, Picture, Row, Source
 
+EXAMPLES = ("mmkit prep shapes", "mmkit prep shapes ./scenes --limit 2000 --seed 1", "mmkit prep shapes --dry-run")
+GENERATED = True
 LICENSE = "CC0-1.0"
 HELD_OUT = 0.2
 TEST_SINGLES, TEST_PAIRS = 100, 200
@@ -24,19 +31,43 @@ Combination = Single | Pair
 T = TypeVar("T")
 
 
-def read(options: Options) -> Source:
-    """Draw `options.scenes` scenes for train and val, and always the same number of unseen combinations for test."""
-    rng = random.Random(f"shapes-{options.seed}")
+def read(
+    ask: Ask,
+    *,
+    limit: Annotated[
+        int,
+        Option(
+            "--limit",
+            metavar="N",
+            min=1,
+            help="Scenes of train and val together; test has 300 more.",
+            rich_help_panel="Data",
+        ),
+    ] = 10_000,
+    seed: Annotated[
+        int,
+        Option(
+            "--seed",
+            metavar="N",
+            min=0,
+            max=2**32 - 1,
+            help="Another seed gives other scenes and other unseen combinations.",
+            rich_help_panel="Data",
+        ),
+    ] = 0,
+) -> Source:
+    """Draw `limit` scenes for train and val, and always the same number of unseen combinations for test."""
+    rng = random.Random(f"shapes-{seed}")
     singles, held_singles = _hold_out(all_singles(), rng)
     pairs, held_pairs = _hold_out(all_pairs(), rng)
-    n_val = round(options.scenes * VAL_SHARE)
+    n_val = round(limit * VAL_SHARE)
     rows = [
-        *_rows("train", _mixed(singles, pairs, options.scenes - n_val, rng), options.seed, both_wordings=True),
-        *_rows("val", _mixed(singles, pairs, n_val, rng), options.seed),
-        *_rows("test", _test_scenes(held_singles, held_pairs, rng), options.seed),
+        *_rows("train", _mixed(singles, pairs, limit - n_val, rng), seed, both_wordings=True),
+        *_rows("val", _mixed(singles, pairs, n_val, rng), seed),
+        *_rows("test", _test_scenes(held_singles, held_pairs, rng), seed),
     ]
     seen, unseen = len(singles) + len(pairs), len(held_singles) + len(held_pairs)
-    note = f"{options.scenes:,} scenes of {seen:,} combinations; {TEST_SINGLES + TEST_PAIRS} for test of {unseen} others"
+    note = f"{limit:,} scenes of {seen:,} combinations; {TEST_SINGLES + TEST_PAIRS} for test of {unseen} others"
     facts = {"combinations": {"train": seen, "held_out": unseen}}
     return Source(rows, "generated", LICENSE, note, facts)
 
