@@ -15,8 +15,8 @@ from typing import TypeVar
 
 from mmkit.data.data_files import split_of
 from mmkit.data.lookup import RELEASE, Lookup, Loose, Readings, several_fit
-from mmkit.data.modalities.image import SUFFIXES
-from mmkit.data.schema import Picture
+from mmkit.data.modalities import image, text
+from mmkit.data.schema import Picture, Reject, Row
 from mmkit.data.splits import FILLERS, folder_split, split_name
 from mmkit.data.walk import walk
 from mmkit.errors import UserError
@@ -25,6 +25,8 @@ from mmkit.errors import UserError
 DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 # one photo of COCO has these names in its two releases; no other photo has its number
 OFFICIAL = re.compile(r"(COCO_(?:train|val|test)20\d\d_)?(\d{12})\.jpg")
+
+MISSING = "missing file"
 
 Maker = Callable[[], Picture]
 Makers = dict[str, Maker]  # by the path of the photo
@@ -78,7 +80,20 @@ class Photos:
                     return make()
         if make := self._released(name):
             return make()
-        raise FileNotFoundError(f"missing file {name}")
+        raise FileNotFoundError(f"{MISSING} {name}")
+
+    def row(
+        self, id: str, name: str, captions: list[str], where: str, split: str | None, within: str | None = None
+    ) -> Row | Reject:
+        """The photo that is called so with its captions, or why there is none.
+
+        Args:
+            within: the split that its folder must be of, as `find` takes it.
+        """
+        try:
+            return Row(id, {image.COLUMN: self.find(name, within), text.COLUMN: captions}, where, split)
+        except (OSError, ValueError) as e:
+            return Reject(id, where, str(getattr(e, "strerror", None) or e))
 
     def _released(self, name: str) -> Maker | None:
         match = OFFICIAL.fullmatch(posixpath.basename(name))
@@ -153,7 +168,7 @@ def _counted(fits: Loose) -> Picture:
 
 
 def _pictures(names: Iterable[str]) -> list[str]:
-    return [name for name in names if Path(name).suffix.lower() in SUFFIXES]
+    return [name for name in names if Path(name).suffix.lower() in image.SUFFIXES]
 
 
 def _by_number(places: Sequence[_Folder] | Sequence[_Zip]) -> Numbered:

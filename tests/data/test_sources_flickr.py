@@ -108,7 +108,7 @@ def test_a_caption_without_its_photo_is_a_reject(tmp_path: Path) -> None:
     (lost,) = [row for row in read(Ask(tmp_path, root)).rows if isinstance(row, Reject)]
     assert lost.id == "0001.jpg"
     assert lost.where.endswith("Flickr8k.token.txt row 3")
-    assert "photo of the caption is not there" in lost.reason
+    assert lost.reason == "missing file 0001.jpg"
 
 
 def test_each_bad_line_of_a_token_file_is_a_reject_with_its_place(tmp_path: Path) -> None:
@@ -179,11 +179,11 @@ def test_a_line_that_cannot_be_read_is_a_reject_and_takes_no_other_along(tmp_pat
     root = raw.flickr(tmp_path / "flickr", 4)
     found, rejects = commas(root, 'image,caption\n0000.jpg,"A dog\n0001.jpg,x y\n0002.jpg\n0003.jpg,z "z" z\n')
     assert found == [("0001.jpg", ["x y"]), ("0003.jpg", ['z "z" z'])]
-    assert rejects == [("0000.jpg", "2"), ("0002.jpg", "4")]
+    assert rejects == [("row 2", "2"), ("0002.jpg", "4")]
     found, rejects = commas(root, f'image,caption\n0000.jpg,a b\n0001.jpg,"{"x" * (3 << 20)}\n')
-    assert (found, rejects) == ([("0000.jpg", ["a b"])], [("0001.jpg", "3")])
+    assert (found, rejects) == ([("0000.jpg", ["a b"])], [("row 3", "3")])
     found, rejects = commas(root, "caption,image\na, b,0000.jpg\nx y,0001.jpg\n")
-    assert (found, rejects) == ([("0001.jpg", ["x y"])], [("a", "2")])
+    assert (found, rejects) == ([("0001.jpg", ["x y"])], [("row 2", "2")])
 
 
 def test_a_caption_that_begins_with_a_quoted_word_is_kept(tmp_path: Path) -> None:

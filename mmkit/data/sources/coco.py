@@ -12,7 +12,7 @@ from typing import Annotated
 
 from typer import Option
 
-from mmkit.data.photos import Photos
+from mmkit.data.photos import MISSING, Photos
 from mmkit.data.schema import Ask, Reject, Row, Source
 from mmkit.data.sources.coco_captions import CaptionFile, Entry, caption_files, entries, karpathy_entries, others
 from mmkit.data.sources.download import download, partial
@@ -32,8 +32,6 @@ ARCHIVES = {
     "train2017.zip": "zips/train2017.zip",
 }
 LAYOUT = "annotations/captions_train2017.json and train2017/, or train2017.zip, val2017.zip and annotations_trainval2017.zip"
-
-MISSING = "missing file"
 
 
 def read(
@@ -134,12 +132,7 @@ def _row(entry: Entry, photos: Photos, where: str, split: str | None) -> Row | R
     where = f"{where} {entry.place}"
     if entry.flaw:
         return Reject(entry.id, where, entry.flaw)
-    try:
-        return Row(entry.id, {"image": photos.find(entry.name, split), "captions": entry.captions}, where, split or entry.split)
-    except FileNotFoundError:
-        return Reject(entry.id, where, f"{MISSING} {entry.name}")
-    except (OSError, ValueError) as e:
-        return Reject(entry.id, where, str(getattr(e, "strerror", None) or e))
+    return photos.row(entry.id, entry.name, entry.captions, where, split or entry.split, split)
 
 
 def _photos(root: Path) -> Photos:

@@ -5,14 +5,17 @@
 
 from __future__ import annotations
 
-import csv
 import itertools
 import os
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from mmkit.data.cells import is_missing, no_caption
+from mmkit.data.cells import EXCESS, is_missing, no_caption
+from mmkit.data.compressed import open_text
+from mmkit.data.delimited import Delimited, Quotes
+from mmkit.data.encoding import detect_encoding
+from mmkit.data.modalities import image
 from mmkit.data.modalities.image import SUFFIXES
 from mmkit.data.photos import Photos
 from mmkit.data.schema import Ask, Reject, Row, Source
@@ -29,11 +32,13 @@ EXAMPLES = (
 LICENSE = "photos belong to their Flickr authors, for research only; captions as Flickr8k or Flickr30k give them"
 FORMS = "*.token*, captions.txt, results.csv or dataset_flickr*.json"
 
-IMAGE_NAMES = ("image", "image_name", "filename", "file_name")
+PHOTO_NAMES = ("image", "image_name", "filename", "file_name")
 CAPTION_NAMES = ("caption", "comment", "captions", "comments", "text", "sentence", "raw")
 
 # `1000092795.jpg#0`: the name of the photo and the number of the caption
 TOKEN = re.compile(r"\s*(\S.*?)#\d+\s*$")
+# the number of a caption, and the caption without a separator behind it
+NUMBERED = re.compile(r"\s*\d+\s+(.*)")
 HEAD = 20
 
 Line = tuple[int, str, str, str]  # row in the file, photo, caption, and why the line cannot be used ("" if it can)
@@ -62,7 +67,7 @@ def read(ask: Ask, *, karpathy: Karpathy = None) -> Source:
     if path.suffix == ".json":
         lists = {photo.name: photo.split for photo in listed(path)}
     rows = rejects + [
-        _row(name, photos, captions[name], f"{path} row {lines[name]}", lists.get(name)) for name in sorted(captions)
+        photos.row(name, name, captions[name], f"{path} row {lines[name]}", lists.get(name)) for name in sorted(captions)
     ]
     rows = photos.readings.settle(rows)
     described = {os.path.basename(row.key) for row in rows if isinstance(row, Row)}
@@ -124,27 +129,29 @@ def _parse(path: Path) -> Iterator[Line]:
         for n, photo in enumerate(listed(path), 1):
             yield from ((n, photo.name, caption, "") for caption in photo.captions)
         return
-    # what does not decode is kept as surrogates and rejected later as wrong encoding
-    with open(path, encoding="utf-8-sig", errors="surrogateescape", newline="") as f:
-        head = list(itertools.islice(f, HEAD))
-        f.seek(0)
-        keys = [match[1] for line in head if "\t" in line and (match := TOKEN.match(line.partition("\t")[0]))]
-        if any(Path(key).suffix.lower() in SUFFIXES for key in keys):
-            yield from _parse_token(f)
-        elif "|" in next((line for line in head if line.strip()), ""):
-            yield from _parse_bars(f)
-        else:
-            yield from _parse_commas(f)
+    encoding = detect_encoding(path)
+    with open_text(path, encoding) as f:
+        head = [line.strip() for line in itertools.islice(f, HEAD)]
+    keys = [match[1] for line in head if "\t" in line and (match := TOKEN.match(line.partition("\t")[0]))]
+    if any(image.holds(key) for key in keys):
+        yield from _tokens(Delimited(path, encoding, "\t", Quotes(plain=True), ["key", "caption"], False))
+        return
+    first = next(filter(None, head), "")
+    separator = "|" if "|" in first else ","
+    names = [name.strip().lower() for name in first.split(separator)]
+    header = not any(map(image.holds, names))
+    if not header:
+        names = ["image", *(["number"] if names[1:2] and names[1].isdigit() else []), "caption"]
+    # captions of Kaggle's results.csv hold quotes that belong to no pair
+    yield from _columns(Delimited(path, encoding, separator, Quotes(plain=separator == "|"), names, header))
 
 
-def _parse_token(lines: Iterator[str]) -> Iterator[Line]:
+def _tokens(text: Delimited) -> Iterator[Line]:
     """`1000092795.jpg#0<TAB>Two young guys …`"""
-    for n, line in enumerate(lines, 1):
-        key, tab, caption = line.rstrip("\r\n").partition("\t")
+    for n, row in text.rows():
+        key, caption = row["key"], "\t".join([row["caption"] or "", *row.get(EXCESS, ())])
         match = TOKEN.match(key)
-        if not line.strip():
-            continue
-        if not tab:
+        if row["caption"] is None:
             yield n, match[1] if match else "", "", "no tab between photo and caption in the line"
         elif not match:
             yield n, key.strip(), caption, "no #number behind the name of the photo" if key.strip() else ""
@@ -152,59 +159,17 @@ def _parse_token(lines: Iterator[str]) -> Iterator[Line]:
             yield n, match[1], caption, ""
 
 
-def _parse_bars(lines: Iterator[str]) -> Iterator[Line]:
-    """`1000092795.jpg| 0| Two young guys …`, a heading first; one line of Kaggle's file lacks its second bar."""
-    for n, line in enumerate(lines, 1):
-        photo, _, rest = line.rstrip("\r\n").partition("|")
-        match = re.match(r"\s*\d+\s*\|?\s*(.*)", rest)
-        heading = n == 1 and Path(photo.strip()).suffix.lower() not in SUFFIXES
-        if line.strip() and not heading:
-            yield n, photo.strip(), match[1] if match else "", "" if match else UNREADABLE
-
-
-def _parse_commas(lines: Iterator[str]) -> Iterator[Line]:
-    """`image,caption` or `image_name,comment_number,comment`, and rows below; commas of an unquoted caption are its own."""
-    first = next(lines, "")
-    columns = _columns([cell.strip().lower() for cell in _cells(first)])
-    if columns is None:
-        lines, start = itertools.chain([first], lines), 1
-        columns = (0, 2, 3) if re.match(r"[^,]*,\s*\d+\s*,", first) else (0, 1, 2)
-    else:
-        start = 2
-    image, caption, width = columns
-    for n, line in enumerate(lines, start):
-        cells = _cells(line)
-        if len(cells) > width and caption == width - 1:
-            cells[caption:] = [",".join(cells[caption:])]
-        if len(cells) == width:
-            yield n, cells[image].strip(), cells[caption], ""
-        elif line.strip():
-            yield n, line.partition(",")[0].strip(), "", UNREADABLE
-
-
-def _columns(names: list[str]) -> tuple[int, int, int] | None:
-    """Those of photos and captions, by name, else the first and the last, and how many there are; None without a header."""
-    if any(Path(name).suffix in SUFFIXES for name in names):
-        return None
-    image = next((names.index(name) for name in IMAGE_NAMES if name in names), 0)
-    caption = next((names.index(name) for name in CAPTION_NAMES if name in names), max(1, len(names) - 1))
-    return image, caption, max(2, len(names))
-
-
-def _cells(line: str) -> list[str]:
-    """The cells of one line, none if it has no closing quote: a caption has no line breaks, so it takes no other lines along."""
-    line = line.rstrip("\r\n")
-    try:
-        return next(csv.reader([line], strict=True), [])
-    except csv.Error as e:
-        # a caption that begins with a quoted word, in a file that quotes nothing
-        return line.split(",") if "expected after" in str(e) else []
-
-
-def _row(name: str, photos: Photos, captions: list[str], where: str, split: str | None) -> Row | Reject:
-    try:
-        return Row(name, {"image": photos.find(name), "captions": captions}, where, split)
-    except FileNotFoundError:
-        return Reject(name, where, "missing file: the photo of the caption is not there")
-    except (OSError, ValueError) as e:
-        return Reject(name, where, str(getattr(e, "strerror", None) or e))
+def _columns(text: Delimited) -> Iterator[Line]:
+    """`image,caption` or `image_name| comment_number| comment`; separators in an unquoted caption at the end are its own."""
+    names = text.columns
+    photo = next((name for name in PHOTO_NAMES if name in names), names[0])
+    told = next((name for name in CAPTION_NAMES if name in names), names[-1])
+    for n, row in text.rows():
+        caption, excess = row.get(told), row.get(EXCESS, [])
+        if caption is None and told == names[-1] and len(names) > 2 and (lost := NUMBERED.fullmatch(row.get(names[-2]) or "")):
+            caption = lost[1]  # one line of Kaggle's file lacks its second bar
+        # of too many cells only the last ones can be one, and else it is not known which is the photo
+        shifted = bool(excess) and told != names[-1]
+        name = "" if shifted else (row.get(photo) or "").strip()
+        flaw = UNREADABLE if shifted or caption is None else ""
+        yield n, name, text.separator.join([caption or "", *excess]).strip(), flaw
