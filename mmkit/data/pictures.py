@@ -8,6 +8,7 @@ from pathlib import Path
 from PIL import Image
 
 from mmkit.data.images import load_rgb
+from mmkit.data.modalities import image, name_of
 from mmkit.data.shards import MANIFEST, Dataset, open_dataset
 
 
@@ -34,7 +35,7 @@ def of_source(source: str | Path, ids: Iterable[str], split: str | None = None) 
 
 def _stored(data: Dataset, ids: Iterable[str], split: str | None) -> dict[str, bytes | Path]:
     """id -> picture as its row holds it; only the row groups that hold one are decoded."""
-    wanted, column = set(ids), data.column("image")
+    wanted, column = set(ids), data.column(name_of(image))
     found: dict[str, bytes | Path] = {}
     for group in data.groups(split):
         if len(found) == len(wanted):
@@ -45,7 +46,7 @@ def _stored(data: Dataset, ids: Iterable[str], split: str | None) -> dict[str, b
         table = data.read(group, ["id", column])
         for i, id in enumerate(table.column("id").to_pylist()):
             if id in here:
-                image = table.column(column)[i].as_py()
-                if image and (image["bytes"] or image["path"]):
-                    found[id] = image["bytes"] or Path(image["path"])
+                held = table.column(column)[i].as_py()
+                if held and (held["bytes"] or held["path"]):
+                    found[id] = held["bytes"] or Path(held["path"])
     return found

@@ -12,7 +12,7 @@ from typing import Any
 
 # a string with its prefix, a name such as np.str_, a number, <NA>, or punctuation; space separates
 _TOKEN = re.compile(
-    r"""\s*(?:(?P<text>[rbuRBU]{0,2}(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"))|(?P<word>[A-Za-z_][\w.]*|<NA>)"""
+    r"""\s*(?:(?P<string>[rbuRBU]{0,2}(?:'(?:[^'\\\n]|\\.)*'|"(?:[^"\\\n]|\\.)*"))|(?P<word>[A-Za-z_][\w.]*|<NA>)"""
     r"""|(?P<number>-?\d[\d_.]*(?:[eE][+-]?\d+)?)|(?P<mark>[\[\](){},:=]))""",
     re.DOTALL,
 )
@@ -88,7 +88,7 @@ class _Reader:
 
     def _value(self) -> Any:
         kind, token = self._next()
-        if kind == "text":
+        if kind == "string":
             return _literal(token)
         if kind == "number":
             return float(token)

@@ -22,3 +22,8 @@ from typing import Any
 from mmkit.data.modalities import image, series, text
 
 MODALITIES: dict[str, Any] = {"image": image, "text": text, "series": series}
+
+
+def name_of(modality: Any) -> str:
+    """What a modality is called in the table."""
+    return next(name for name, module in MODALITIES.items() if module is modality)
