@@ -149,6 +149,8 @@ def _inputs(
         fits = [name for name in fits if _plain(name) in m.NAMES or image.ROLE not in of]
         if fits and m.ROLE not in of:
             of[m.ROLE] = (min(fits, key=lambda name: _rank(_plain(name), m.NAMES)),)
+    if not of and not graded and text.ROLE in named and named["label"]:
+        return {}  # texts with labels, as someone who names the texts may mean it
     if not of and not graded:
         hint = f"name it with --column {image.ROLE}=NAME; columns: {', '.join(table.columns)}"
         raise UserError(f"no {image.ROLE} column found", str(table.path), hint)

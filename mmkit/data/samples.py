@@ -106,12 +106,15 @@ def _columns(table: Table, sample: list[dict[str, Any]], roots: list[Path], how:
     Raises:
         UserError: as `choose`.
     """
+    found = None
     try:
         columns = choose(table, sample, how.columns)
+        unseen = columns.of.keys() == {text.ROLE}
     except UserError:
-        found = _image_by_files(table, sample, roots)
-        if image.ROLE in how.columns or found is None:
+        unseen = True
+        if image.ROLE in how.columns or (found := _image_by_files(table, sample, roots)) is None:
             raise
+    if unseen and (found := found or _image_by_files(table, sample, roots)):
         columns = choose(table, sample, how.columns | {image.ROLE: [found]})
     if not columns.files or text.ROLE in columns.of:
         return columns, None

@@ -96,6 +96,14 @@ def test_a_label_may_be_several(tmp_path: Path, prepared: Callable[..., Any]) ->
     assert audit["labels"]["largest"] == {"cat": 2, "dog": 1, "3": 1}
 
 
+def test_texts_and_labels_are_samples_where_the_column_of_texts_is_named(tmp_path: Path, invoke: Invoke) -> None:
+    (tmp_path / "t.csv").write_text("review,label\n" + "".join(f"it is {w},{w}\n" for w in ["good", "bad"] * 5))
+    assert invoke("prep", "table", "data", "--source", "t.csv", cwd=tmp_path).stderr.startswith("error: no image column found")
+    outcome = invoke("prep", "table", "data", "--source", "t.csv", "--column", "caption=review", cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    assert open_dataset(tmp_path / "data").manifest["columns"] == {"captions": "text", "label": "label"}
+
+
 def test_the_labels_of_a_scene_are_its_shapes(tmp_path: Path, invoke: Invoke) -> None:
     assert invoke("prep", "shapes", tmp_path / "data", "--limit", 30).code == 0
     for row in open_dataset(tmp_path / "data").rows(columns=["label", "regions"]):
