@@ -7,6 +7,7 @@ A field that is None is automatic: `mmkit.training.auto` decides it from data, m
 from __future__ import annotations
 
 import dataclasses
+import importlib
 import re
 import tomllib
 import typing
@@ -17,14 +18,16 @@ from pathlib import Path
 from typing import Any
 
 from mmkit.errors import UsageError, UserError, nearest
-from mmkit.fields import doc, fill
+from mmkit.fields import doc, fill, inline
 
 DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z%]*)")
 LENGTHS = '500, "2 epochs", "100000 samples", "15 min"'
 SIZES = ("tiny", "small", "base", "large")
-AUGMENTATIONS = ("crop", "colour", "flip")
 # what a table keeps of the levels below where its `kind` changes, by the section it stands in
 KEPT = {"loss": ("between", "of", "weight", "share", "anchor"), "project": ("dim",), "fusion": ("dim",)}
+
+# what says what is learnt, beside what it is learnt with
+OF_RECIPE = ("recipe", "input", "fusion", "loss", "without")
 
 Tables = dict[str, Any]
 Level = Tables | Callable[[Tables], Tables]  # or what it is over the levels below
@@ -44,26 +47,23 @@ def readable_length(key: str, value: int | str) -> None:
     duration(value, 1, 1, 0, 1.0, key)
 
 
-@dataclass
-class ImageData:
-    size: int | None = doc("side of the square the encoder sees, pixels", least=8)
-    resize: str | None = doc('"crop" (short side, then the centre) or "square" (squeezed)', one_of=("crop", "square"))
-    resample: str | None = doc("nearest, bilinear, bicubic or lanczos", one_of=("nearest", "bilinear", "bicubic", "lanczos"))
-    crop_size: int | None = doc("side of the centre crop where it differs from size (a checkpoint's)", least=8)
-    mean: list[float] | None = doc("per channel, of pixels in 0..1", length=3)
-    std: list[float] | None = doc("per channel, of pixels in 0..1", length=3, above=0)
-    augment: list[str] | None = doc('any of "crop", "colour", "flip"; [] for none', one_of=AUGMENTATIONS)
-    crop_scale: list[float] = doc(
-        "smallest and largest share of the area a random crop keeps", [0.9, 1.0], above=0, most=1, length=2
-    )
+def modalities() -> dict[str, Any]:
+    """The table of modalities, whose Specs are the tables of `[data]`."""
+    # by name, for it lies a layer above: a row is added there and nowhere else
+    return importlib.import_module("mmkit.data.modalities").MODALITIES
 
 
-@dataclass
-class TextData:
-    context: int | None = doc("longest caption in tokens, start and end token included; longer ones are cut", least=2)
-    vocab_size: int | None = doc("tokens that the BPE is trained to", least=1)
-    lowercase: bool = doc("ignore case", True)
-    word_dropout: float = doc("share of words left out of a caption in training", 0.0, least=0, most=1)
+def known_augmentation(key: str, value: list[str]) -> None:
+    """Check that each is one of a modality.
+
+    Raises:
+        UserError: it is not.
+    """
+    known = [name for row in modalities().values() for name in getattr(row, "AUGMENTATIONS", ())]
+    for one in value:
+        if one not in known:
+            hint = nearest(one, known)
+            raise UserError(f"{key} = {one!r} is none of {', '.join(known)}", hint=hint if hint.startswith("did you") else "")
 
 
 @dataclass
@@ -72,15 +72,25 @@ class Data:
     hash: str | None = doc("content hash of the dataset (written by train)")
     workers: int | None = doc("threads that decode", least=1)
     limit: int | None = doc("use at most this many training rows", least=1)
-    image: ImageData = field(default_factory=ImageData, metadata={"doc": "pictures"})
-    text: TextData = field(default_factory=TextData, metadata={"doc": "captions"})
+    modality: dict[str, Any] = inline("one table a modality: how it is read", modalities)  # noqa: RUF009  a field, as `doc` is
+
+    def __getitem__(self, modality: str) -> Any:
+        """The Spec of a modality."""
+        return self.modality.setdefault(modality, modalities()[modality].Spec())
+
+
+@dataclass
+class Input:
+    column: str | None = doc("column of the dataset; None: the first of its modality")
+    modality: str | None = doc("what it is; None: what the column holds")
+    encoder: str | None = doc("the encoder that reads it; None: that of its modality")
 
 
 @dataclass
 class Project:
     dim: int | None = doc("width of the shared space", least=1)
     kind: str | dict[str, str] | None = doc(
-        '"linear" (one Linear without bias), "mlp" (LayerNorm, Linear, GELU, Dropout, Linear) or "none"; or a table by modality',
+        '"linear" (one Linear without bias), "mlp" (LayerNorm, Linear, GELU, Dropout, Linear) or "none"; or a table by encoder',
         one_of=("linear", "mlp", "none"),
     )
     hidden: int | None = doc("width of the mlp's hidden layer", least=1)
@@ -91,7 +101,7 @@ class Project:
 class Train:
     steps: int | str | None = doc("length of the run, a duration", least=1, check=readable_length)
     epochs: float | None = doc("length of the run in passes over the training rows", above=0)
-    batch_size: int | None = doc("pairs a step, over all processes and accumulated parts", least=2)
+    batch_size: int | None = doc("samples a step, over all processes and accumulated parts", least=2)
     lr: float | None = doc("peak learning rate", least=0)
     warmup: int | str = doc("linear warm-up, a duration", "5%", least=0, check=readable)
     weight_decay: float = doc("AdamW's, on matrices only (not on gains, biases, logit_scale)", 0.1, least=0)
@@ -103,6 +113,7 @@ class Train:
     checkpoint_every: int | str = doc("a duration", "5%", least=1, check=readable)
     eval_every: int | str = doc("a duration: how often val is measured", "10%", least=1, check=readable)
     log_every: int | str = doc("a duration: how often a line goes to metrics.jsonl", 10, least=1, check=readable)
+    select: str | None = doc("the val metric by which the best weights are chosen; None: that of the first loss; loss: the loss")
     patience: int | None = doc("stop after this many evaluations without a better one", least=1)
     amp: bool = doc("train in half precision where this device is faster with it", False)
     precision: str | None = doc("fp32 or bf16 (written by train: what --amp measured)", one_of=("fp32", "bf16"))
@@ -116,20 +127,32 @@ class Stage:
     train: list[str] = doc("patterns of parameter names that learn, e.g. project.*; !PATTERN takes its matches out", ["*"])
     until: int | str | None = doc("end of the stage, a duration; None: the end of the run", least=1, check=readable)
     lr: float | None = doc("peak learning rate in this stage; None: train.lr", least=0)
-    augment: list[str] | None = doc("in this stage; None: data.image.augment", one_of=AUGMENTATIONS)
+    augment: list[str] | None = doc("in this stage; None: that of [data]", check=known_augmentation)
 
 
 @dataclass
 class Config:
     recipe: str = doc("the recipe this run started from", "clip")
     size: str | None = doc("tiny, small, base or large: width, depth, heads, resolution, batch, learning rate", one_of=SIZES)
+    input: dict[str, Input] = doc("one table an input beside those that are named like their modality", {})
     encoder: dict[str, dict[str, Any]] = doc("one table a modality: kind, and the keys of that kind", {})
     project: Project = field(default_factory=Project, metadata={"doc": "from the encoders to the shared space"})
-    loss: dict[str, dict[str, Any]] = doc("one named table a loss: kind, between, weight, and the keys of that kind", {})
+    fusion: dict[str, Any] = doc("of several inputs into one: kind, inputs, and the keys of that kind", {})
+    loss: dict[str, dict[str, Any]] = doc("one named table a loss: kind, between or of, weight, and the keys of that kind", {})
+    without: dict[str, dict[str, Any]] = doc("tables that hold where the data lacks a kind of column", {})
     data: Data = field(default_factory=Data, metadata={"doc": "what is read, and how"})
     train: Train = field(default_factory=Train, metadata={"doc": "the loop"})
     stage: list[Stage] = field(default_factory=list, metadata={"doc": "stages of freezing, in order; empty: everything learns"})
     run: dict[str, Any] = doc("what train wrote about the run: versions, the reasons of automatic values, the best step", {})
+
+    def modality_of(self, encoder: str) -> str:
+        """What an encoder encodes: that of the inputs that it reads, else what it is called."""
+        read = (one.modality for one in self.input.values() if one.encoder == encoder and one.modality)
+        return next(read, encoder)
+
+    def is_language(self, name: str) -> bool:
+        """Whether an input is of words."""
+        return bool(modalities()[str(self.input[name].modality)].LANGUAGE)
 
 
 def documented(cls: Any = Config, path: str = "") -> Iterator[tuple[str, Any, str]]:
@@ -138,10 +161,14 @@ def documented(cls: Any = Config, path: str = "") -> Iterator[tuple[str, Any, st
     for f in dataclasses.fields(cls):
         if dataclasses.is_dataclass(hints[f.name]):
             yield from documented(hints[f.name], f"{path}{f.name}.")
+        elif f.metadata.get("inline"):
+            for name, row in f.metadata["inline"]().items():
+                yield from documented(row.Spec, f"{path}{name}.")
         else:
             yield f"{path}{f.name}", getattr(cls(), f.name), f.metadata["doc"]
-            if typing.get_args(hints[f.name]) == (Stage,):
-                yield from documented(Stage, f"{path}{f.name}.N.")
+            for row in typing.get_args(hints[f.name]):
+                if dataclasses.is_dataclass(row):
+                    yield from documented(row, f"{path}{f.name}.{'N' if row is Stage else 'NAME'}.")
 
 
 def build(value: dict[str, Any], source: str = "") -> Config:
@@ -277,7 +304,10 @@ def to_dict(config: Any) -> dict[str, Any]:
             return {k: clean(v) for k, v in value.items() if v is not None}
         return [clean(v) for v in value] if isinstance(value, list) else value
 
-    return clean(dataclasses.asdict(config))
+    tables = clean(dataclasses.asdict(config))
+    if isinstance(config, Config):
+        tables["data"] |= tables["data"].pop("modality")
+    return tables
 
 
 def recipes() -> dict[str, Any]:
@@ -310,18 +340,22 @@ def recipe(name: str, above: tuple[str, ...] = ()) -> dict[str, Any]:
     return merge(recipe(base, (name, *above)), tables)
 
 
-def resolve(recipe_name: str, config_file: Path | None, levels: Iterable[Level], init: Tables | None = None) -> Config:
+def resolve(recipe_name: str | None, config_file: Path | None, levels: Iterable[Level], init: Tables | None = None) -> Config:
     """Merge the levels recipe < init < config file < levels and build the Config.
 
     Args:
+        recipe_name: None where `init` stands in for it.
         levels: in rising order.
-        init: what `--init` takes from a run or a checkpoint.
+        init: what `--init` takes from a run or a checkpoint; with a recipe, that one's losses, inputs and fusion count alone.
 
     Raises:
         UserError: see `recipe`, `read_toml` and `build`.
     """
-    tables = recipe(recipe_name)
-    build(tables, f"recipe {recipe_name}")
+    tables: Tables = {}
+    if recipe_name is not None:
+        tables = recipe(recipe_name)
+        build(tables, f"recipe {recipe_name}")
+        init = {key: value for key, value in (init or {}).items() if key not in OF_RECIPE}
     tables = merge(tables, init or {})
     if config_file is not None:
         given = read_toml(config_file)
@@ -329,7 +363,7 @@ def resolve(recipe_name: str, config_file: Path | None, levels: Iterable[Level],
         tables = merge(tables, given)
     for level in levels:
         tables = merge(tables, level(tables) if callable(level) else level)
-    return build(tables | {"recipe": recipe_name})
+    return build(tables | ({"recipe": recipe_name} if recipe_name else {}))
 
 
 def duration(

@@ -36,6 +36,15 @@ def doc(
     return field(default=default, metadata=metadata)
 
 
+def inline(text: str, rows: Callable[[], dict[str, Any]]) -> Any:
+    """A field that holds further tables of its class by name, each of a dataclass that is the row's `Spec`.
+
+    Args:
+        rows: the names and rows there are, asked for when a table is read.
+    """
+    return field(default_factory=dict, metadata={"doc": text, "inline": rows})
+
+
 def fill(cls: Any, tables: dict[str, Any], path: str = "", source: str = "") -> Any:
     """Make a `cls` of nested tables.
 
@@ -47,12 +56,17 @@ def fill(cls: Any, tables: dict[str, Any], path: str = "", source: str = "") -> 
         ConfigError: an unknown key (the nearest is named), or a value of the wrong type or out of its range.
     """
     hints = typing.get_type_hints(cls)
-    names = [f.name for f in dataclasses.fields(cls)]
+    fields = [f for f in dataclasses.fields(cls) if "inline" not in f.metadata]
+    within = {f.name: f.metadata["inline"]() for f in dataclasses.fields(cls) if "inline" in f.metadata}
+    names = [*(f.name for f in fields), *(name for rows in within.values() for name in rows)]
     for key in tables:
         if key not in names:
             raise _wrong(f"unknown key {path}{key}", f"{path}{key}", source, nearest(key, names))
-    made = {}
-    for f in dataclasses.fields(cls):
+    made: dict[str, Any] = {
+        field_name: {n: _convert(row.Spec, tables[n], f"{path}{n}", source) for n, row in rows.items() if n in tables}
+        for field_name, rows in within.items()
+    }
+    for f in fields:
         if f.name in tables:
             made[f.name] = _value(f, hints[f.name], tables[f.name], getattr(cls(), f.name), f"{path}{f.name}", source)
     return cls(**made)

@@ -1,42 +1,37 @@
-"""A model: encoders, projections into one space, and losses, as the configuration names them.
+"""A model: encoders, projections into one space, a fusion, heads and losses, as the configuration names them.
 
-B batch, D encoder width, d width of the shared space
+B rows, N tokens, D width of an encoder or fusion, d width of the shared space
 """
 
 from __future__ import annotations
 
-import contextlib
-import ctypes
-import dataclasses
 import hashlib
 import json
-import sys
-from collections.abc import Callable, Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from mmkit import encoders, losses
-from mmkit.config import Config, Project, build, read_toml
-from mmkit.data.images import TREATMENT
-from mmkit.data.pixels import Pixels
-from mmkit.data.tokenizer import Tokenizer
-from mmkit.encoders.layers import Stack
+from mmkit import encoders, fusion, losses
+from mmkit.batch import Batch, Take, Want
+from mmkit.config import Config, Input, Project
 from mmkit.errors import ConfigError, UserError, nearest, setting
+from mmkit.fusion import FUSED
+from mmkit.layers import Encoded, Stack
+from mmkit.losses.objective import Objective
 
-RUNS_NAMED = 5
-WEIGHTS, TOKENIZER, CONFIG = "model.safetensors", "tokenizer.json", "config.toml"
+PROJECTED, ENCODED = ("vector", "vectors"), ("pooled", "tokens", "mask", "embedded")
 
 
-def projection(modality: str, width: int, spec: Project) -> nn.Module:
-    """From an encoder's pooled vector (B, width) to the shared space (B, dim)."""
+def projection(name: str, width: int, spec: Project) -> nn.Module:
+    """From an encoder's vector (B, width) to the shared space (B, dim)."""
     assert spec.dim is not None
-    kind = projection_kind(modality, spec)
+    kind = projection_kind(name, spec)
     if kind == "mlp":
         hidden = spec.hidden or spec.dim
         first = [nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Dropout(spec.dropout)]
@@ -46,9 +41,9 @@ def projection(modality: str, width: int, spec: Project) -> nn.Module:
     return nn.Linear(width, spec.dim, bias=False)
 
 
-def projection_kind(modality: str, spec: Project) -> str | None:
-    """What `project.kind`, one word or a table by modality, says of a modality."""
-    return spec.kind.get(modality, "linear") if isinstance(spec.kind, dict) else spec.kind
+def projection_kind(name: str, spec: Project) -> str | None:
+    """What `project.kind`, one word or a table by encoder, says of an encoder."""
+    return spec.kind.get(name, "linear") if isinstance(spec.kind, dict) else spec.kind
 
 
 def check_widths(widths: dict[str, int], spec: Project) -> None:
@@ -57,69 +52,131 @@ def check_widths(widths: dict[str, int], spec: Project) -> None:
     Raises:
         ConfigError: one is not.
     """
-    bare = {modality: width for modality, width in widths.items() if projection_kind(modality, spec) == "none"}
-    for modality, width in bare.items():
+    bare = {name: width for name, width in widths.items() if projection_kind(name, spec) == "none"}
+    for name, width in bare.items():
         if width != spec.dim:
-            what = f"the {modality} encoder gives {width} values, and project.kind is none"
+            what = f"the {name} encoder gives {width} values, and project.kind is none"
             linear = setting("project.kind", "linear")
             hint = linear if len(set(bare.values())) > 1 else f"{setting('project.dim', width)}, or {linear}"
             raise ConfigError(what, "project", where=f"project.dim = {spec.dim}", hint=hint)
 
 
-def build_encoders(config: Config, tokenizer: Tokenizer) -> nn.ModuleDict:
-    """The encoders of `config` by modality, as they begin."""
-    given = {"size": Pixels(config.data.image).size, "vocab_size": tokenizer.vocab_size, "context": tokenizer.context}
-    return nn.ModuleDict({m: encoders.build(m, table, given | {"modality": m}) for m, table in config.encoder.items()})
+def build_encoders(config: Config, readers: Mapping[str, Any]) -> nn.ModuleDict:
+    """The encoders of `config` by name, as they begin.
+
+    Args:
+        readers: encoder -> the Reader of its modality, which knows the facts of its input.
+    """
+    found = {n: encoders.build(n, config.modality_of(n), table, readers[n].given()) for n, table in config.encoder.items()}
+    return nn.ModuleDict(found)
 
 
 class Model(nn.Module):
-    """Encoders by modality, a projection for each, and the losses' learned scalars.
+    """Everything that learns, and how to read what it takes.
 
     `forward` answers everything that the losses want of a batch in one call.
 
     Args:
         config: fully resolved.
-        tokenizer: of the text encoder.
+        readers: encoder -> the Reader of its modality; see `mmkit.data.modalities`.
+        targets: loss -> what it learnt of the training rows; see `Objective.learn`.
 
     Attributes:
         name: as the user typed it; folder: the run folder or None; hash: of the weights.
     """
 
-    def __init__(self, config: Config, tokenizer: Tokenizer) -> None:
+    def __init__(self, config: Config, readers: Mapping[str, Any], targets: Mapping[str, Any] | None = None) -> None:
         super().__init__()
-        self.config, self.tokenizer = config, tokenizer
-        self.pixels = Pixels(config.data.image)
+        self.config, self.readers, self.targets = config, dict(readers), dict(targets or {})
         self.name, self.hash = "", ""
         self.folder: Path | None = None
-        self.encoder: Any = build_encoders(config, tokenizer)
-        widths: dict[str, Any] = {m: e.dim for m, e in self.encoder.items()}
+        self.inputs: dict[str, Input] = config.input
+        self.encoder: Any = build_encoders(config, readers)
+        facts = {"names": tuple(self.inputs)}
+        made = {n: losses.build(n, t, facts | {"targets": self.targets.get(n)}) for n, t in config.loss.items()}
+        self.loss: Any = nn.ModuleDict(made)
+        self.fusion = self._fusion()
+        shared = [self.inputs[name].encoder for name in self.embedded]
+        widths: dict[str, Any] = {name: e.dim for name, e in self.encoder.items() if name in shared}
         check_widths(widths, config.project)
-        self.project = nn.ModuleDict({m: projection(m, width, config.project) for m, width in widths.items()})
-        self.loss: Any = nn.ModuleDict({name: losses.build(name, table) for name, table in config.loss.items()})
+        self.project = nn.ModuleDict({name: projection(name, width, config.project) for name, width in widths.items()})
+        heads = {n: head for n, loss in made.items() if loss.of and (head := loss.head(self._width(loss)))}
+        self.head = nn.ModuleDict(heads)
         # convolutions are faster on interleaved channels, and no result changes beyond rounding
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
-    def forward(self, batch: dict[str, Any], wants: Iterable[str]) -> dict[str, Tensor]:
-        """Answer `wants`, each "MODALITY.vector": the L2-normalised vector (B, d) of that modality.
+    def _fusion(self) -> Any:
+        table = self.config.fusion
+        if not table:
+            return None
+        names = table["inputs"]
+        for name in names:
+            if name not in self.inputs:
+                raise ConfigError(f"fusion of {name!r}, which is no input", "fusion.inputs", hint=nearest(name, self.inputs))
+        encoder = {name: self.encoder[self.inputs[name].encoder] for name in names}
+        for name, one in encoder.items():
+            if fusion.fusion_class(table).reads == "embedded" and not hasattr(one, "embed"):
+                what = f"{table['kind']} fusion begins before the blocks of the {name} encoder, whose kind has none of its own"
+                raise ConfigError(what, "fusion.kind", hint=setting("fusion.kind", "merged"))
+        language = [name for name in names if self.config.is_language(name)]
+        return fusion.build(table, {"widths": {name: one.dim for name, one in encoder.items()}, "language": language})
+
+    def _width(self, loss: Objective) -> int:
+        if loss.of == FUSED:
+            if self.fusion is None:
+                path = f"loss.{loss.name}.of"
+                raise ConfigError("there is no fusion", path, where=f"{path} = {FUSED}", hint=setting("fusion.kind", "merged"))
+            return self.fusion.dim
+        if loss.of not in self.inputs:
+            raise ConfigError(f"no input {loss.of!r}", f"loss.{loss.name}.of", hint=nearest(str(loss.of), [*self.inputs, FUSED]))
+        return self.encoder[self.inputs[loss.of].encoder].dim
+
+    def forward(self, batch: Batch, wants: Iterable[Want], have: Mapping[Want, Tensor] | None = None) -> dict[Want, Tensor]:
+        """Answer `wants` about a batch and its versions; nothing is computed twice.
 
         Args:
-            batch: "image" uint8 (B, 3, S, S), "text" {"ids", "mask"} (B, M); only what is wanted is needed. A modality
-                whose encoder ran before is {"pooled": (B, D)}.
+            have: what is known already; where it is given no encoder runs.
+
+        Raises:
+            UserError: nothing answers one of them.
         """
-        return {want: self.vector(want.partition(".")[0], batch) for want in sorted(wants)}
+        wants = list(wants)
+        self.check(wants)
+        answers = _Answers(self, batch, wants, dict(have or {}))
+        return {want: answers(want) for want in wants}
 
-    def vector(self, modality: str, batch: dict[str, Any]) -> Tensor:
-        """The normalised vector (B, d) of one modality."""
-        value = batch[modality]
-        pooled = value["pooled"] if isinstance(value, dict) and "pooled" in value else self.pooled(modality, value)
-        return F.normalize(self.project[modality](pooled).float(), dim=-1)
+    def check(self, wants: Iterable[Want]) -> None:
+        """Check that the model can answer.
 
-    def pooled(self, modality: str, value: Any) -> Tensor:
-        """The encoder's pooled output (B, D) of one modality, before the projection."""
-        if modality == "image":
-            pixels = self.pixels.normalise(value)
-            return self.encoder[modality](pixels.contiguous(memory_format=torch.channels_last)).pooled
-        return self.encoder[modality](**value).pooled
+        Raises:
+            UserError: it cannot; the want is named.
+        """
+        for want in wants:
+            if want.part in self.inputs:
+                known = ENCODED + (PROJECTED if self.encoder_of(want.part) in self.project else ())
+            elif want.part == FUSED and self.fusion is not None:
+                known = ("pooled", "tokens", "mask")
+            else:
+                known = ("logits",) if want.part in self.head else ()
+            if want.what not in known:
+                parts = [*self.inputs, *([FUSED] if self.fusion is not None else []), *self.head]
+                hint = f"{want.part} gives: {', '.join(known)}" if known else f"there are: {', '.join(parts)}"
+                raise UserError(f"nothing in the model answers {want}", "a loss wants it", hint)
+
+    def roots(self, want: Want) -> list[Want]:
+        """What of the encoders an answer is made of; itself, where an encoder and its projection give it."""
+        if want.part in self.inputs:
+            return [want]
+        if want.part == FUSED:
+            names = self.config.fusion["inputs"]
+            return [Want(name, what, want.of) for name in names for what in self._read()]
+        return self.roots(Want(self.loss[want.part].of, "pooled", want.of))
+
+    def _read(self) -> tuple[str, ...]:
+        """What the fusion reads of each input."""
+        return {"tokens": ("tokens", "mask", "pooled"), "embedded": ("embedded", "mask"), "pooled": ("pooled", "mask")}[
+            self.fusion.reads
+        ]
 
     def train(self, mode: bool = True) -> Model:
         """As of every module, but what does not learn stays in eval mode: no dropout, no running statistics."""
@@ -130,19 +187,15 @@ class Model(nn.Module):
                 module.eval()
         return self
 
-    def made_of(self, modality: str) -> list[Any]:
-        """What a vector of this modality depends on beside the weights, JSON: the encoder's keys and how its input is made."""
-        table = {k: v for k, v in self.config.encoder[modality].items() if k not in ("from", "lr_factor")}
-        if modality == "image":
-            spec = dataclasses.asdict(self.config.data.image)
-            return [table, {k: v for k, v in spec.items() if k not in ("augment", "crop_scale")}, TREATMENT]
-        tokens = self.tokenizer
-        return [table, tokens.backend.to_str(), tokens.context, tokens.pad, tokens.trim, tokens.left]
+    def made_of(self, name: str) -> list[Any]:
+        """What an encoder's vectors depend on beside the weights, JSON: its keys and how its input is made."""
+        table = {k: v for k, v in self.config.encoder[name].items() if k not in ("from", "lr_factor")}
+        return [table, self.readers[name].made_of()]
 
     @cached_property
     def made_of_hash(self) -> str:
-        """Of `made_of` all modalities."""
-        text = json.dumps([[m, *self.made_of(m)] for m in self.modalities], sort_keys=True)
+        """Of `made_of` all encoders."""
+        text = json.dumps([[name, *self.made_of(name)] for name in self.encoder], sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def checkpoint_activations(self) -> None:
@@ -155,13 +208,31 @@ class Model(nn.Module):
                 enable: Any = getattr(module, "activation_checkpointing_enable", module.gradient_checkpointing_enable)
                 enable({"use_reentrant": False})
 
-    def wants(self) -> set[str]:
+    def wants(self) -> list[Want]:
         """What the losses want of a batch."""
-        return set().union(*(loss.wants() for loss in self.loss.values()))
+        return list(dict.fromkeys(want for loss in self.loss.values() for want in loss.wants()))
+
+    @cached_property
+    def embedded(self) -> tuple[str, ...]:
+        """The inputs that reach the shared space."""
+        wanted = {want.part for want in self.wants() if want.what in PROJECTED}
+        return tuple(name for name in self.inputs if name in wanted)
+
+    @cached_property
+    def tokenwise(self) -> bool:
+        """Items are compared token by token, and not by one vector each."""
+        wanted = {want.what for want in self.wants() if want.what in PROJECTED}
+        return wanted == {"vectors"}
+
+    @property
+    def pairing(self) -> Any:
+        """The first loss of pairs, which turns cosines into probabilities; None where there is none."""
+        return next((loss for loss in self.loss.values() if hasattr(loss, "pairs")), None)
 
     @property
     def modalities(self) -> tuple[str, ...]:
-        return tuple(self.encoder)
+        """Of the inputs, each once."""
+        return tuple(dict.fromkeys(str(one.modality) for one in self.inputs.values()))
 
     @property
     def dim(self) -> int:
@@ -176,111 +247,93 @@ class Model(nn.Module):
     def parameter_count(self) -> int:
         return sum(p.numel() for p in self.parameters())
 
-    @torch.inference_mode()
-    def encode_images(self, images: Tensor) -> Tensor:
-        """uint8 (B, 3, S, S) -> float32 (B, d) on the CPU."""
-        return self.vector("image", {"image": images.to(self.device)}).cpu()
+    def encoder_of(self, name: str) -> str:
+        """The encoder that reads an input."""
+        return str(self.inputs[name].encoder)
 
-    @torch.inference_mode()
-    def encode_texts(self, texts: list[str]) -> Tensor:
-        """Texts -> float32 (B, d) on the CPU."""
-        tokens = {k: v.to(self.device) for k, v in self.tokenizer(texts).items()}
-        return self.vector("text", {"text": tokens}).cpu()
+    def reader(self, name: str) -> Any:
+        """The Reader of an input."""
+        return self.readers[self.encoder_of(name)]
 
-    def probabilities(self, image: Tensor, texts: Tensor) -> Tensor:
-        """The probability of each text (n, d) for an image (d,): (n,), softmax or sigmoid as trained."""
-        loss = next(iter(self.loss.values()))
+    def probabilities(self, cosine: Tensor) -> Tensor:
+        """Of each candidate on the last axis by its cosine: softmax or sigmoid, as trained."""
         with torch.no_grad():
-            return loss.probabilities((texts @ image).to(self.device)).cpu()
+            return self.pairing.probabilities(cosine.to(self.device)).cpu()
 
 
-def reuse_memory() -> None:
-    """Let malloc keep what activations free instead of handing it back and faulting it in again in every batch.
+class _Answers:
+    """The answers about one batch, each computed once."""
 
-    On Linux CPUs with glibc a convolutional encoder spends a third of its time there otherwise; no result changes.
-    """
-    if sys.platform != "linux":
-        return
-    with contextlib.suppress(OSError, AttributeError):  # another libc has no mallopt
-        libc = ctypes.CDLL(None)
-        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD, bytes
-        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD, bytes
+    def __init__(self, model: Model, batch: Batch, wants: list[Want], found: dict[Want, Tensor]) -> None:
+        self.model, self.batch, self.found = model, batch, found
+        self.known = bool(found)
+        # of each input and version all that will be asked for: what lies behind the blocks is not computed for nothing
+        self.asked: dict[tuple[str, str], set[str]] = defaultdict(set)
+        for want in wants:
+            for root in model.roots(want):
+                what = {"vector": "pooled", "vectors": "tokens"}.get(root.what, root.what)
+                version = root.of if isinstance(batch.versions.get(root.of), Batch) else ""
+                self.asked[root.part, version].add(what)
 
+    def __call__(self, want: Want) -> Tensor:
+        if want not in self.found:
+            if want.part == FUSED:
+                self._fuse(want.of)
+            elif want.part in self.model.inputs:
+                self._input(want)
+            else:
+                read = self(Want(self.model.loss[want.part].of, "pooled", want.of))
+                self.found[want] = self.model.head[want.part](read)
+        return self.found[want]
 
-def pick_device(name: str) -> torch.device:
-    """`auto` is the best device there is.
+    def _input(self, want: Want) -> None:
+        version = self.batch.versions[want.of] if want.of else self.batch
+        if isinstance(version, Take):
+            self.found[want] = self(want._replace(of=""))[version.index[want.part]]
+        elif want.what in PROJECTED:
+            source = self(want._replace(what="pooled" if want.what == "vector" else "tokens"))
+            vectors = F.normalize(self.model.project[self.model.encoder_of(want.part)](source).float(), dim=-1)
+            self.found[want] = _blanked(vectors, version, want.part)
+        elif self.known:
+            raise RuntimeError(f"{want} is not among what the encoders gave")
+        else:
+            self._encode(want, version)
 
-    Raises:
-        UserError: the device named is not there.
-    """
-    reuse_memory()
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
-    if name == "auto":
-        return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
-    if not available.get(name.partition(":")[0], False):
-        raise UserError(f"no device {name!r} here", hint=f"there is: {', '.join(d for d, there in available.items() if there)}")
-    return torch.device(name)
+    def _encode(self, want: Want, batch: Batch) -> None:
+        """Run an encoder once; what it gives of rows without its input is 0, and no reader may look there."""
+        name = want.part
+        tensors, encoder = batch.inputs[name], self.model.encoder[self.model.encoder_of(name)]
+        if name in batch.nowhere:
+            given = {"pooled": (encoder.dim,), "tokens": (1, encoder.dim), "embedded": (1, encoder.dim)}
+            found = {what: torch.zeros(batch.rows, *size, device=self.model.device) for what, size in given.items()}
+            found["mask"] = torch.zeros(batch.rows, 1, dtype=torch.bool, device=self.model.device)
+        elif "pooled" in tensors:  # the encoder ran before
+            found = {what: tensors[what] for what in ("pooled", "tokens", "mask") if what in tensors}
+        elif hasattr(encoder, "embed"):
+            x, mask = encoder.embed(**tensors)
+            found = {"embedded": x, "mask": mask}
+            if {"pooled", "tokens"} & self.asked[name, want.of]:
+                found |= encoder.encode(x, mask)._asdict()
+        else:
+            found = encoder(**tensors)._asdict()
+        for what, tensor in found.items():
+            self.found.setdefault(want._replace(what=what), _blanked(tensor, batch, name))
 
-
-def pointed(path: Path) -> Path:
-    """What `latest` names, where a system with no symlinks holds it as a text file; any other path as it is."""
-    return path.with_name(path.read_text().strip()) if path.name == "latest" and path.is_file() else path
-
-
-def other_runs(path: Path) -> str:
-    """A hint that names runs beside the one that is not there; empty where there is none."""
-    runs = [other.parent for other in path.parent.glob(f"*/{CONFIG}") if not other.parent.is_symlink()]
-    newest = sorted(runs, key=lambda run: run.stat().st_mtime)[-RUNS_NAMED:]
-    return nearest(str(path), map(str, newest)) if newest else ""
-
-
-def load_model(name: str, device: str = "auto", say: Callable[[str], None] = lambda text: None) -> Model:
-    """Open a run folder, a checkpoint inside one, or a transformers CLIP or SigLIP (folder or hub id): eval mode, on `device`.
-
-    Args:
-        say: told what a checkpoint leaves unsaid and how it is read then.
-
-    Raises:
-        UserError: it is missing, is no model, or its files do not fit together.
-    """
-    path = pointed(Path(name))
-    hub_id = not path.exists() and name.count("/") == 1 and not name.startswith((".", "/", "~", "runs/"))
-    if hub_id or (path / "config.json").exists():
-        from mmkit.pretrained import open_whole
-
-        return open_whole(name, say).to(pick_device(device)).eval()
-    if not path.exists():
-        raise UserError("no such model", name, other_runs(path) or "train one with `mmkit train`")
-    run = path if (path / CONFIG).exists() else path.parent.parent
-    if not (run / CONFIG).exists():
-        raise UserError("neither a run folder (no config.toml) nor a transformers checkpoint (no config.json)", name)
-    if not (path / WEIGHTS).exists():
-        raise UserError("the run has no weights yet", name, f"mmkit train --resume {run}")
-    model = from_config(build(read_toml(run / CONFIG), str(run / CONFIG)), run / TOKENIZER)
-    load_weights(model, path / WEIGHTS)
-    model.name, model.folder = name, run
-    return model.to(pick_device(device)).eval()
-
-
-def from_config(config: Config, tokenizer: Path) -> Model:
-    """Build an untrained model from a resolved configuration and its tokenizer.json."""
-    assert config.data.text.context is not None
-    return Model(config, Tokenizer.load(tokenizer, config.data.text.context))
+    def _fuse(self, of: str) -> None:
+        fusion, parts = self.model.fusion, {}
+        for name in self.model.config.fusion["inputs"]:
+            read = {what: self(Want(name, what, of)) for what in self.model._read()}
+            tokens = read.get("tokens", read.get("embedded"))
+            pooled = read.get("pooled")
+            filled = tokens if tokens is not None else pooled[:, None]  # type: ignore[index]
+            parts[name] = Encoded(filled, read["mask"], pooled if pooled is not None else filled[:, 0])
+        for what, tensor in fusion(parts)._asdict().items():
+            self.found.setdefault(Want(FUSED, what, of), tensor)
 
 
-def load_weights(model: Model, path: Path) -> None:
-    """Load safetensors weights strictly: a key that is left over or missing is an error.
-
-    Raises:
-        UserError: the file is damaged or of another model.
-    """
-    try:
-        model.load_state_dict(load_file(path))
-    except FileNotFoundError:
-        raise UserError("no such weights", str(path)) from None
-    except RuntimeError as e:
-        raise UserError(f"the weights do not fit the configuration ({str(e).splitlines()[-1].strip()})", str(path)) from e
-    except Exception as e:  # safetensors raises its own type for a truncated header
-        raise UserError(f"the weights are damaged ({e})", str(path)) from e
-    with open(path, "rb") as f:
-        model.hash = hashlib.file_digest(f, "sha256").hexdigest()[:16]
+def _blanked(x: Tensor, batch: Batch, name: str) -> Tensor:
+    """x (B, …) with zeros (False, of a mask) in the rows that lack an input."""
+    there = batch.has(name)
+    if there is None:
+        return x
+    return torch.where(there.view(-1, *[1] * (x.ndim - 1)), x, torch.zeros((), dtype=x.dtype, device=x.device))

@@ -6,7 +6,7 @@ import json
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -21,7 +21,39 @@ EMBEDDINGS_VERSION = 1
 SUFFIXES = (".arrow", ".parquet", ".npy")
 STRINGS = ("id", "modality", "split", "text", "label")
 COLUMNS = (*STRINGS, "vector")
+TOKENS = "tokens"
 _KEY = b"mmkit"
+
+
+@dataclass(frozen=True)
+class Ragged:
+    """Several vectors for each of n items: `flat` (all of them, d) and `starts` (n + 1,), where those of each item begin."""
+
+    flat: np.ndarray
+    starts: np.ndarray
+
+    @classmethod
+    def of(cls, items: Sequence[np.ndarray], dim: int) -> Ragged:
+        """From one (N, dim) an item."""
+        starts = np.cumsum([0, *map(len, items)])
+        return cls(np.concatenate(items) if items else np.empty((0, dim), np.float32), starts)
+
+    def __len__(self) -> int:
+        return len(self.starts) - 1
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        """The vectors (N, d) of item i."""
+        return self.flat[self.starts[i] : self.starts[i + 1]]
+
+    def take(self, rows: np.ndarray) -> Ragged:
+        """Some of the items."""
+        return Ragged.of([self[i] for i in rows.tolist()], self.flat.shape[1])
+
+    def means(self) -> np.ndarray:
+        """The normalised mean of each item's vectors, (n, d)."""
+        summed = np.add.reduceat(np.concatenate([self.flat, np.zeros_like(self.flat[:1])]), self.starts[:-1], axis=0)
+        summed[self.starts[1:] == self.starts[:-1]] = 0
+        return unit(summed)
 
 
 @dataclass(frozen=True)
@@ -29,7 +61,8 @@ class Embeddings:
     """The rows of an embeddings file; rows of one id belong together (an image and its captions).
 
     Every field but `vectors` and `meta` is an object array of n strings (or None). `vectors` is (n, d), float32 or
-    float16, and for an `.arrow` file in one record batch a read-only view of the mapped file. `meta` says what made the
+    float16, and for an `.arrow` file in one record batch a read-only view of the mapped file; `tokens` are the several vectors
+    of each row where the model compares token by token (`vectors` are their means then). `meta` says what made the
     file (`model`, `model_hash`, `data`, `data_hash`, `normalised`, `dim`, …); None for a file that does not say.
     """
 
@@ -41,6 +74,7 @@ class Embeddings:
     vectors: np.ndarray
     meta: dict[str, Any] | None
     path: Path
+    tokens: Ragged | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -54,8 +88,10 @@ class Embeddings:
             keep &= self.split == split
         return np.flatnonzero(keep)
 
-    def take(self, rows: np.ndarray) -> np.ndarray:
-        """The vectors of some ascending rows, (len(rows), d): a view where they lie together, else a copy."""
+    def take(self, rows: np.ndarray) -> np.ndarray | Ragged:
+        """What some ascending rows are compared by: their tokens, else (len(rows), d), a view where they lie together."""
+        if self.tokens is not None:
+            return self.tokens.take(rows)
         if len(rows) and rows[-1] - rows[0] + 1 == len(rows):
             return self.vectors[rows[0] : rows[-1] + 1]
         return self.vectors[rows]
@@ -74,10 +110,30 @@ def read_embeddings(path: str | Path) -> Embeddings:
         return _read_npy(path)
     try:
         strings, batches, rows = _open_parquet(path) if path.suffix == ".parquet" else _open_arrow(path)
-        return _from_table(strings, batches, rows, path)
+        return replace(_from_table(strings, batches, rows, path), tokens=_tokens(path))
     except (pa.ArrowException, OSError) as e:
         reason = str(e).splitlines()[0]
         raise UserError(f"truncated, or not an embeddings file ({reason})", str(path), "write it again with `mmkit embed`") from e
+
+
+def _tokens(path: Path) -> Ragged | None:
+    """The column of several vectors a row, where there is one."""
+    if path.suffix == ".parquet":
+        import pyarrow.parquet as pq
+
+        if TOKENS not in pq.read_schema(path).names:
+            return None
+        column = pq.read_table(path, columns=[TOKENS]).column(TOKENS)
+    else:
+        table = pa.ipc.open_file(pa.memory_map(str(path))).read_all()
+        if TOKENS not in table.column_names:
+            return None
+        column = table.column(TOKENS)
+    lists = column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+    starts = lists.offsets.to_numpy().astype(np.int64)
+    # `flatten` would copy what is mapped
+    flat = lists.values.slice(starts[0], starts[-1] - starts[0])
+    return Ragged(_view(flat, path) if len(flat) else np.empty((0, 1), np.float32), starts - starts[0])
 
 
 def _open_arrow(path: Path) -> tuple[pa.Table, Iterable[pa.RecordBatch], int]:
@@ -254,17 +310,23 @@ def unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.sqrt(np.where(squares == 0, 1, squares))[:, None]
 
 
-def check_target(path: str | Path) -> None:
+def check_target(path: str | Path, several: bool = False) -> None:
     """Refuse a path that no embeddings can be written to, before any work is done.
 
+    Args:
+        several: there are several vectors a row.
+
     Raises:
-        UsageError: another suffix than those of `SUFFIXES`.
+        UsageError: another suffix than those of `SUFFIXES`, or one of a file that holds one vector a row alone.
         UserError: it is a folder, or a pipe or device: readers map the file, which these do not allow.
     """
     path = Path(path)
     if path.suffix not in SUFFIXES:
         found = path.suffix or "a file without suffix"
         raise UsageError(f"embeddings cannot be written as {found}", str(path), f"one of: {' '.join(SUFFIXES)}")
+    if several and path.suffix == ".npy":
+        what = "a .npy file holds one vector an item, and this model compares several"
+        raise UsageError(what, str(path), f"one of: {' '.join(s for s in SUFFIXES if s != path.suffix)}")
     if path.is_dir():
         raise UserError("this is a folder, not a file", str(path), "name a file in it")
     if is_special(path):
@@ -300,6 +362,8 @@ class EmbeddingsWriter:
         self._target = self._stack.enter_context(writing(self.path))
         self._raw = self._stack.enter_context(tempfile.TemporaryFile(dir=self.path.parent))
         self._names = self._stack.enter_context(tempfile.TemporaryFile(dir=self.path.parent))
+        self._tokens = self._stack.enter_context(tempfile.TemporaryFile(dir=self.path.parent))
+        self._lengths: list[int] = []
         self._strings = pa.ipc.new_stream(self._names, pa.schema([(name, pa.string()) for name in STRINGS]))
         return self
 
@@ -307,19 +371,25 @@ class EmbeddingsWriter:
         self,
         ids: Sequence[str],
         modality: str,
-        vectors: np.ndarray,
+        vectors: np.ndarray | Ragged,
         split: Sequence[str | None] | None = None,
         text: Sequence[str | None] | None = None,
         label: Sequence[str | None] | None = None,
     ) -> None:
-        """Append n rows of one modality; `vectors` is (n, dim)."""
+        """Append n rows of one modality; `vectors` is (n, dim), or several (…, dim) a row: all rows are of one form."""
         n = len(ids)
-        if vectors.shape != (n, self.dim):
-            raise ValueError(f"vectors of shape {vectors.shape} for {n} ids and dim {self.dim}")
+        several = vectors if isinstance(vectors, Ragged) else None
+        check_target(self.path, several is not None)
+        single = vectors.means() if isinstance(vectors, Ragged) else vectors
+        if single.shape != (n, self.dim):
+            raise ValueError(f"vectors of shape {single.shape} for {n} ids and dim {self.dim}")
         columns = (ids, [modality] * n, split, text, label)
         try:
             self._strings.write(pa.record_batch([pa.array(c or [None] * n, pa.string()) for c in columns], STRINGS))
-            self._raw.write(np.ascontiguousarray(vectors, self.dtype).data)
+            self._raw.write(np.ascontiguousarray(single, self.dtype).data)
+            if several is not None:
+                self._tokens.write(np.ascontiguousarray(several.flat, self.dtype).data)
+                self._lengths += np.diff(several.starts).tolist()
         except OSError as e:
             raise disk_error(e, self.path) from e
         self._rows += n
@@ -353,8 +423,13 @@ class EmbeddingsWriter:
         values = pa.Array.from_buffers(pa.from_numpy_dtype(self.dtype), vectors.size, [None, pa.py_buffer(vectors)])
         array = pa.FixedSizeListArray.from_arrays(values, self.dim)
         fields = [pa.field(name, pa.string()) for name in STRINGS] + [pa.field("vector", array.type)]
+        columns = [*strings.columns, array]
+        if self._lengths:
+            lists = self._lists()
+            fields.append(pa.field(TOKENS, lists.type))
+            columns.append(lists)
         schema = pa.schema(fields, {_KEY: json.dumps(meta).encode()})
-        table = pa.table([*strings.columns, array], schema=schema)
+        table = pa.table(columns, schema=schema)
         if self.path.suffix == ".parquet":
             import pyarrow.parquet as pq
 
@@ -362,6 +437,15 @@ class EmbeddingsWriter:
             return
         with pa.OSFile(str(self._target), "wb") as sink, pa.ipc.new_file(sink, schema) as out:
             out.write_table(table)  # one chunk, one record batch
+
+    def _lists(self) -> pa.Array:
+        """The several vectors of each row, over the mapped file."""
+        self._tokens.flush()
+        total = sum(self._lengths)
+        flat = np.memmap(self._tokens, self.dtype, "r", shape=(total, self.dim)) if total else np.zeros((0, self.dim), self.dtype)
+        values = pa.Array.from_buffers(pa.from_numpy_dtype(self.dtype), flat.size, [None, pa.py_buffer(flat)])
+        starts = pa.array(np.cumsum([0, *self._lengths]), pa.int64())
+        return pa.LargeListArray.from_arrays(starts, pa.FixedSizeListArray.from_arrays(values, self.dim))
 
 
 def joined(label: str | Iterable[str] | None) -> str | None:

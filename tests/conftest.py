@@ -19,6 +19,7 @@ from PIL import Image
 
 from mmkit.files import DATASET_VERSION
 
+COLUMNS = {"image": "image", "text": "captions"}
 COLOURS = {"red": (230, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 230)}
 
 
@@ -109,49 +110,75 @@ def colours(tmp_path: Path) -> Path:
     return write_dataset(tmp_path / "data", {"train": [coloured_row("r", "red")], "test": test})
 
 
-class SmallPixels:
-    """Evaluation preprocessing to 2 x 2."""
+def colour_model_class() -> Any:
+    """A Model whose encoders know colours and nothing else: it finds the picture of the colour that a text names."""
+    import torch
+    from torch import nn
 
-    size = 2
+    from mmkit import losses
+    from mmkit.config import build
+    from mmkit.data.modalities import image
+    from mmkit.layers import Encoded
+    from mmkit.model import Model
 
-    def __call__(self, image: Image.Image) -> Any:
-        import numpy as np
-        import torch
+    class MeanColour(nn.Module):
+        dim = 3
 
-        return torch.from_numpy(np.array(image.resize((2, 2)))).permute(2, 0, 1)
+        def forward(self, pixels: Any) -> Encoded:
+            mean = pixels.float().mean((2, 3))
+            return Encoded(mean[:, None], torch.ones(len(mean), 1, dtype=torch.bool), mean)
 
+    class NamedColour(nn.Module):
+        dim = 3
 
-class ColourModel:
-    """The interface of `mmkit.model.Model` over the mean colour: it finds the picture of the colour that a text names."""
+        def forward(self, colour: Any) -> Encoded:
+            return Encoded(colour[:, None], torch.ones(len(colour), 1, dtype=torch.bool), colour)
 
-    dim, hash, folder, modalities, parameter_count = 3, "colours", None, ("image", "text"), 0
-    made_of_hash = "2 x 2"
+    class Words:
+        """A text to the colour that it names, white where it names none."""
 
-    def __init__(self, name: str = "colours", folder: Path | None = None) -> None:
-        self.name, self.folder, self.pixels = name, folder, SmallPixels()
+        blank = ""
 
-    def encode_images(self, images: Any) -> Any:
-        import torch.nn.functional as F
+        def prepare(self, item: str) -> str:
+            return item
 
-        return F.normalize(images.float().mean((2, 3)), dim=-1)
+        def length(self, prepared: str) -> int:
+            return len(prepared)
 
-    def encode_texts(self, texts: list[str]) -> Any:
-        import torch
-        import torch.nn.functional as F
+        def collate(self, drawn: list[str]) -> Any:
+            hot = [next((value for word, value in COLOURS.items() if word in text), (1, 1, 1)) for text in drawn]
+            return {"colour": torch.tensor(hot).float()}
 
-        hot = [next((value for word, value in COLOURS.items() if word in text), (1, 1, 1)) for text in texts]
-        return F.normalize(torch.tensor(hot).float(), dim=-1)
+        def given(self) -> dict[str, Any]:
+            return {}
 
-    def probabilities(self, image: Any, texts: Any) -> Any:
-        return (10 * texts @ image).softmax(0)
+    class ColourModel(Model):
+        made_of_hash, parameter_count = "2 x 2", 0  # type: ignore[assignment]
+
+        def __init__(self, name: str = "colours", folder: Path | None = None) -> None:
+            nn.Module.__init__(self)
+            tables = {"input": {m: {"column": c, "modality": m, "encoder": m} for m, c in COLUMNS.items()}, "project": {"dim": 3}}
+            self.config = build(tables)
+            self.name, self.folder, self.hash = name, folder, "colours"
+            self.inputs = self.config.input
+            square = image.Spec(size=2, resize="square", resample="bicubic", mean=[0.0] * 3, std=[1.0] * 3, augment=[])
+            self.readers = {"image": image.Reader(square), "text": Words()}
+            self.encoder = nn.ModuleDict({"image": MeanColour(), "text": NamedColour()})
+            self.project = nn.ModuleDict({m: nn.Identity() for m in COLUMNS})
+            pairs = {"kind": "infonce", "between": list(COLUMNS), "temperature": 0.1}
+            self.loss = nn.ModuleDict({"itc": losses.build("itc", pairs, {"names": tuple(COLUMNS)})})
+            self.fusion, self.head = None, nn.ModuleDict()
+            self.eval()
+
+    return ColourModel
 
 
 @pytest.fixture
-def colour_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ColourModel:
+def colour_model(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Any:
     """Every command loads the ColourModel, as if it were the run ./runs/colours."""
-    import mmkit.model
+    import mmkit.loading
 
-    model = ColourModel("runs/colours", tmp_path / "runs" / "colours")
-    model.folder.mkdir(parents=True)  # type: ignore[union-attr]
-    monkeypatch.setattr(mmkit.model, "load_model", lambda name, device="auto", say=None: model)
+    model = colour_model_class()("runs/colours", tmp_path / "runs" / "colours")
+    model.folder.mkdir(parents=True)
+    monkeypatch.setattr(mmkit.loading, "load_model", lambda name, device="auto", say=None: model)
     return model

@@ -9,7 +9,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmkit.errors import UsageError, UserError
-from mmkit.vectors import EmbeddingsWriter, read_embeddings, read_meta
+from mmkit.vectors import EmbeddingsWriter, Ragged, read_embeddings, read_meta
 
 VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3)
 
@@ -118,3 +118,59 @@ def test_a_file_of_a_newer_format_is_refused(tmp_path):
         writer.write(["a"], "image", VECTORS[:1])
     with pytest.raises(UserError, match="newer mmkit"):
         read_embeddings(tmp_path / "e.arrow")
+
+
+LENGTHS = [2, 0, 3, 1]
+SEVERAL = Ragged.of(np.split(np.arange(18, dtype=np.float32).reshape(6, 3) + 1, np.cumsum(LENGTHS)[:-1]), 3)
+
+
+def write_several(path: Path, times: int = 1, dtype: str = "float32") -> Path:
+    with EmbeddingsWriter(path, 3, dtype=dtype) as writer:
+        writer.write(["a", "b"] * times, "image", SEVERAL.take(np.tile([0, 1], times)))
+        writer.write(["a", "b"] * times, "text", SEVERAL.take(np.tile([2, 3], times)), text=["x", "y"] * times)
+    return path
+
+
+@pytest.mark.parametrize("suffix", [".arrow", ".parquet"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+@pytest.mark.parametrize("times", [1, 3000], ids=["", "several row groups"])
+def test_several_vectors_a_row_are_read_as_written(tmp_path, suffix, dtype, times):
+    found = read_embeddings(write_several(tmp_path / f"e{suffix}", times, dtype))
+    assert found.tokens is not None and len(found.tokens) == len(found) == 4 * times
+    assert found.tokens.flat.dtype == dtype
+    assert np.diff(found.tokens.starts).tolist() == LENGTHS[:2] * times + LENGTHS[2:] * times
+    for i, row in enumerate((0, 1, 2 * times, -1 % (4 * times))):
+        assert (found.tokens[row] == SEVERAL[i]).all()
+        # what compares single vectors, such as a map, has the normalised mean
+        assert np.allclose(found.vectors[row], SEVERAL.means()[i], atol=1e-3)
+    taken = found.take(found.rows("text")[:2])
+    assert isinstance(taken, Ragged) and (taken.flat == SEVERAL.flat[2:]).all()
+
+
+def test_the_tokens_of_an_arrow_file_are_mapped_without_a_copy(tmp_path):
+    path = write_several(tmp_path / "e.arrow", 100)
+    before = pa.total_allocated_bytes()
+    tokens = read_embeddings(path).tokens
+    assert not tokens.flat.flags.owndata
+    assert pa.total_allocated_bytes() - before < tokens.flat.nbytes
+
+
+def test_files_of_single_vectors_have_no_tokens(tmp_path):
+    for suffix in (".arrow", ".parquet", ".npy"):
+        assert read_embeddings(write(tmp_path / f"e{suffix}")).tokens is None
+
+
+def test_several_vectors_a_row_fit_in_no_npy_file(tmp_path):
+    with pytest.raises(UsageError, match="holds one vector an item") as caught:
+        write_several(tmp_path / "e.npy")
+    assert caught.value.hint == "one of: .arrow .parquet"
+    assert not list(tmp_path.iterdir())
+
+
+def test_means_of_several_vectors():
+    means = SEVERAL.means()
+    for i in (0, 2, 3):
+        mean = SEVERAL[i].mean(0)
+        assert means[i] == pytest.approx(mean / np.linalg.norm(mean))
+    assert not means[1].any(), "of none it is zero"
+    assert len(Ragged.of([], 3)) == 0 and Ragged.of([], 3).flat.shape == (0, 3)

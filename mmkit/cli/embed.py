@@ -41,8 +41,9 @@ def embed(
     """
     from mmkit.cli.progress import bars
     from mmkit.data.shards import open_dataset
-    from mmkit.embedding import Pace, embed_dataset
-    from mmkit.model import load_model
+    from mmkit.embedding import embed_dataset
+    from mmkit.encode import Pace
+    from mmkit.loading import load_model
     from mmkit.vectors import check_target
 
     if out and out != "-":

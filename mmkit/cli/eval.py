@@ -92,7 +92,7 @@ def evaluate(
     with bars() as progress:
         requests = [Request(name, ks, split, limit, batch_size, workers, progress) for name, ks in asked]
         if embeddings:
-            results += [_of_embeddings(embeddings, request) for request in requests]
+            results += [result for request in requests for result in _of_embeddings(embeddings, request)]
         for name in models:
             results += _of_model(name, data or Path("data"), device, requests)
     records = [result.record for result in results]
@@ -134,22 +134,22 @@ def _is_result(path: Path) -> bool:
     return isinstance(value, dict) and {"task", "n", "metrics", "chance", "data_hash"} <= value.keys()
 
 
-def _of_embeddings(path: Path, request: Request) -> Result:
+def _of_embeddings(path: Path, request: Request) -> list[Result]:
     if not hasattr(request.module, "of_embeddings"):
         raise UsageError(f"{request.metric} cannot be measured from embeddings alone", hint="leave --embeddings out")
-    result = request.module.of_embeddings(path, request)
-    if result.anonymous:
+    results: list[Result] = request.module.of_embeddings(path, request)
+    if results[0].anonymous:
         console.say(f"{path} does not say which model made it; taken as it is")
-    return result
+    return results
 
 
 def _of_model(name: str, path: Path, device: str, requests: list[Request]) -> list[Result]:
     from mmkit.data.shards import open_dataset
-    from mmkit.model import load_model
+    from mmkit.loading import load_model
 
     data = open_dataset(path)
     model = load_model(name, device, console.say)
-    results = [request.module.of_model(model, data, request) for request in requests]
+    results = [result for request in requests for result in request.module.of_model(model, data, request)]
     for result in results:
         if model.folder:
             result.save(model.folder / "eval")

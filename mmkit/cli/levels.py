@@ -35,7 +35,9 @@ class Typed:
         """The configuration, see `mmkit.config.resolve`."""
         shortcuts: list[Level] = list(self._shortcuts())
         locks: list[Level] = [without(self.locked)] if self.locked else []
-        return resolve(self.recipe or "clip", self.file, [*shortcuts, *locks, self._set()], init)
+        # the losses of --init are the default where nothing else says what is learnt
+        recipe = self.recipe or (None if init and not self.file else "clip")
+        return resolve(recipe, self.file, [*shortcuts, *locks, self._set()], init)
 
     def overruled(self, config: Config) -> list[str]:
         """The --lock options that a `stage` of --set has taken the effect of."""

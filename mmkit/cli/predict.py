@@ -42,15 +42,15 @@ def predict(
     Prints a table in a terminal and one JSON object a text elsewhere.
     """
     from mmkit.cli.queries import predict_lines
-    from mmkit.embedding import require_image
-    from mmkit.model import load_model
+    from mmkit.embedding import require_file
+    from mmkit.loading import load_model
 
     if image != "-" and not texts:
         raise UsageError("which texts?", hint=f'mmkit predict {image} "a cat" "a dog"')
     if not all(text.strip() for text in texts or []):
         raise UsageError("a text is empty", hint=f'mmkit predict {image} "a cat" "a dog"')
     if image != "-":
-        require_image(image)
+        require_file(image, "image")
     loaded = load_model(model, device, console.say)
     if image != "-":
         _show(_probabilities(loaded, image, texts or []))
@@ -64,13 +64,19 @@ def predict(
 
 
 def _probabilities(model: LoadedModel, path: str, texts: list[str]) -> list[dict[str, Any]]:
-    from mmkit.embedding import diverged, embed_image, embed_texts
+    import numpy
+    import torch
 
-    image, vectors = embed_image(model, path), embed_texts(model, texts)
-    probabilities = model.probabilities(image, vectors)
+    from mmkit.embedding import embed_file, embed_texts
+    from mmkit.encode import diverged
+    from mmkit.metrics.ranking import Scores
+
+    image, vectors = embed_file(model, "image", path), embed_texts(model, texts)
+    scores = Scores(vectors)(image, 0, 1, numpy.empty((1, len(texts)), numpy.float32))[0]
+    probabilities = model.probabilities(torch.from_numpy(scores))
     if not probabilities.isfinite().all():  # a scale that has diverged beside vectors that have not
         raise diverged(model, "a probability is not finite")
-    pairs = zip(texts, probabilities.tolist(), (vectors @ image).tolist(), strict=True)
+    pairs = zip(texts, probabilities.tolist(), scores.tolist(), strict=True)
     return [{"image": path, "text": text, "probability": probability, "score": score} for text, probability, score in pairs]
 
 

@@ -99,8 +99,8 @@ def retrieve(
     """
     from mmkit.cli.progress import bars
     from mmkit.cli.queries import parse_query, query_lines
-    from mmkit.embedding import Pace
-    from mmkit.model import load_model
+    from mmkit.encode import Pace
+    from mmkit.loading import load_model
     from mmkit.search.gallery import open_gallery
 
     if figure:

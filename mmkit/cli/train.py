@@ -199,12 +199,13 @@ def _train(typed: Typed, resume: str | None, name: str | None, force: bool, devi
     resolved = typed.resolve()
     check_names(resolved)
     from mmkit.cli.live import LiveView
+    from mmkit.talk import Talk
     from mmkit.training import distributed
     from mmkit.training.loop import Interrupted
     from mmkit.workflows import fit
 
     if resolved.train.init and not resume:
-        from mmkit.pretrained import init_tables
+        from mmkit.loading import init_tables
 
         resolved = typed.resolve(init_tables(resolved.train.init, console.say))
     distributed.join(device)
@@ -215,7 +216,7 @@ def _train(typed: Typed, resume: str | None, name: str | None, force: bool, devi
     runs = Path("runs")
     try:
         with LiveView(console) as view:
-            talk = fit.Talk(console.say, console.warn, view.begin, view.step, view.row, view.progress)
+            talk = Talk(console.say, console.warn, view.begin, view.step, view.row, view.progress)
             if sheet is not None:
                 return _dry_run(resolved, device, talk, sheet, force)
             folder = fit.resume(resume, runs, device, talk, typed.differing) if resume else None
@@ -241,10 +242,25 @@ def _dry_run(config: Config, device: str, talk: Any, out: Path, force: bool) -> 
     from mmkit.views.sheet import contact_sheet, save_sheet
     from mmkit.workflows import fit
 
-    made, pictures, captions = fit.dry_run(config, device, talk)
-    shown = min(SHEET, len(pictures))
+    made = fit.dry_run(config, device, talk)
+    batch = made.first_batch
+    shown = min(SHEET, batch.rows)
+    pictures, captions = _first_rows(batch, shown)
     make_way(out, force)
-    save_sheet(contact_sheet(pictures[:shown], captions[:shown]), out)
-    console.say(f"first     {shown} of {len(pictures)} pairs of a batch, as the model sees them: {out}")
+    save_sheet(contact_sheet(pictures, captions), out)
+    console.say(f"first     {shown} of {batch.rows} samples of a batch, as the model sees them: {out}")
     console.product(tomli_w.dumps(to_dict(made.config)).rstrip())
     return Exit.DONE
+
+
+def _first_rows(batch: Any, shown: int) -> tuple[list[Any], list[str]]:
+    """Pictures and texts of the first rows; a grey square stands for what is no picture."""
+    from PIL import Image
+
+    pixels = next((tensors["pixels"] for tensors in batch.inputs.values() if "pixels" in tensors), None)
+    pictures: list[Any] = [Image.new("RGB", (64, 64), (128, 128, 128))] * shown
+    if pixels is not None:
+        pictures = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in pixels[:shown]]
+    said = [" / ".join(texts[i] for texts in batch.said.values()) for i in range(shown)]
+    targets = ["" if value is None else str(value) for value in next(iter(batch.targets.values()), [None] * shown)[:shown]]
+    return pictures, [" · ".join(part for part in (text, target) if part) for text, target in zip(said, targets, strict=True)]

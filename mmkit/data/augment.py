@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 from PIL import Image, ImageEnhance
 
 from mmkit.data.pixels import Pixels, shrink
-from mmkit.errors import UserError
 from mmkit.files import stable_hash
 
 if TYPE_CHECKING:
-    from mmkit.config import ImageData
+    from mmkit.data.modalities.image import Spec
 
 # A mirrored picture makes these words false: English, German, French, Spanish, Japanese, Chinese.
 DIRECTIONS = re.compile(
@@ -29,17 +28,6 @@ def draws(seed: int, epoch: int, sample: str) -> random.Random:
     """The random numbers of one sample in one epoch: the same in every process and after every resumption."""
     # an integer seeds three times as fast as a string, and this is done for every sample
     return random.Random(stable_hash(f"{seed} {epoch} {sample}"))
-
-
-def choose_caption(captions: list[str], seed: int, epoch: int, sample: str) -> str:
-    """One of a sample's captions; it depends on the sample alone, so that the order can ask for it beforehand.
-
-    Raises:
-        UserError: it has none.
-    """
-    if not captions:
-        raise UserError("a row without captions", f"row {sample}", "`mmkit prep` rejects such rows")
-    return captions[stable_hash(f"caption {seed} {epoch} {sample}") % len(captions)] if len(captions) > 1 else captions[0]
 
 
 def drop_words(caption: str, share: float, rng: random.Random) -> str:
@@ -59,7 +47,7 @@ class Augment:
         pixels: the evaluation preprocessing, used where nothing is cropped.
     """
 
-    def __init__(self, spec: ImageData, pixels: Pixels) -> None:
+    def __init__(self, spec: Spec, pixels: Pixels) -> None:
         self.kinds, self.pixels, self.scale = set(spec.augment or ()), pixels, spec.crop_scale
 
     @property

@@ -4,81 +4,93 @@ from __future__ import annotations
 
 import queue
 import threading
-import unicodedata
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import replace
-from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-from PIL import Image
 
-from mmkit.data.augment import Augment, choose_caption, draws, drop_words
-from mmkit.data.images import load_rgb
+from mmkit.batch import Batch
+from mmkit.data.augment import draws
 from mmkit.data.order import Order, Place
-from mmkit.data.pixels import to_tensor
 from mmkit.data.shards import Dataset, Group, GroupCache
 from mmkit.errors import UserError
 from mmkit.files import stable_hash
 
-if TYPE_CHECKING:
-    from mmkit.data.tokenizer import Tokenizer
-
-DECODED_LIMIT = 128 << 20  # bytes of decoded pictures kept in memory; a larger dataset is decoded anew each epoch
-KNOWN_LIMIT = 1 << 15  # captions whose token ids and keys are kept
+DECODED_LIMIT = 128 << 20  # bytes of prepared items kept in memory; a larger dataset is decoded anew each epoch
 AHEAD = 3  # batches prepared before they are asked for
+LIGHT_LIMIT = 64 << 20  # bytes of row groups of texts alone
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where an input comes from.
+
+    Args:
+        column: of the dataset; row: of the table of modalities; reader: what turns an item into tensors.
+        features: what its frozen encoder gives, computed before (`mmkit.training.features.Features`); nothing is read then
+            but texts.
+    """
+
+    column: str
+    row: Any
+    reader: Any
+    features: Any = None
+
+    @property
+    def light(self) -> bool:
+        """It is words: small enough to be read alone and often."""
+        return bool(self.row.LANGUAGE)
 
 
 class Loader:
-    """Training batches of pictures and captions.
-
-    Each batch is {"id": list[str], "image": uint8 (B, 3, S, S), "text": {"ids", "mask"}, "caption": list[str],
-    "keys": {"image": int64 (B,), "text": int64 (B,)}, "epoch": float}: equal keys mark equal pictures,
-    or captions that are equal as written.
-    A modality with features is delivered as {"pooled": float32 (B, D)} (text beside its tokens), and no picture is read.
+    """Training batches; see `Batch`. Of a cell of several items, such as captions, each epoch shows one.
 
     Args:
-        data: the dataset, its split and the names of its image and caption columns come from `split`.
+        data: the dataset and its split.
+        inputs: input -> where it comes from.
         batch_size: samples of a global batch; `rank` of `world` takes its slice of each.
+        targets: columns whose values go along.
         limit: use only the first rows.
-        features: modality -> what its frozen encoder gives, computed before (`mmkit.training.features.Features`).
     """
 
     def __init__(
         self,
         data: Dataset,
         split: str,
-        augment: Augment,
-        tokenizer: Tokenizer,
+        inputs: Mapping[str, Source],
         batch_size: int,
         seed: int = 0,
         workers: int = 2,
-        word_dropout: float = 0.0,
+        targets: Sequence[str] = (),
         limit: int | None = None,
         rank: int = 0,
         world: int = 1,
-        features: dict[str, Any] | None = None,
     ) -> None:
-        self.data, self.split, self.augment, self.tokenizer = data, split, augment, tokenizer
-        self.batch_size, self.seed, self.workers, self.word_dropout = batch_size, seed, workers, word_dropout
-        self.image, self.text = data.column("image"), data.column("text")
-        self.rank, self.world, self.features = rank, world, features or {}
+        self.data, self.split, self.inputs, self.targets = data, split, dict(inputs), list(dict.fromkeys(targets))
+        self.batch_size, self.seed, self.workers = batch_size, seed, workers
+        self.rank, self.world = rank, world
+        # words first: what is drawn about a picture depends on what is said of it
+        self._drawn_in_order = sorted(self.inputs, key=lambda name: not self.inputs[name].light)
+        self._spread = next((name for name in self._drawn_in_order if self.inputs[name].light), None)
         groups = first_rows(data.groups(split), limit)
-        self.order = Order(groups, seed, batch_size, self._caption_keys)
+        self.order = Order(groups, seed, batch_size, self._item_keys if self._spread else None)
+        light = [source.column for source in self.inputs.values() if source.light]
+        heavy = [source.column for source in self.inputs.values() if not source.light and source.features is None]
+        columns = list(dict.fromkeys(["id", *light, *self.targets, *heavy]))
         # a batch may span two windows; with less, a picture would cost a row group
-        self._cache = GroupCache(data, ["id", self.image, self.text], 2 * self.order.window_bytes)
-        self._captions = GroupCache(data, ["id", self.text], 64 << 20)
-        self._decoded: dict[tuple[str, int, int], tuple[Any, str, list[str], int]] = {}
-        self._decoded_bytes = 0
-        self._encoded: dict[str, list[int]] = {}
+        self._rows = GroupCache(data, columns, 2 * self.order.window_bytes if heavy else LIGHT_LIMIT)
+        self._texts = GroupCache(data, list(dict.fromkeys(["id", *light])), LIGHT_LIMIT)
+        self._held: dict[tuple[str, int, int], _Row] = {}
+        self._held_bytes = 0
 
     @property
     def rows(self) -> int:
         return self.order.rows
 
-    def batches(self, position: int = 0) -> Iterator[dict[str, Any]]:
+    def batches(self, position: int = 0) -> Iterator[Batch]:
         """Batches from number `position` on, without end, prepared by a background thread."""
         ready: queue.Queue[Any] = queue.Queue(AHEAD)
         stop = threading.Event()
@@ -107,96 +119,140 @@ class Loader:
             stop.set()
             thread.join(timeout=10)
 
-    def _samples(self, pool: ThreadPoolExecutor, places: list[Place]) -> list[tuple[Any, ...]]:
+    def _samples(self, pool: ThreadPoolExecutor, places: list[Place]) -> list[_Sample]:
         # a task a thread, not a sample: handing over small pictures one by one costs more than decoding them
         size = -(-len(places) // self.workers)
         slices = [places[i : i + size] for i in range(0, len(places), size)]
         return [sample for part in pool.map(lambda part: [self._sample(p) for p in part], slices) for sample in part]
 
-    def _sample(self, place: Place) -> tuple[torch.Tensor, str, str, int, int, torch.Tensor | None]:
-        prepared, sample, captions, image_key = self._prepared(place)
-        chosen = caption = choose_caption(captions, self.seed, place.epoch, sample)
-        if self.word_dropout or isinstance(prepared, Image.Image):  # seeding is not free, and mostly nothing is drawn
-            rng = draws(self.seed, place.epoch, sample)
-            caption = drop_words(chosen, self.word_dropout, rng)
-            if isinstance(prepared, Image.Image):
-                prepared = to_tensor(self.augment(prepared, caption, rng))
-        image = self.features["image"].pooled(place) if prepared is None else prepared
-        text = self.features["text"].pooled(place, captions.index(chosen)) if "text" in self.features else None
-        # the key is of the caption as written: with words left out, others look equal, and equal ones do not
-        return image, sample, caption, image_key, text_key(chosen), text
+    def _sample(self, place: Place) -> _Sample:
+        row = self._row(place)
+        drawn, keys, said, targets = {}, {}, {}, dict(row.targets)
+        for name in self._drawn_in_order:
+            source = self.inputs[name]
+            count = source.features.count(place) if source.features and not source.light else len(row.items[name])
+            number = chosen(count, self.seed, place.epoch, row.id, source.column)
+            if source.column in targets:
+                targets[source.column] = None if number is None else row.targets[source.column][number]
+            if number is None:
+                continue
+            if source.light:
+                # the key is of the text as written: with words left out, others look equal, and equal ones do not
+                keys[name] = source.reader.key(row.items[name][number])
+                said[name] = row.items[name][number]
+            else:
+                keys[name] = source.features.key(place) if source.features else row.keys[name]
+            if source.features:
+                drawn[name] = source.features.item(place, number)
+                continue
+            drawn[name] = row.items[name][number]
+            if not source.reader.still:  # seeding is not free, and mostly nothing is drawn
+                rng = draws(self.seed, place.epoch, f"{row.id} {name}")
+                drawn[name] = source.reader.draw(drawn[name], rng, list(said.values()))
+            if source.light:
+                said[name] = drawn[name]
+        return _Sample(row.id, drawn, keys, said, targets)
 
-    def _prepared(self, place: Place) -> tuple[Image.Image | torch.Tensor | None, str, list[str], int]:
-        if "image" in self.features:
-            row = self._captions.row(place.group, place.row)
-            return None, row["id"], row[self.text], self.features["image"].key(place)
+    def _row(self, place: Place) -> _Row:
+        """A row with its heavy items prepared; kept in memory as far as there is room."""
         key = (place.group.file, place.group.index, place.row)
-        held = self._decoded.get(key)
+        held = self._held.get(key)
         if held is None:
-            row = self._cache.row(place.group, place.row)
-            image = self.augment.prepare(picture(row, self.image))
-            size = 3 * image.width * image.height
-            held = (to_tensor(image) if self.augment.still else image, row["id"], row[self.text], image_key(row[self.image]))
-            if self._decoded_bytes + size <= DECODED_LIMIT:
-                self._decoded_bytes += size
-                self._decoded[key] = held
+            held = self._read(self._rows.row(place.group, place.row))
+            heavy = [(name, source) for name, source in self.inputs.items() if not source.light and source.features is None]
+            weight = sum(source.reader.weight(item) for name, source in heavy for item in held.items[name])
+            if weight and self._held_bytes + weight <= DECODED_LIMIT:
+                self._held_bytes += weight
+                self._held[key] = held
         return held
 
-    def _tokens(self, captions: Sequence[str]) -> dict[str, torch.Tensor]:
-        new = [caption for caption in set(captions) if caption not in self._encoded]
-        if len(self._encoded) + len(new) > KNOWN_LIMIT:
-            self._encoded, new = {}, list(set(captions))
-        self._encoded |= zip(new, self.tokenizer.encode(new), strict=True)
-        return self.tokenizer.padded([self._encoded[caption] for caption in captions])
+    def _read(self, row: dict[str, Any]) -> _Row:
+        items, keys = {}, {}
+        for name, source in self.inputs.items():
+            if source.light or source.features is None:
+                items[name] = source.row.items(row[source.column])
+            if not source.light and source.features is None:
+                keys[name] = source.reader.key(items[name][0]) if items[name] else 0
+                items[name] = [prepare(source.reader, item, name, row["id"]) for item in items[name]]
+        return _Row(row["id"], items, keys, {column: row[column] for column in self.targets})
 
-    def _caption_keys(self, epoch: int, group: Group) -> list[int]:
-        table = self._captions.table(group)
-        ids, captions = table.column("id").to_pylist(), table.column(self.text).to_pylist()
-        return [
-            text_key(choose_caption(c, self.seed, epoch, i))
-            for i, c in zip(ids[: group.rows], captions[: group.rows], strict=True)
-        ]
+    def _item_keys(self, epoch: int, group: Group) -> list[int]:
+        """Of each row of a group the key of the text that an epoch shows: equal ones are spread over the batches."""
+        assert self._spread
+        source, table = self.inputs[self._spread], self._texts.table(group)
+        ids, cells = (table.column(name).to_pylist()[: group.rows] for name in ("id", source.column))
+        keys = []
+        for id, cell in zip(ids, cells, strict=True):
+            items = source.row.items(cell)
+            number = chosen(len(items), self.seed, epoch, id, source.column)
+            keys.append(stable_hash(f"without {id}") if number is None else source.reader.key(items[number]))
+        return keys
 
-    def _collate(self, samples: list[tuple[Any, ...]], number: int) -> dict[str, Any]:
-        images, ids, captions, image_keys, text_keys, texts = zip(*samples, strict=True)
-        image, text = torch.stack(images), self._tokens(captions)
-        return {
-            "id": list(ids),
-            "caption": list(captions),
-            "image": {"pooled": image} if "image" in self.features else image,
-            "text": text | {"pooled": torch.stack(texts)} if "text" in self.features else text,
-            "keys": {
-                "image": torch.from_numpy(np.array(image_keys, dtype=np.int64)),
-                "text": torch.from_numpy(np.array(text_keys, dtype=np.int64)),
-            },
-            "epoch": (number + 1) * self.batch_size / self.rows,
-        }
+    def _collate(self, samples: list[_Sample], number: int) -> Batch:
+        inputs, present, keys, said = {}, {}, {}, {}
+        for name, source in self.inputs.items():
+            has = [name in sample.drawn for sample in samples]
+            collate = source.features.collate if source.features else source.reader.collate
+            blank = None if all(has) else _blank(source)
+            inputs[name] = collate([sample.drawn.get(name, blank) for sample in samples])
+            present[name] = torch.tensor(has)
+            keys[name] = torch.from_numpy(np.array([sample.keys.get(name, 0) for sample in samples], dtype=np.int64))
+            if source.light:
+                said[name] = [sample.said.get(name, "") for sample in samples]
+        targets = {column: [sample.targets[column] for sample in samples] for column in self.targets}
+        epoch = (number + 1) * self.batch_size / self.rows
+        return Batch([sample.id for sample in samples], inputs, present, keys, targets, said, epoch)
 
 
-def picture(row: dict[str, Any], column: str) -> Image.Image:
-    """The RGB picture of a row, from its bytes or, in a linked dataset, from its path.
+def _blank(source: Source) -> Any:
+    """What stands for an item that a row lacks, ready to be collated."""
+    if source.features:
+        return source.features.blank
+    # prepared as any other item, so that a draw may be what makes a tensor of it
+    return source.reader.blank if source.reader.still else source.reader.draw(source.reader.blank, draws(0, 0, ""), [])
+
+
+class _Row(NamedTuple):
+    """A row of the dataset: the items of each input, heavy ones prepared, with their key; and the cells of targets."""
+
+    id: str
+    items: dict[str, list[Any]]
+    keys: dict[str, int]
+    targets: dict[str, Any]
+
+
+class _Sample(NamedTuple):
+    """What a batch shows of a row: of each input that it has one item, ready to be collated."""
+
+    id: str
+    drawn: dict[str, Any]
+    keys: dict[str, int]
+    said: dict[str, str]
+    targets: dict[str, Any]
+
+
+def chosen(count: int, seed: int, epoch: int, sample: str, column: str) -> int | None:
+    """The number of the item that an epoch shows; it depends on the sample alone, so that the order can ask for it beforehand.
+
+    None where there is none.
+    """
+    if count > 1:
+        return stable_hash(f"{column} {seed} {epoch} {sample}") % count
+    return 0 if count else None
+
+
+def prepare(reader: Any, item: Any, name: str, id: str, hint: str = "run the same `mmkit prep` again with --force") -> Any:
+    """An item of the input `name` of a row as its Reader prepares it.
 
     Raises:
-        UserError: the picture cannot be read; row and reason are named.
+        UserError: it cannot be read; the row is named.
     """
-    value = row[column]
-    if not value:
-        raise UserError("a row without a picture", f"row {row['id']}", "`mmkit prep` rejects such rows")
     try:
-        return load_rgb(value["bytes"] if value["bytes"] is not None else value["path"])
+        return reader.prepare(item)
     except (OSError, ValueError, UserError) as e:
-        raise UserError(f"cannot read a picture ({e})", f"row {row['id']}", "run the same `mmkit prep` again with --force") from e
-
-
-def image_key(value: dict[str, Any]) -> int:
-    """The same for two pictures of the same bytes (or the same linked file)."""
-    return stable_hash(value["bytes"] if value["bytes"] is not None else value["path"])
-
-
-@lru_cache(KNOWN_LIMIT)  # asked for by the order, for the batch, and again in the next epoch
-def text_key(caption: str) -> int:
-    """The same for two captions that differ in case, spacing or Unicode form only."""
-    return stable_hash(" ".join(unicodedata.normalize("NFC", caption).casefold().split()))
+        reason = e.what if isinstance(e, UserError) else str(e)
+        where = (item.get("path") if isinstance(item, dict) else None) or ""
+        raise UserError(f"the {name} of row {id} cannot be read ({reason})", where, hint) from e
 
 
 def first_rows(groups: list[Group], limit: int | None) -> list[Group]:

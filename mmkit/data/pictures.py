@@ -12,6 +12,11 @@ from mmkit.data.modalities import image, name_of
 from mmkit.data.shards import MANIFEST, Dataset, open_dataset
 
 
+def is_picture(modality: str | None) -> bool:
+    """Whether what is called so can be shown as a picture."""
+    return modality == name_of(image)
+
+
 def of_dataset(data: Dataset, ids: Iterable[str], split: str | None = None) -> dict[str, Image.Image]:
     """id -> picture for those of `ids` that the dataset has.
 

@@ -11,7 +11,7 @@ from PIL import Image
 from mmkit.errors import UserError, nearest
 
 if TYPE_CHECKING:
-    from mmkit.config import ImageData
+    from mmkit.data.modalities.image import Spec
 
 # of each channel over the pictures that CLIP was trained on (arXiv:2103.00020)
 CLIP_MEAN, CLIP_STD = [0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711]
@@ -25,13 +25,12 @@ class Pixels:
         spec: `data.image` of the configuration with `size` set.
     """
 
-    def __init__(self, spec: ImageData) -> None:
-        assert spec.size is not None and spec.resample and spec.mean and spec.std, "resolved by now"
+    def __init__(self, spec: Spec) -> None:
+        assert spec.size is not None and spec.resample, "resolved by now"
         if spec.resample not in RESAMPLE:
             raise UserError(f"unknown data.image.resample {spec.resample!r}", hint=nearest(spec.resample, RESAMPLE))
         self.size, self.spec = spec.crop_size or spec.size, spec
         self.short_side, self.resample = spec.size, RESAMPLE[spec.resample]
-        self.mean, self.std = (torch.tensor(v)[:, None, None] for v in (spec.mean, spec.std))  # (3, 1, 1)
 
     def __call__(self, image: Image.Image) -> torch.Tensor:
         """An RGB picture to uint8 (3, S, S)."""
@@ -46,12 +45,6 @@ class Pixels:
         w, h = image.size
         left, top = (w - self.size) // 2, (h - self.size) // 2
         return image.crop((left, top, left + self.size, top + self.size)) if (w, h) != (self.size, self.size) else image
-
-    def normalise(self, pixels: torch.Tensor) -> torch.Tensor:
-        """uint8 (B, 3, S, S) to float32: (pixels / 255 - mean) / std."""
-        mean, std = self.mean.to(pixels.device), self.std.to(pixels.device)
-        # a division, as transformers' rescale by 1/255 in double precision rounds the same way for all 256 values
-        return pixels.float().div_(255).sub_(mean).div_(std)
 
 
 def shrink(image: Image.Image, short_side: int, resample: Image.Resampling) -> Image.Image:

@@ -181,7 +181,8 @@ def as_prepared(table: pa.Table, columns: dict[str, str]) -> pa.Table:
         elif feature.get("_type") == "Image" and (_is_string(form) or pa.types.is_binary(form) or pa.types.is_large_binary(form)):
             found = table.column(name).combine_chunks()
             data, path = (pa.nulls(len(found)), found) if _is_string(form) else (found, pa.nulls(len(found)))
-            pictures = pa.StructArray.from_arrays([data.cast(pa.binary()), path.cast(pa.string())], ["bytes", "path"])
+            both = [data.cast(pa.binary()), path.cast(pa.string())]
+            pictures = pa.StructArray.from_arrays(both, ["bytes", "path"], mask=found.is_null())
             table = table.set_column(i, name, pictures)
     return table
 

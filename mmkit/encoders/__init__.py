@@ -1,62 +1,40 @@
-"""The table of encoders: kind -> modality, module and class. Imported without torch; the class on first use."""
+"""The table of encoders: kind -> modality, module and class. Imported without torch; the class on first use.
+
+An encoder takes the tensors of its modality's Reader: `embed(**inputs)` gives what its blocks begin with, (B, N, D), and the mask
+of it, `encode(x, mask)` makes an Encoded of that; `forward` is both in a row. `dim` is its width, `sizes(dial)` are its keys at
+a `--size`. One without `embed` cannot be part of an early fusion.
+"""
 
 from __future__ import annotations
 
-import importlib
-import inspect
 from typing import Any
 
+from mmkit import kinds
 from mmkit.errors import ConfigError, nearest
 
+ANY = "any"
 ENCODERS = {
     "vit": ("image", "mmkit.encoders.image", "ViT"),
     "cnn": ("image", "mmkit.encoders.image", "CNN"),
     "transformer": ("text", "mmkit.encoders.text", "TextTransformer"),
-    "pretrained": ("any", "mmkit.encoders.pretrained", "Pretrained"),
+    "series": ("series", "mmkit.encoders.series", "SeriesTransformer"),
+    "pretrained": (ANY, "mmkit.encoders.pretrained", "Pretrained"),
 }
-GIVEN = {"modality", "size", "vocab_size", "context"}  # by data and tokenizer, where a kind takes them; no keys of its table
 
 
-def build(modality: str, table: dict[str, Any], given: dict[str, Any]) -> Any:
-    """Build the encoder that a configuration table names.
+def build(name: str, modality: str, table: dict[str, Any], given: dict[str, Any]) -> Any:
+    """Build the encoder that a `[encoder.NAME]` table names.
 
     Args:
-        modality: what it encodes.
-        table: `kind` and the keyword arguments of that kind.
-        given: the facts of `GIVEN`.
+        given: facts of model and data; each kind takes those it needs.
 
     Raises:
         ConfigError: an unknown kind or key (the nearest is named), or values that do not fit together.
     """
-    keys, cls = check_keys(modality, table), encoder_class(modality, table["kind"])
-    options = {key: value for key, value in table.items() if key != "kind"}
-    try:
-        return cls(**{keys[k]: v for k, v in options.items()}, **{k: v for k, v in given.items() if k in keys})
-    except (ValueError, TypeError, ArithmeticError) as e:
-        typed = {k: v for k, v in options.items() if k != "architecture"}
-        raise ConfigError(
-            f"these values make no {table['kind']} encoder ({e})",
-            f"encoder.{modality}",
-            f"data.{modality}",
-            where=f"encoder.{modality}: {typed}",
-        ) from e
-
-
-def check_keys(modality: str, table: dict[str, Any]) -> dict[str, str]:
-    """Check the keys of a configuration table against the keyword arguments of its kind.
-
-    Returns:
-        Key -> keyword argument: a word of Python, such as `from`, ends with an underscore there.
-
-    Raises:
-        ConfigError: an unknown kind or key; the nearest is named.
-    """
-    keys = {k.removesuffix("_"): k for k in inspect.signature(encoder_class(modality, table.get("kind", ""))).parameters}
-    for key in table:
-        if key != "kind" and (key not in keys or key in GIVEN):
-            path = f"encoder.{modality}.{key}"
-            raise ConfigError(f"unknown key {path}", path, where=f"kind {table['kind']}", hint=nearest(key, set(keys) - GIVEN))
-    return keys
+    cls = encoder_class(name, modality, table.get("kind", ""))
+    return kinds.build(
+        cls, table, f"encoder.{name}", f"{table['kind']} encoder", given | {"modality": modality}, [f"data.{modality}"]
+    )
 
 
 def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
@@ -69,23 +47,28 @@ def check_choice(name: str, value: str, known: tuple[str, ...]) -> None:
         raise ValueError(f"{name} is {' or '.join(known)}, not {value!r}")
 
 
-def check_kind(modality: str, kind: str) -> None:
+def check_kind(name: str, modality: str, kind: str) -> None:
     """Check without torch that `kind` encodes `modality`.
 
     Raises:
         ConfigError: it does not, or nothing does; what does is named.
     """
-    path = f"encoder.{modality}"
-    modalities = {m for m, _, _ in ENCODERS.values()} - {"any"}
+    path = f"encoder.{name}"
+    modalities = {m for m, _, _ in ENCODERS.values()} - {ANY}
     if modality not in modalities:
         raise ConfigError(f"unknown key {path}", path, hint=nearest(modality, modalities))
-    known = [k for k, (m, _, _) in ENCODERS.items() if m in (modality, "any")]
+    known = [k for k, (m, _, _) in ENCODERS.items() if m in (modality, ANY)]
     if kind not in known:
         raise ConfigError(f"no {modality} encoder of kind {kind!r}", path, where=f"{path}.kind", hint=nearest(str(kind), known))
 
 
-def encoder_class(modality: str, kind: str) -> Any:
+def encoder_class(name: str, modality: str, kind: str) -> Any:
     """The class behind a kind."""
-    check_kind(modality, kind)
-    _, module, name = ENCODERS[kind]
-    return getattr(importlib.import_module(module), name)
+    check_kind(name, modality, kind)
+    return kinds.load(ENCODERS[kind][1:])
+
+
+def sizes(kind: str, dial: str) -> dict[str, Any]:
+    """The keys that a kind has at a `--size`."""
+    cls = kinds.load(ENCODERS[kind][1:])
+    return cls.sizes(dial) if hasattr(cls, "sizes") else {}

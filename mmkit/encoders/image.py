@@ -5,12 +5,45 @@ B batch, S side in pixels, N patches, D width
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmkit.encoders import check_choice
-from mmkit.encoders.layers import Encoded, Stack
+from mmkit.layers import Encoded, Stack, everywhere
+
+# --size -> width, blocks and heads; `base` and `large` are ViT-B/16 and ViT-L/16 (arXiv:2010.11929, table 1)
+SIZES = {
+    "tiny": dict(dim=64, layers=1, heads=4, patch=8),
+    "small": dict(dim=256, layers=6, heads=4, patch=16),
+    "base": dict(dim=768, layers=12, heads=12, patch=16),
+    "large": dict(dim=1024, layers=24, heads=16, patch=16),
+}
+
+
+class Normalise(nn.Module):
+    """Pixels as the encoder takes them: uint8 (B, 3, S, S) to float32, (pixels / 255 - mean) / std.
+
+    Args:
+        mean, std: per channel, of pixels in 0..1.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        for name, values in (("mean", mean), ("std", std)):
+            self.register_buffer(name, torch.tensor(list(values))[:, None, None], persistent=False)  # (3, 1, 1)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        # a division, as transformers' rescale by 1/255 in double precision rounds the same way for all 256 values
+        normal = pixels.float().div_(255).sub_(self.mean).div_(self.std)
+        # convolutions are faster on interleaved channels, and no result changes beyond rounding
+        return normal.contiguous(memory_format=torch.channels_last)
 
 
 class Residual(nn.Module):
@@ -45,7 +78,7 @@ class ViT(nn.Module):
     """Vision transformer (arXiv:2010.11929): patches, learned positions, pre-LayerNorm blocks.
 
     Args:
-        size: side of the input in pixels.
+        size: side of the input in pixels; mean, std: of `Normalise`.
         dim, layers, heads: width, depth and heads of the blocks.
         patch: side of a patch in pixels.
         stem: "conv" (small convolutional stem) or "linear" (one patch convolution, as in the paper and in CLIP).
@@ -54,7 +87,6 @@ class ViT(nn.Module):
 
     def __init__(
         self,
-        size: int,
         dim: int = 64,
         layers: int = 3,
         heads: int = 4,
@@ -63,13 +95,17 @@ class ViT(nn.Module):
         pool: str = "mean",
         mlp_ratio: float = 4.0,
         dropout: float = 0.0,
+        *,
+        size: int,
+        mean: Sequence[float],
+        std: Sequence[float],
     ) -> None:
         super().__init__()
         if size % patch:
             raise ValueError(f"image size {size} is not a multiple of the patch {patch}")
         check_choice("stem", stem, ("conv", "linear"))
         check_choice("pool", pool, ("cls", "mean"))
-        self.dim, self.pool = dim, pool
+        self.dim, self.pool, self.normalise = dim, pool, Normalise(mean, std)
         self.stem = Stem(dim, patch) if stem == "conv" else nn.Conv2d(3, dim, patch, patch, bias=False)
         tokens = (size // patch) ** 2 + (pool == "cls")
         self.positions = nn.Parameter(torch.randn(tokens, dim) * 0.02)
@@ -78,31 +114,55 @@ class ViT(nn.Module):
         self.blocks = Stack(layers, dim, heads, mlp_ratio, dropout)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, pixels: Tensor) -> Encoded:
-        x = self.stem(pixels).flatten(2).transpose(1, 2)  # (B, N, D)
+    @staticmethod
+    def sizes(dial: str) -> dict[str, Any]:
+        return dict(SIZES[dial])
+
+    def embed(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.stem(self.normalise(pixels)).flatten(2).transpose(1, 2)  # (B, N, D)
         if self.cls is not None:
             x = torch.cat([self.cls.expand(x.size(0), 1, -1), x], 1)  # (B, 1 + N, D)
-        x = self.norm(self.blocks(self.norm_in(x + self.positions)))
-        return Encoded(x, None, x[:, 0] if self.cls is not None else x.mean(1))
+        return self.norm_in(x + self.positions), everywhere(x)
+
+    def encode(self, x: Tensor, mask: Tensor) -> Encoded:
+        x = self.norm(self.blocks(x))
+        return Encoded(x, mask, x[:, 0] if self.cls is not None else x.mean(1))
+
+    def forward(self, pixels: Tensor) -> Encoded:
+        """Pixels (B, 3, S, S), uint8."""
+        return self.encode(*self.embed(pixels))
 
 
 class CNN(nn.Module):
     """A small residual network with GroupNorm and a global mean.
 
     Args:
-        size: side of the input in pixels (any; kept so that every image encoder is built alike).
+        mean, std: of `Normalise`.
         dim: channels of the last map.
         patch: total stride: one token covers patch x patch pixels.
         layers: further residual blocks at the last resolution.
     """
 
-    def __init__(self, size: int, dim: int = 64, layers: int = 1, patch: int = 8) -> None:
+    def __init__(self, dim: int = 64, layers: int = 1, patch: int = 8, *, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
-        self.dim = dim
+        self.dim, self.normalise = dim, Normalise(mean, std)
         self.stem = Stem(dim, patch)
         self.blocks = nn.Sequential(*[Residual(dim, dim, 1) for _ in range(layers)])
         self.norm = nn.LayerNorm(dim)
 
+    @staticmethod
+    def sizes(dial: str) -> dict[str, Any]:
+        return {key: SIZES[dial][key] for key in ("dim", "patch")}
+
+    def embed(self, pixels: Tensor) -> tuple[Tensor, Tensor]:
+        # the blocks work on the map, so they are part of what tokens begin with
+        x = self.blocks(self.stem(self.normalise(pixels))).flatten(2).transpose(1, 2)  # (B, N, D)
+        return x, everywhere(x)
+
+    def encode(self, x: Tensor, mask: Tensor) -> Encoded:
+        x = self.norm(x)
+        return Encoded(x, mask, x.mean(1))
+
     def forward(self, pixels: Tensor) -> Encoded:
-        x = self.norm(self.blocks(self.stem(pixels)).flatten(2).transpose(1, 2))  # (B, N, D)
-        return Encoded(x, None, x.mean(1))
+        """Pixels (B, 3, S, S), uint8."""
+        return self.encode(*self.embed(pixels))

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import inspect
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmkit.encoders.layers import Encoded, masked_mean
+from mmkit.encoders.image import Normalise
+from mmkit.layers import Encoded, everywhere, masked_mean
 
 POOLS = ("native", "cls", "mean", "max", "last")
 
@@ -41,11 +43,11 @@ class Pretrained(nn.Module):
     BatchNorm always keeps the checkpoint's statistics, also while the encoder learns: a vector must not depend on batch mates.
 
     Args:
-        modality: image or text.
+        modality: what it encodes.
         from_: the checkpoint's folder or hub id; only remembered.
         architecture: the checkpoint's configuration of this encoder, JSON; written by train, so that a run needs no checkpoint.
         pool: "native", "cls", "mean", "max" or "last" (real token); default: the one the architecture was trained for.
-        size: side of the pictures in pixels.
+        size: side of the pictures in pixels; mean, std: of `Normalise`; None where pixels come normalised.
         lr_factor: this encoder learns at `train.lr` times this.
 
     Raises:
@@ -54,12 +56,15 @@ class Pretrained(nn.Module):
 
     def __init__(
         self,
-        modality: str,
-        size: int = 224,
         from_: str = "",
         architecture: str = "",
         pool: str | None = None,
         lr_factor: float = 0.05,
+        *,
+        modality: str,
+        size: int = 224,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
     ) -> None:
         super().__init__()
         if not from_ and not architecture:
@@ -67,6 +72,7 @@ class Pretrained(nn.Module):
         if not architecture:
             architecture = describe(from_, modality)
         self.modality, self.lr_factor = modality, lr_factor
+        self.normalise = Normalise(mean, std) if mean and std else nn.Identity()
         config = _config(json.loads(architecture), from_)
         if (getattr(config, "vocab_size", None) is not None) != (modality == "text"):
             raise ValueError(f"{from_ or config.model_type} is no {modality} checkpoint (its model_type is {config.model_type})")
@@ -90,6 +96,7 @@ class Pretrained(nn.Module):
     def forward(self, pixels: Tensor | None = None, ids: Tensor | None = None, mask: Tensor | None = None) -> Encoded:
         """Pixels (B, 3, S, S), or ids (B, M) and their mask (B, M)."""
         if pixels is not None:
+            pixels = self.normalise(pixels)
             given = _patches(pixels, self.patch) if self.patch else {"pixel_values": pixels}
             out = self.body(**given, **self.options)
         else:
@@ -97,6 +104,7 @@ class Pretrained(nn.Module):
         tokens = out.last_hidden_state
         if tokens.ndim == 4:  # a convolutional map
             tokens = tokens.flatten(2).transpose(1, 2)  # (B, N, D)
+        mask = everywhere(tokens) if mask is None else mask
         return Encoded(tokens, mask, self._pooled(tokens, mask, out))
 
     def train(self, mode: bool = True) -> Pretrained:
@@ -106,7 +114,7 @@ class Pretrained(nn.Module):
                 module.eval()
         return self
 
-    def _pooled(self, tokens: Tensor, mask: Tensor | None, out: Any) -> Tensor:
+    def _pooled(self, tokens: Tensor, mask: Tensor, out: Any) -> Tensor:
         if self.pool == "native":
             pooled = out.get("pooler_output")
             if pooled is None:
@@ -115,11 +123,12 @@ class Pretrained(nn.Module):
         if self.pool == "cls":
             return tokens[:, 0]
         if self.pool == "last":
-            last = tokens.size(1) - 1 if mask is None else mask.sum(1) - 1
+            last = mask.sum(1) - 1
             return tokens[torch.arange(tokens.size(0), device=tokens.device), last]
         if self.pool == "max":
-            return (tokens if mask is None else tokens.masked_fill(~mask[..., None], -torch.inf)).amax(1)
-        mean = masked_mean(tokens[:, self._prefix() :] if self.modality == "image" else tokens, mask)
+            return tokens.masked_fill(~mask[..., None], -torch.inf).amax(1)
+        patches = slice(self._prefix(), None)
+        mean = masked_mean(tokens[:, patches], mask[:, patches])
         # ConvNeXt ends with a trained LayerNorm of the global mean
         return self.body.layernorm(mean) if out.last_hidden_state.ndim == 4 and hasattr(self.body, "layernorm") else mean
 
@@ -180,11 +189,6 @@ def shared_width(folder: str) -> int:
 
     config = AutoConfig.from_pretrained(folder, local_files_only=True)
     return getattr(config, "projection_dim", None) or config.vision_config.hidden_size
-
-
-def trims(architecture: str) -> bool:
-    """Whether texts may be padded to a batch's longest only: exact for causal and masked encoders, wrong for SigLIP."""
-    return json.loads(architecture).get("model_type") not in UNMASKED
 
 
 def load(encoder: Pretrained, folder: str, architecture: str) -> None:

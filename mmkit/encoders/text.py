@@ -5,11 +5,21 @@ B batch, M tokens, D width
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
 from mmkit.encoders import check_choice
-from mmkit.encoders.layers import Encoded, Stack, masked_mean
+from mmkit.layers import Encoded, Stack, masked_mean
+
+# --size -> width, blocks and heads; `base` and `large` are CLIP's beside ViT-B/16 and ViT-L/14 (arXiv:2103.00020, table 20)
+SIZES = {
+    "tiny": dict(dim=64, layers=2, heads=4),
+    "small": dict(dim=256, layers=6, heads=4),
+    "base": dict(dim=512, layers=12, heads=8),
+    "large": dict(dim=768, layers=12, heads=12),
+}
 
 
 class TextTransformer(nn.Module):
@@ -24,8 +34,6 @@ class TextTransformer(nn.Module):
 
     def __init__(
         self,
-        vocab_size: int,
-        context: int,
         dim: int = 64,
         layers: int = 3,
         heads: int = 4,
@@ -33,6 +41,9 @@ class TextTransformer(nn.Module):
         pool: str = "eos",
         mlp_ratio: float = 4.0,
         dropout: float = 0.0,
+        *,
+        vocab_size: int,
+        context: int,
     ) -> None:
         super().__init__()
         check_choice("pool", pool, ("eos", "mean", "cls"))
@@ -43,10 +54,16 @@ class TextTransformer(nn.Module):
         self.blocks = Stack(layers, dim, heads, mlp_ratio, dropout)
         self.norm = nn.LayerNorm(dim)
 
-    def forward(self, ids: Tensor, mask: Tensor) -> Encoded:
-        x = self.tokens(ids) + self.positions[: ids.size(1)]  # (B, M, D)
+    @staticmethod
+    def sizes(dial: str) -> dict[str, Any]:
+        return dict(SIZES[dial])
+
+    def embed(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        return self.tokens(ids) + self.positions[: ids.size(1)], mask  # (B, M, D)
+
+    def encode(self, x: Tensor, mask: Tensor) -> Encoded:
         # under a causal mask no real token sees the padding on its right: the mask changes nothing and costs time
-        x = self.norm(self.blocks(x, None if self.causal else mask, self.causal))
+        x = self.norm(self.blocks(x, None if self.causal else mask[:, None], self.causal))
         if self.pool == "mean":
             pooled = masked_mean(x, mask)
         elif self.pool == "cls":
@@ -54,3 +71,7 @@ class TextTransformer(nn.Module):
         else:
             pooled = x[torch.arange(x.size(0), device=x.device), mask.sum(1) - 1]
         return Encoded(x, mask, pooled)
+
+    def forward(self, ids: Tensor, mask: Tensor) -> Encoded:
+        """Token ids (B, M) and their mask (B, M), True = real."""
+        return self.encode(*self.embed(ids, mask))

@@ -2,46 +2,50 @@
 
 from __future__ import annotations
 
-import importlib
-import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mmkit import kinds
 from mmkit.errors import ConfigError, nearest, setting
 
 LOSSES = {
     "infonce": ("mmkit.losses.contrastive", "InfoNCE"),
     "sigmoid": ("mmkit.losses.contrastive", "Sigmoid"),
+    "filip": ("mmkit.losses.filip", "Filip"),
+    "classify": ("mmkit.losses.classify", "Classify"),
+    "answers": ("mmkit.losses.answers", "Answers"),
 }
+# these are between inputs; their `anchor` stands for a pair with each other one
+PAIRED = ("infonce", "sigmoid", "filip")
 
 
-def check_names(tables: dict[str, dict[str, Any]], modalities: Iterable[str]) -> None:
-    """Check without torch that the kind of each `[loss.NAME]` exists, and that it is between two modalities of the model.
+def check_names(tables: Mapping[str, dict[str, Any]], inputs: Iterable[str]) -> None:
+    """Check without torch that the kind of each `[loss.NAME]` exists, and that what it names are inputs of the model.
 
     Raises:
         ConfigError: it is not; the nearest is named.
     """
-    modalities = list(modalities)
+    inputs = list(inputs)
     for name, table in tables.items():
         path, between = f"loss.{name}.between", table.get("between")
         # whatever else is wrong with it, one hint says all that it lacks
-        pair = setting(path, modalities[:2])
+        pair = setting(path, inputs[:2])
         lacks = "" if "between" in table else f" {pair}"
         if "kind" not in table:
             named = nearest(name, set(tables) - {name})
             hint = named if named.startswith("did you") else setting(f"loss.{name}.kind", next(iter(LOSSES))) + lacks
             raise ConfigError(f"loss.{name} has no kind", f"loss.{name}", hint=hint)
         check_kind(name, table["kind"], lacks)
-        if between is None:
-            raise ConfigError(f"loss.{name} does not say which modalities it is between", f"loss.{name}", hint=pair)
-        if not isinstance(between, list) or len(set(map(str, between))) != 2:
+        if table["kind"] not in PAIRED:
+            continue
+        if between is not None and (not isinstance(between, list) or len(set(map(str, between))) != 2):
             raise ConfigError(f"{between} are not two modalities", path, where=path, hint=pair)
-        for modality in between:
-            if modality not in modalities:
-                raise ConfigError(f"there is no {modality} encoder", path, where=path, hint=nearest(str(modality), modalities))
+        for one in between or ():
+            if one not in inputs:
+                raise ConfigError(f"there is no {one} encoder", path, where=path, hint=nearest(str(one), inputs))
 
 
-def check_kind(name: str, kind: str, lacks: str = "") -> None:
+def check_kind(name: str, kind: Any, lacks: str = "") -> None:
     """Check without torch that there is a loss of this kind.
 
     Args:
@@ -55,37 +59,24 @@ def check_kind(name: str, kind: str, lacks: str = "") -> None:
         raise ConfigError(f"no loss of kind {kind!r}", path, where=path, hint=nearest(str(kind), LOSSES) + lacks)
 
 
-def build(name: str, table: dict[str, Any]) -> Any:
-    """Build the loss module of a `[loss.NAME]` table; its keys are the keyword arguments of the kind.
+def loss_class(name: str, table: Mapping[str, Any]) -> Any:
+    """The class behind the kind of a `[loss.NAME]` table.
+
+    Raises:
+        ConfigError: there is no such kind.
+    """
+    kind = table.get("kind", "")
+    check_kind(name, kind)
+    return kinds.load(LOSSES[kind])
+
+
+def build(name: str, table: dict[str, Any], given: Mapping[str, Any]) -> Any:
+    """Build the objective of a `[loss.NAME]` table; its keys are the arguments of the kind.
+
+    Args:
+        given: facts of model and data; each kind takes those it needs.
 
     Raises:
         ConfigError: an unknown kind or key (the nearest is named), or values that make no loss.
     """
-    cls = check_keys(name, table)
-    options = {key: value for key, value in table.items() if key != "kind"}
-    try:
-        return cls(**options)
-    except (ValueError, TypeError, ArithmeticError) as e:
-        what = f"these values make no {table['kind']} loss ({e})"
-        raise ConfigError(what, f"loss.{name}", where=f"loss.{name}: {options}") from e
-
-
-def check_keys(name: str, table: dict[str, Any]) -> Any:
-    """Check the keys of a configuration table against the keyword arguments of its kind.
-
-    Returns:
-        The class of the kind.
-
-    Raises:
-        ConfigError: an unknown kind or key; the nearest is named.
-    """
-    kind = table.get("kind", "")
-    check_kind(name, kind)
-    module, cls_name = LOSSES[kind]
-    cls = getattr(importlib.import_module(module), cls_name)
-    keys = [k for k in inspect.signature(cls).parameters if k != "self"]
-    for key in table:
-        if key != "kind" and key not in keys:
-            path = f"loss.{name}.{key}"
-            raise ConfigError(f"unknown key {path}", path, where=f"kind {kind}", hint=nearest(key, keys))
-    return cls
+    return kinds.build(loss_class(name, table), table, f"loss.{name}", f"{table['kind']} loss", {**given, "name": name})

@@ -5,13 +5,19 @@ B pairs in the (global) batch, D width, T rows of a tile
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
+
+from mmkit.batch import Batch, Want
+from mmkit.errors import UserError
+from mmkit.losses.objective import Got, Objective
 
 TILE = 4096
 
@@ -134,11 +140,96 @@ def sigmoid(
     return torch.stack(parts).sum() / B
 
 
-class InfoNCE(nn.Module):
-    """InfoNCE between two modalities with a learned logit_scale, clamped after each step.
+class Paired(Objective):
+    """A loss of pairs: of the rows that have both inputs, over the global batch; of fewer than two rows it is 0.
 
     Args:
-        between: two modalities.
+        between: two inputs.
+        anchor: instead of `between`: this input with each other one, or `all` for every two.
+        names: the inputs that there are, of which `anchor` makes pairs.
+    """
+
+    whole = True
+    what: tuple[str, ...] = ("vector",)
+
+    def __init__(
+        self,
+        between: list[str] | None = None,
+        anchor: str | None = None,
+        weight: float = 1.0,
+        *,
+        names: Sequence[str] = (),
+        name: str = "",
+    ) -> None:
+        super().__init__(weight, name=name)
+        self.pairs = [(between[0], between[1])] if between else pairs_of(anchor or "all", names)
+
+    def needs(self, model: Any) -> None:
+        if not self.pairs:
+            where, hint = f"loss.{self.name}", "train on data of two modalities"
+            raise UserError("a loss of pairs, and there is one input alone", where, hint)
+
+    def wants(self) -> tuple[Want, ...]:
+        names = dict.fromkeys(name for pair in self.pairs for name in pair)
+        return tuple(Want(name, what) for name in names for what in self.what)
+
+    def score(self, got: Got, batch: Batch) -> Tensor:
+        total = torch.zeros((), device=next(iter(got.values())).device)
+        for pair in self.pairs:
+            rows, keys = self._shared(pair, batch)
+            # as every tensor of the pair is part of the sum, a batch without pairs has a graph, too
+            a, b = ([got[Want(name, what)] for what in self.what] for name in pair)
+            if rows is not None:
+                if len(rows) < 2:
+                    total = total + 0 * (a[0].sum() + b[0].sum())
+                    continue
+                a, b, keys = [x[rows] for x in a], [x[rows] for x in b], [key[rows] for key in keys]
+            total = total + self.of_pair(a, b, keys)
+        return total
+
+    def of_pair(self, a: list[Tensor], b: list[Tensor], keys: list[Tensor]) -> Tensor:
+        """The loss of two inputs, row i of both being a pair; a and b hold what `what` names."""
+        raise NotImplementedError
+
+    def _shared(self, pair: tuple[str, str], batch: Batch) -> tuple[Tensor | None, list[Tensor]]:
+        """The rows (R,) that have both, None where all have, and the keys of both inputs."""
+        both = [found for name in pair if (found := batch.has(name)) is not None]
+        rows = None if not both else torch.stack(both).all(0).nonzero().flatten()
+        return rows, [batch.keys[name] for name in pair if name in batch.keys]
+
+    def at_chance(self, batch: Batch) -> float | None:
+        """The loss of a model that cannot tell pairs apart: it depends on how many of a batch are told from each other."""
+        total = 0.0
+        for pair in self.pairs:
+            rows, keys = self._shared(pair, batch)
+            count = batch.rows if rows is None else len(rows)
+            if count > 1:
+                total += self.pair_at_chance(candidates(count, keys if rows is None else [key[rows] for key in keys]))
+        return total
+
+    def pair_at_chance(self, candidates: Tensor) -> float:
+        """The same of two inputs, each row being told from `candidates` (B,)."""
+        raise NotImplementedError
+
+    def probabilities(self, cosine: Tensor) -> Tensor:
+        """Of each of the candidates on the last axis."""
+        raise NotImplementedError
+
+
+def pairs_of(anchor: str, names: Sequence[str]) -> list[tuple[str, str]]:
+    """The pairs of an anchor with each other input, or of every two: `all`.
+
+    >>> pairs_of("text", ["image", "text", "series"])
+    [('image', 'text'), ('text', 'series')]
+    """
+    return [pair for pair in itertools.combinations(names, 2) if anchor == "all" or anchor in pair]
+
+
+class InfoNCE(Paired):
+    """InfoNCE with a learned logit_scale, clamped after each step.
+
+    Args:
+        between, anchor: see `Paired`.
         weight: factor in the sum of losses.
         temperature: the initial one; logit_scale = 1 / temperature.
         label_smoothing: see `infonce`.
@@ -147,76 +238,81 @@ class InfoNCE(nn.Module):
 
     def __init__(
         self,
-        between: list[str],
+        between: list[str] | None = None,
+        anchor: str | None = None,
         weight: float = 1.0,
         temperature: float = 0.07,
         label_smoothing: float = 0.0,
         max_scale: float = 100.0,
+        *,
+        names: Sequence[str] = (),
+        name: str = "",
     ) -> None:
-        super().__init__()
+        super().__init__(between, anchor, weight, names=names, name=name)
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing {label_smoothing} is not a share below 1")
-        self.between, self.weight, self.label_smoothing, self.max_scale = between, weight, label_smoothing, max_scale
+        self.label_smoothing, self.max_scale = label_smoothing, max_scale
         self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
 
-    def wants(self) -> set[str]:
-        return {f"{m}.vector" for m in self.between}
+    def of_pair(self, a: list[Tensor], b: list[Tensor], keys: list[Tensor]) -> Tensor:
+        return infonce(a[0], b[0], self.logit_scale.exp(), keys, self.label_smoothing)
 
-    def forward(self, outputs: dict[str, Tensor], keys: Iterable[Tensor]) -> Tensor:
-        a, b = (outputs[f"{m}.vector"] for m in self.between)
-        return infonce(a, b, self.logit_scale.exp(), keys, self.label_smoothing)
-
-    def at_chance(self, candidates: Tensor) -> float:
-        """The loss of a model that cannot tell pairs apart, of the `candidates` (B,) of a batch: ln(B) where none is left out."""
+    def pair_at_chance(self, candidates: Tensor) -> float:
         return candidates.log().mean().item()
 
     @torch.no_grad()
-    def clamp(self) -> None:
+    def after_step(self) -> None:
         self.logit_scale.clamp_(0, math.log(self.max_scale))
 
+    def log(self) -> dict[str, float]:
+        return {"logit_scale": self.logit_scale.exp().item()}
+
     def probabilities(self, cosine: Tensor) -> Tensor:
-        """Softmax over the candidates on the last axis."""
         return (cosine * self.logit_scale.exp()).softmax(-1)
 
 
-class Sigmoid(nn.Module):
-    """The sigmoid loss between two modalities with a learned logit_scale and logit_bias.
+class Sigmoid(Paired):
+    """The sigmoid loss with a learned logit_scale and logit_bias. The paper bounds neither, and trained checkpoints have scales
+    beyond CLIP's 100.
 
     Args:
-        between, weight: see `InfoNCE`.
+        between, anchor, weight: see `InfoNCE`.
         scale, bias: initial values; 10 and -10 are the paper's, for batches of thousands: bias = -ln(batch) suits small ones.
         lr_factor: scale and bias learn at `train.lr` times this.
     """
 
     def __init__(
         self,
-        between: list[str],
+        between: list[str] | None = None,
+        anchor: str | None = None,
         weight: float = 1.0,
         scale: float = 10.0,
         bias: float = -10.0,
         lr_factor: float = 1.0,
+        *,
+        names: Sequence[str] = (),
+        name: str = "",
     ) -> None:
-        super().__init__()
-        self.between, self.weight = between, weight
+        super().__init__(between, anchor, weight, names=names, name=name)
         self.lr_factor = lr_factor
         self.logit_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.logit_bias = nn.Parameter(torch.tensor(float(bias)))
 
-    def wants(self) -> set[str]:
-        return {f"{m}.vector" for m in self.between}
+    @staticmethod
+    def defaults(batch_size: int) -> dict[str, tuple[Any, str]]:
+        # the log odds of a pair at chance; the paper's -10 stands for batches of 32,768
+        return {"bias": (round(-math.log(batch_size), 4), f"-ln of the batch of {batch_size}")}
 
-    def forward(self, outputs: dict[str, Tensor], keys: Iterable[Tensor]) -> Tensor:
-        a, b = (outputs[f"{m}.vector"] for m in self.between)
-        return sigmoid(a, b, self.logit_scale.exp(), self.logit_bias, keys)
+    def of_pair(self, a: list[Tensor], b: list[Tensor], keys: list[Tensor]) -> Tensor:
+        return sigmoid(a[0], b[0], self.logit_scale.exp(), self.logit_bias, keys)
 
-    def at_chance(self, candidates: Tensor) -> float:
-        """The loss of a model that gives every pair the same probability, the best of them: 1 of the `candidates` (B,)."""
+    def pair_at_chance(self, candidates: Tensor) -> float:
+        """Of a model that gives every pair the same probability, the best of them: 1 of the candidates."""
         n = candidates.mean().item()
         return math.log(n) + (n - 1) * math.log(n / (n - 1)) if n > 1 else 0.0
 
-    def clamp(self) -> None:
-        """Nothing: the paper bounds neither scalar, and trained checkpoints have scales beyond CLIP's 100."""
+    def log(self) -> dict[str, float]:
+        return {"logit_scale": self.logit_scale.exp().item(), "logit_bias": self.logit_bias.item()}
 
     def probabilities(self, cosine: Tensor) -> Tensor:
-        """Independent probability of each candidate."""
         return (cosine * self.logit_scale.exp() + self.logit_bias).sigmoid()

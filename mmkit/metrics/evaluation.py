@@ -12,10 +12,36 @@ from mmkit.errors import UsageError, nearest
 
 KS = (1, 5, 10)
 
-# metric -> module with `of_model(model, data, request)` and, where a file of embeddings is enough, `of_embeddings(path, request)`
+# metric -> module with `of_model(model, data, request) -> [Result]`; where a file of embeddings is enough, `of_embeddings(path,
+# request) -> [Result]`; and where a run can be measured by it, `names(model)`, what it measures on val, that which weights are
+# chosen by first, and `during(model, val)`, which prepares val once and gives a function of the model
 METRICS = {
     "recall@k": "mmkit.metrics.recall",
+    "classify": "mmkit.metrics.classify",
+    "vqa": "mmkit.metrics.vqa",
 }
+
+
+def metric(name: str) -> Any:
+    """The module of a row of METRICS."""
+    return importlib.import_module(METRICS[name])
+
+
+@dataclass(frozen=True)
+class Val:
+    """What a run is measured on.
+
+    Args:
+        limit: only the first rows.
+        features: input -> what its still encoder gives of these rows.
+        pace: how they are read.
+    """
+
+    data: Any
+    split: str
+    limit: int | None
+    features: dict[str, Any]
+    pace: Any
 
 
 @dataclass(frozen=True)
@@ -33,35 +59,39 @@ class Request:
     @property
     def module(self) -> Any:
         """The module that measures it."""
-        return importlib.import_module(METRICS[self.metric])
+        return metric(self.metric)
 
 
 @dataclass
 class Result:
-    """One model on one split: the JSON object that is printed, and the rank of each query (nan: it had no positive)."""
+    """One model on one split.
+
+    Args:
+        record: the JSON object that is printed.
+        rows: column -> what was found of each query or row, which a paired comparison reads; they are saved as
+            `<stem>.<table>.parquet`.
+        stem: of the files that it is saved as.
+        anonymous: what was measured does not say which model made it.
+        confusion: counts (C, C), rows the true class, and the names of the classes.
+    """
 
     record: dict[str, Any]
-    queries: dict[str, Any]
-    ranks: dict[str, Any]
+    rows: dict[str, Any]
+    table: str
     stem: str
     anonymous: bool = False
+    confusion: tuple[Any, list[str]] | None = None
 
     def save(self, folder: Path) -> None:
-        """Write `<stem>.json` and `<stem>.ranks.parquet` (query, direction, rank), which a paired comparison reads."""
+        """Write its files, each whole or not at all."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         from mmkit.files import write_json, writing
 
         write_json(folder / f"{self.stem}.json", self.record)
-        tables = [
-            pa.table(
-                {"query": pa.array(self.queries[name], pa.string()), "direction": [name] * len(ranks), "rank": pa.array(ranks)}
-            )
-            for name, ranks in self.ranks.items()
-        ]
-        with writing(folder / f"{self.stem}.ranks.parquet") as temporary:
-            pq.write_table(pa.concat_tables(tables), temporary)
+        with writing(folder / f"{self.stem}.{self.table}.parquet") as temporary:
+            pq.write_table(pa.table(self.rows), temporary)
 
 
 def parse_metrics(words: Iterable[str]) -> list[tuple[str, tuple[int, ...]]]:

@@ -1,4 +1,4 @@
-"""Recall@k between images and texts, in strips of any gallery size; exact, with ties. No torch here.
+"""Recall@k between the items of two inputs, in strips of any gallery size; exact, with ties. No torch here.
 
 Shapes: Q queries, N gallery items, d dimensions.
 """
@@ -12,32 +12,35 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from mmkit.errors import UserError
-from mmkit.vectors import unit
+from mmkit.vectors import Ragged, unit
 
 TIE = 1e-6  # the same pair scored in another tile differs by 1.2e-7
 STRIP_BYTES = 64 << 20
-DIRECTIONS = ("image_retrieval", "text_retrieval")
 
 Ids = Sequence[str] | np.ndarray
+Vectors = np.ndarray | Ragged
 
 
 def retrieval(
-    image_vectors: np.ndarray,
-    image_ids: Ids,
-    text_vectors: np.ndarray,
-    text_ids: Ids,
+    a_vectors: Vectors,
+    a_ids: Ids,
+    b_vectors: Vectors,
+    b_ids: Ids,
     ks: Sequence[int] = (1, 5, 10),
     progress: Callable[[int, int], None] | None = None,
+    *,
+    names: tuple[str, str],
 ) -> tuple[dict[str, float], dict[str, float], dict[str, np.ndarray]]:
-    """Rank images for each text (`image_retrieval`) and texts for each image (`text_retrieval`) by cosine.
+    """Rank the items of each of two inputs for each item of the other, by cosine: `image_retrieval` finds images for texts.
 
     Positives are the items of the same id; all of them count, the best one decides. A query without any is left out.
 
     Args:
-        image_vectors, text_vectors: (n_images, d) and (n_texts, d), any float type, of any length.
-        image_ids, text_ids: their ids.
+        a_vectors, b_vectors: (n, d), any float type, of any length; or several vectors an item, compared by late interaction.
+        a_ids, b_ids: their ids.
         ks: the k of recall@k.
         progress: called with (queries done, queries in all).
+        names: of the two inputs.
 
     Returns:
         metrics: `<direction>_recall@k` in 0..1 and `<direction>_median_rank`.
@@ -45,25 +48,26 @@ def retrieval(
         ranks: direction -> (queries,) float64, as in `rank`; nan where a query has no positive.
 
     Raises:
-        UserError: the dimensions differ, a vector is not finite, or no image shares an id with a text.
+        UserError: the dimensions differ, a vector is not finite, or no id is on both sides.
     """
-    if image_vectors.shape[1] != text_vectors.shape[1]:
-        raise UserError(f"images have {image_vectors.shape[1]} dimensions, texts {text_vectors.shape[1]}")
-    images, texts = _shared_numbers(image_ids, text_ids)
-    total = len(images) + len(texts)
+    widths = [_flat(vectors).shape[1] for vectors in (a_vectors, b_vectors)]
+    if widths[0] != widths[1]:
+        raise UserError(f"{names[0]}s have {widths[0]} dimensions, {names[1]}s {widths[1]}")
+    a, b = _shared_numbers(a_ids, b_ids)
+    total = len(a) + len(b)
     report = progress or (lambda done, total: None)
+    directions = [f"{name}_retrieval" for name in names]
     pairs = {
-        "image_retrieval": (text_vectors, texts, image_vectors, images, lambda done: report(done, total)),
-        "text_retrieval": (image_vectors, images, text_vectors, texts, lambda done: report(len(texts) + done, total)),
+        directions[0]: (b_vectors, b, a_vectors, a, lambda done: report(done, total)),
+        directions[1]: (a_vectors, a, b_vectors, b, lambda done: report(len(b) + done, total)),
     }
     metrics, chance, ranks = {}, {}, {}
     for direction, (queries, query_ids, gallery, gallery_ids, done) in pairs.items():
         ranks[direction] = rank(queries, query_ids, gallery, gallery_ids, done)
         seen = ranks[direction][~np.isnan(ranks[direction])]
         if not len(seen):
-            raise UserError(
-                "no image shares an id with a text: recall has no positives", hint="an image and its captions carry the same id"
-            )
+            what = f"no {names[0]} shares an id with a {names[1]}: recall has no positives"
+            raise UserError(what, hint="things that belong together carry the same id")
         positives = np.bincount(gallery_ids, minlength=int(query_ids.max()) + 1)[query_ids]
         random = Chance(positives[positives > 0], len(gallery_ids))
         for k in ks:
@@ -75,21 +79,21 @@ def retrieval(
 
 
 def rank(
-    queries: np.ndarray,
+    queries: Vectors,
     query_ids: np.ndarray,
-    gallery: np.ndarray,
+    gallery: Vectors,
     gallery_ids: np.ndarray,
     progress: Callable[[int], None] | None = None,
 ) -> np.ndarray:
     """The rank of each query's best positive: 1 + items of other ids above it + half of those that tie with it.
 
     Args:
-        queries, gallery: (Q, d) and (N, d); ids are integers from 0.
+        queries, gallery: (Q, d) and (N, d), or several vectors an item; ids are integers from 0.
 
     Returns:
         (Q,) float64, nan where the gallery has no item of the query's id.
     """
-    gallery = unit(gallery)
+    score = Scores(gallery)
     order = np.argsort(gallery_ids, kind="stable")
     counts = np.bincount(gallery_ids, minlength=int(query_ids.max(initial=0)) + 1)
     starts = np.cumsum(counts) - counts
@@ -97,15 +101,41 @@ def rank(
     height = min(max(16, STRIP_BYTES // (4 * len(gallery))), len(queries))
     strip = np.empty((height, len(gallery)), np.float32)
     for begin in range(0, len(queries), height):
-        block = unit(queries[begin : begin + height])
-        scores = np.matmul(block, gallery.T, out=strip[: len(block)])
+        end = min(begin + height, len(queries))
+        scores = score(queries, begin, end, strip[: end - begin])
         for i, query in enumerate(query_ids[begin : begin + height]):
             own = order[starts[query] : starts[query] + counts[query]]
             if len(own):
                 ranks[begin + i] = _rank_in(scores[i], own)
         if progress:
-            progress(begin + len(block))
+            progress(end)
     return ranks
+
+
+class Scores:
+    """How alike queries are to all of a gallery: by cosine; by late interaction where items have several vectors, the mean over
+    the query's of the best of the item's (FILIP, arXiv:2111.07783, equations 3 and 4)."""
+
+    def __init__(self, gallery: Vectors) -> None:
+        self.starts = gallery.starts[:-1] if isinstance(gallery, Ragged) else np.arange(len(gallery))
+        self.flat = unit(_flat(gallery))
+
+    def __call__(self, queries: Vectors, begin: int, end: int, out: np.ndarray) -> np.ndarray:
+        """The scores (end - begin, N) of some of the queries, written to `out`."""
+        if isinstance(queries, Ragged):
+            for row, i in zip(out, range(begin, end), strict=True):
+                row[:] = self.late(queries[i])
+            return out
+        return np.matmul(unit(queries[begin:end]), self.flat.T, out=out)
+
+    def late(self, query: np.ndarray) -> np.ndarray:
+        """The scores (N,) of one query of several vectors (n, d)."""
+        cosine = unit(query) @ self.flat.T  # (n, all vectors of the gallery)
+        return np.maximum.reduceat(cosine, self.starts, axis=1).mean(0)
+
+
+def _flat(vectors: Vectors) -> np.ndarray:
+    return vectors.flat if isinstance(vectors, Ragged) else vectors
 
 
 def _rank_in(scores: np.ndarray, own: np.ndarray) -> float:
@@ -117,10 +147,10 @@ def _rank_in(scores: np.ndarray, own: np.ndarray) -> float:
     return 1 + (above + at_least) / 2
 
 
-def _shared_numbers(image_ids: Ids, text_ids: Ids) -> tuple[np.ndarray, np.ndarray]:
+def _shared_numbers(a_ids: Ids, b_ids: Ids) -> tuple[np.ndarray, np.ndarray]:
     """Equal ids get equal integers on both sides."""
     numbers: dict[str, int] = {}
-    as_array = [np.array([numbers.setdefault(i, len(numbers)) for i in ids], np.int64) for ids in (image_ids, text_ids)]
+    as_array = [np.array([numbers.setdefault(i, len(numbers)) for i in ids], np.int64) for ids in (a_ids, b_ids)]
     return as_array[0], as_array[1]
 
 
@@ -148,21 +178,24 @@ class Chance:
         return low
 
 
-def caption_ceiling(texts: Sequence[str], ids: Ids, image_ids: Ids, ks: Sequence[int] = (1, 5, 10)) -> dict[str, float]:
-    """The recall that no model can pass because different images carry equal captions.
+def caption_ceiling(
+    texts: Sequence[str], ids: Ids, other_ids: Ids, ks: Sequence[int] = (1, 5, 10), *, names: tuple[str, str]
+) -> dict[str, float]:
+    """The recall that no model can pass because different items, such as images, carry equal captions.
 
-    One text query that m images share ranks them alike each time, so k of the m find their image. An image whose every
-    caption is another image's too ties with those, and half of them count as above it: its ceiling can be below chance,
+    One text query that m items share ranks them alike each time, so k of the m find their item. An item whose every
+    caption is another's too ties with those, and half of them count as above it: its ceiling can be below chance,
     which orders equal captions at random.
 
     Args:
-        texts, ids: the captions and their images' ids, in the same order.
-        image_ids: the images; as in `retrieval`, a caption without one is no query, but stays in the gallery.
+        texts, ids: the captions and their items' ids, in the same order.
+        other_ids: the items; as in `retrieval`, a caption without one is no query, but stays in the gallery.
+        names: of the items and of the texts.
 
     Returns:
         `<direction>_recall@k` in 0..1; 1 where no caption is shared.
     """
-    there = set(image_ids)
+    there = set(other_ids)
     owners: dict[str, Counter[str]] = defaultdict(Counter)
     for text, id in zip(texts, ids, strict=True):
         owners[" ".join(unicodedata.normalize("NFC", text).split())][id] += 1
@@ -174,8 +207,8 @@ def caption_ceiling(texts: Sequence[str], ids: Ids, image_ids: Ids, ks: Sequence
     ceiling = {}
     for k in ks:
         found = sum(sum(sorted(_of(images, there).values(), reverse=True)[:k]) for images in owners.values())
-        ceiling[f"image_retrieval_recall@{k}"] = found / sum(id in there for id in ids)
-        ceiling[f"text_retrieval_recall@{k}"] = sum(r <= k for r in best.values()) / len(best)
+        ceiling[f"{names[0]}_retrieval_recall@{k}"] = found / sum(id in there for id in ids)
+        ceiling[f"{names[1]}_retrieval_recall@{k}"] = sum(r <= k for r in best.values()) / len(best)
     return ceiling
 
 

@@ -1,57 +1,93 @@
-"""recall@k of a model on a dataset, or of an embeddings file alone: vectors in, the JSON of one result out."""
+"""recall@k of a model on a dataset, or of an embeddings file alone: vectors in, the JSON of one result a pair of inputs out."""
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmkit.errors import UserError
-from mmkit.metrics.evaluation import Request, Result
+from mmkit.metrics.evaluation import KS, Request, Result, Val
 from mmkit.metrics.ranking import caption_ceiling, retrieval
+from mmkit.talk import Measured
 from mmkit.vectors import Embeddings, read_embeddings
 
 if TYPE_CHECKING:
     from mmkit.data.shards import Dataset
     from mmkit.model import Model
 
+SELECT = "mean_recall"
 
-def of_model(model: Model, data: Dataset, request: Request) -> Result:
-    """Embed the split (or reuse its embeddings) and rank."""
+
+def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
+    """Embed the split (or reuse its embeddings) and rank.
+
+    Raises:
+        UserError: there are no two inputs to rank for each other.
+    """
     from mmkit.data.shards import default_split
-    from mmkit.embedding import Pace, embed_dataset, model_name
+    from mmkit.embedding import embed_dataset, model_name
+    from mmkit.encode import Pace, columns_of
 
+    there = columns_of(model, data, model.embedded)
+    lacking = [name for name in model.embedded if name not in there]
+    if len(there) < 2 and lacking:
+        has = ", ".join(sorted(set(data.columns.values())))
+        raise UserError(f"the dataset has no {' and no '.join(lacking)} column", data.path, f"it has: {has}")
     split = data.split_name(request.split) if request.split else default_split(data)
     pace = Pace(request.batch_size, request.workers, request.progress("embedded"))
     path = embed_dataset(model, data, split, limit=request.limit, pace=pace)
-    result = of_embeddings(path, request, every_row=True)
-    result.record |= {"model": model_name(model), "split": split or "all", "language": data.manifest.get("language", "en")}
-    return result
+    results = of_embeddings(path, request, every_row=True)
+    for result in results:
+        result.record |= {"model": model_name(model), "split": split or "all", "language": data.manifest.get("language", "en")}
+    return results
 
 
-def of_embeddings(path: Path, request: Request, every_row: bool = False) -> Result:
+def of_embeddings(path: Path, request: Request, every_row: bool = False) -> list[Result]:
     """Rank the rows of an embeddings file: one split of it, by default test, else val, else all.
 
     Raises:
-        UserError: the file lacks images, texts or the split.
+        UserError: the file lacks rows of two inputs, or the split.
     """
     found = read_embeddings(path)
     split = None if every_row else _split(found, request.split)
+    there = [name for name in dict.fromkeys(found.modality.tolist()) if name is not None and len(found.rows(name, split))]
+    if len(there) < 2:
+        what = f"nothing to rank {there[0]}s for" if there else "no rows to rank"
+        raise UserError(what, str(path), f"recall needs rows of two modalities; there are: {_names(found.modality)}")
     # the embeddings of a model are limited already
-    rows = _rows(found, split, None if every_row else request.limit)
-    for modality, chosen in rows.items():
-        if not len(chosen):
-            raise UserError(
-                f"no {modality} rows to rank", str(path), f"recall needs images and texts; modalities: {_names(found.modality)}"
-            )
-    images, texts = rows["image"], rows["text"]
+    rows = _rows(found, there, split, None if every_row else request.limit)
+    pairs = list(itertools.combinations(_in_order(found, there), 2))
+    return [_result(found, rows, pair, split, path, request, alone=len(pairs) == 1) for pair in pairs]
+
+
+def _in_order(found: Embeddings, names: list[str]) -> list[str]:
+    """What has texts comes last: an image is found for a text."""
+    return sorted(names, key=lambda name: any(text is not None for text in found.text[found.rows(name)[:1]]))
+
+
+def _result(
+    found: Embeddings,
+    rows: dict[str, np.ndarray],
+    pair: tuple[str, str],
+    split: str | None,
+    path: Path,
+    request: Request,
+    alone: bool,
+) -> Result:
+    a, b = (rows[name] for name in pair)
     metrics, chance, ranks = retrieval(
-        found.take(images), found.ids[images], found.take(texts), found.ids[texts], request.ks, request.progress("ranked")
+        found.take(a), found.ids[a], found.take(b), found.ids[b], request.ks, request.progress("ranked"), names=pair
     )
-    queries = {"image_retrieval": found.ids[texts], "text_retrieval": found.ids[images]}
-    captions = found.text[texts]
+    queries = {f"{pair[0]}_retrieval": found.ids[b], f"{pair[1]}_retrieval": found.ids[a]}
+    captions = found.text[b]
     meta = found.meta or {}
+    ceiling = None
+    if None not in captions:
+        ceiling = caption_ceiling(captions, found.ids[b], found.ids[a], request.ks, names=pair)
     record: dict[str, Any] = {
         "dataset": meta.get("data_name") or Path(meta.get("data") or path).stem,
         "model": meta.get("model", ""),
@@ -59,7 +95,7 @@ def of_embeddings(path: Path, request: Request, every_row: bool = False) -> Resu
         "task": "zeroshot_retrieval",
         "language": "en",
         "split": split or "all",
-        "n": {"image": len(images), "text": len(texts)},
+        "n": {pair[0]: len(a), pair[1]: len(b)},
         "metrics": metrics,
         "chance": chance,
         "cost": ({"parameters": meta["parameters"]} if "parameters" in meta else {}) | meta.get("cost", {}),
@@ -68,20 +104,81 @@ def of_embeddings(path: Path, request: Request, every_row: bool = False) -> Resu
         "precision": meta.get("precision") or str(found.vectors.dtype),
         "model_hash": meta.get("model_hash"),
         "data_hash": meta.get("data_hash"),
-        "caption_ceiling": None
-        if None in captions
-        else caption_ceiling(captions, found.ids[texts], found.ids[images], request.ks),
+        "caption_ceiling": ceiling,
     }
-    return Result(record, queries, ranks, path.stem, not meta.get("model_hash"))
+    table = {
+        "query": np.concatenate(list(queries.values())).tolist(),
+        "direction": [name for name in ranks for _ in range(len(ranks[name]))],
+        "rank": np.concatenate(list(ranks.values())),
+    }
+    stem = path.stem if alone else f"{path.stem}-{pair[0]}-{pair[1]}"
+    return Result(record, table, "ranks", stem, not meta.get("model_hash"))
 
 
-def _rows(found: Embeddings, split: str | None, limit: int | None) -> dict[str, np.ndarray]:
-    """The rows of each modality: all, or those of the first `limit` images, which keep all of their texts."""
-    rows = {modality: found.rows(modality, split) for modality in ("image", "text")}
+def names(model: Model) -> list[str]:
+    """What is measured on val: the mean of all recalls, and each of them."""
+    pairs = list(itertools.combinations(model.embedded, 2))
+    return [SELECT, *(f"{_prefix(pair, pairs)}{name}_retrieval_recall@{k}" for pair in pairs for name in pair for k in KS)]
+
+
+def during(model: Model, val: Val) -> Callable[[Model], Measured]:
+    """Prepare the items of val once; the function embeds and ranks them."""
+    from mmkit.encode import chunks, columns_of, vectors
+
+    columns = columns_of(model, val.data, model.embedded)
+    read = {name: column for name, column in columns.items() if name not in val.features}
+    counted = {name: column for name, column in columns.items() if name in val.features and model.config.is_language(name)}
+    items: dict[str, list[Any]] = {name: [] for name in columns}
+    ids: dict[str, list[str]] = {name: [] for name in columns}
+    wanted = list(dict.fromkeys(["id", *read.values(), *counted.values()]))
+    done, total = 0, min(val.data.splits[val.split], val.limit or val.data.splits[val.split])
+    order: list[str] = []
+    for rows, found in chunks(model, read, val.data.rows(val.split, wanted, val.limit), val.pace):
+        order += [row["id"] for row in rows]
+        for name in read:
+            items[name] += [item.value for item in found[name]]
+            ids[name] += [rows[item.row]["id"] for item in found[name]]
+        done += len(rows)
+        val.pace.progress(done, total)
+    for name, features in val.features.items():
+        if name in columns:
+            items[name] = list(features.items())
+            ids[name] = np.repeat(np.array(order, object), np.diff(features.starts)).tolist()
+    pairs = [pair for pair in itertools.combinations(columns, 2) if set(ids[pair[0]]) & set(ids[pair[1]])]
+
+    def measure(model: Model) -> Measured:
+        try:
+            found = {n: vectors(model, n, items[n], 256, features=val.features.get(n)) for n in columns}
+        except UserError as e:
+            raise FloatingPointError(e.what) from e
+        values: dict[str, float] = {}
+        for a, b in pairs:
+            metrics, chance, _ = retrieval(found[a], ids[a], found[b], ids[b], names=(a, b))
+            values |= {f"{_prefix((a, b), pairs)}{name}": value for name, value in metrics.items()}
+            values.setdefault("chance@1", chance[f"{a}_retrieval_recall@1"])
+        mean = _mean(value for name, value in values.items() if "_recall@" in name)
+        return Measured(SELECT, mean, {SELECT: mean, **values})
+
+    return measure
+
+
+def _prefix(pair: tuple[str, str], pairs: list[tuple[str, str]]) -> str:
+    """What tells the recalls of one pair from those of others."""
+    return "" if len(pairs) == 1 else f"{pair[0]}-{pair[1]}/"
+
+
+def _mean(values: Iterable[float]) -> float:
+    found = list(values)
+    return sum(found) / len(found) if found else 0.0
+
+
+def _rows(found: Embeddings, names: list[str], split: str | None, limit: int | None) -> dict[str, np.ndarray]:
+    """The rows of each input: all, or those of the first `limit` ids, which keep all of their texts."""
+    rows = {name: found.rows(name, split) for name in names}
     if limit is None:
         return rows
-    kept = set(list(dict.fromkeys(found.ids[rows["image"]]))[:limit])
-    return {modality: chosen[[id in kept for id in found.ids[chosen]]] for modality, chosen in rows.items()}
+    kept = set(list(dict.fromkeys(found.ids[rows[_in_order(found, names)[0]]]))[:limit])
+    return {name: chosen[[id in kept for id in found.ids[chosen]]] for name, chosen in rows.items()}
 
 
 def _split(found: Embeddings, wanted: str | None) -> str | None:

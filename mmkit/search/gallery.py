@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmkit.data.pictures import of_source
+from mmkit.data.modalities import MODALITIES
+from mmkit.data.pictures import is_picture, of_source
 from mmkit.data.shards import MANIFEST, Dataset, open_dataset
 from mmkit.data.splits import find_split
-from mmkit.embedding import Pace, embed_dataset, embed_folder, embed_image, embed_texts, images_in
+from mmkit.embedding import embed_dataset, embed_file, embed_folder, embed_texts, files_in, of_files, suffixes
+from mmkit.encode import Pace
 from mmkit.errors import UserError
-from mmkit.search.index import top
-from mmkit.vectors import SUFFIXES, Embeddings, read_embeddings
+from mmkit.search.index import top, top_late
+from mmkit.vectors import SUFFIXES, Embeddings, Ragged, read_embeddings
 
 if TYPE_CHECKING:
     from mmkit.model import Model
@@ -67,30 +69,56 @@ class Gallery:
         """The k nearest rows to a query, best first.
 
         Args:
-            query: `{"text": sentence}` or `{"image": path}`.
-            find: the modality to look for; by default the other one, where the gallery has it.
+            query: an input's name and its text or the path of its file, `{"text": sentence}`.
+            find: the input to look for; by default another one than the query's, where the gallery has it.
 
         Raises:
-            UserError: the query's image cannot be read, a vector is not finite, or nothing of that modality is there.
+            UserError: the query's file cannot be read, a vector is not finite, or nothing of that input is there.
         """
-        vector = embed_texts(self.model, [query["text"]])[0] if "text" in query else embed_image(self.model, query["image"])
-        modality = find or self._other("text" if "text" in query else "image")
-        rows = self.found.rows(modality, self.split)
+        name, asked = self.asked(query)
+        vector = embed_texts(self.model, [asked], name) if self._said(name) else embed_file(self.model, name, asked)
+        wanted = find or self._other(name)
+        rows = self.found.rows(wanted, self.split)
         if not len(rows):
             there = ", ".join(sorted({str(m) for m in self.found.modality}))
-            raise UserError(f"no {modality} rows to find", str(self.found.path), f"it has: {there}")
+            raise UserError(f"no {wanted} rows to find", str(self.found.path), f"it has: {there}")
         try:
-            best = top(vector.numpy(), self.found.vectors, k, rows)
+            best = self._best(vector, k, rows)
         except UserError as e:
             e.where = str(self.found.path)
             raise
-        return [self._answer(query, n, row, score) for n, (row, score) in enumerate(best, 1)]
+        return [self._answer(asked, n, row, score) for n, (row, score) in enumerate(best, 1)]
+
+    def _best(self, vector: np.ndarray | Ragged, k: int, rows: np.ndarray) -> list[tuple[int, float]]:
+        if not isinstance(vector, Ragged):
+            return top(vector[0], self.found.vectors, k, rows)
+        if self.found.tokens is None:
+            raise UserError("these embeddings have one vector an item, the model compares several", hint="`mmkit embed` again")
+        return top_late(vector[0], self.found.tokens, k, rows)
+
+    def asked(self, query: dict[str, Any]) -> tuple[str, str]:
+        """The input that a query is of, and what it says.
+
+        Raises:
+            UserError: the model has no such input.
+        """
+        names = self.model.embedded
+        for key, value in query.items():
+            name = key if key in names else next((n for n in names if self.model.inputs[n].modality == key), None)
+            if name:
+                return name, value
+            if key in MODALITIES:
+                raise UserError(f"the model has no {key} encoder", self.model.name, f"it was trained on: {', '.join(names)}")
+        raise UserError("the query is of no input of the model", self.model.name, f"it was trained on: {', '.join(names)}")
+
+    def _said(self, name: str) -> bool:
+        return self.model.config.is_language(name)
 
     def pictures(self, answers: Sequence[Answer]) -> dict[Answer, bytes | Path]:
         """The images among the answers, as files or encoded as they are stored; those that are gone are left out."""
         wanted = defaultdict(list)
         for answer in answers:
-            if answer.modality == "image":
+            if is_picture(answer.modality):
                 wanted[answer.split].append(answer)
         found: dict[Answer, bytes | Path] = {}
         for split, images in wanted.items():
@@ -100,19 +128,21 @@ class Gallery:
 
     def caption(self, answer: Answer) -> str | None:
         """The first text of the sample, for people to recognise an image by."""
-        same = (self.found.ids == answer.id) & (self.found.modality == "text")
+        same = (self.found.ids == answer.id) & (self.found.text != None)  # noqa: E711  an array of texts and None
         rows = [row for row in np.flatnonzero(same).tolist() if self._split(row) == answer.split]
         return self.found.text[rows[0]] if len(rows) else None
 
-    def _other(self, modality: str) -> str:
-        wanted = "image" if modality == "text" else "text"
-        return wanted if (self.found.modality == wanted).any() else modality
+    def _other(self, name: str) -> str:
+        """What is looked for: another input, one of no words for words."""
+        there = {str(m) for m in self.found.modality}
+        others = [other for other in self.model.embedded if other in there and other != name]
+        others.sort(key=lambda other: self._said(other) == self._said(name))
+        return others[0] if others else name
 
-    def _answer(self, query: dict[str, Any], n: int, row: int, score: float) -> Answer:
-        modality = self.found.modality[row]
-        path = self._path(row) if modality == "image" else None
-        asked = query["text"] if "text" in query else query["image"]
-        return Answer(asked, n, round(score, 6), self.found.ids[row], modality, self.found.text[row], path, self._split(row))
+    def _answer(self, asked: str, n: int, row: int, score: float) -> Answer:
+        name = self.found.modality[row]
+        path = self._path(row) if self.found.text[row] is None else None
+        return Answer(asked, n, round(score, 6), self.found.ids[row], name, self.found.text[row], path, self._split(row))
 
     def _path(self, row: int) -> str | None:
         """The file of an image, if it is still there."""
@@ -120,6 +150,8 @@ class Gallery:
         if (self.found.meta or {}).get("folder"):
             path = Path(self.source or "", id)
             return str(path) if path.is_file() else None
+        if not is_picture(self.found.modality[row]):
+            return None
         found = self._data.original(self._paths.get((self._split(row), id))) if self._data else None
         return str(found) if found else None
 
@@ -135,7 +167,7 @@ class Gallery:
     def _paths(self) -> dict[tuple[str | None, str], str]:
         """(split, id) -> where the image came from, as its row says."""
         assert self._data
-        image = self._data.column("image")
+        image = self._data.column(next(filter(is_picture, self._data.columns.values())))
         rows = self._data.rows(self.split, ["id", f"{image}.path"])
         return {(row["split"], row["id"]): path for row in rows if (path := (row.get(image) or {}).get("path"))}
 
@@ -149,12 +181,14 @@ def open_gallery(where: str, model: Model, split: str | None = None, pace: Pace 
     path = Path(where)
     if path.is_file() or path.suffix in SUFFIXES:
         return _of_file(path, model, split)
-    if path.is_dir() and not (path / MANIFEST).exists() and images_in(path):
+    plain = path.is_dir() and not (path / MANIFEST).exists()
+    if plain and any(files_in(path, suffixes(model, name)) for name in model.embedded):
+        what = of_files(model, path)
         if split:
-            raise UserError("a plain folder of images has no splits", where, "leave --split out")
+            raise UserError(f"a plain folder of {what}s has no splits", where, "leave --split out")
         found = read_embeddings(embed_folder(model, path, pace=pace))
         unreadable = (found.meta or {}).get("unreadable", 0)
-        return Gallery(model, found, note=f"{unreadable} files could not be read as images" if unreadable else "")
+        return Gallery(model, found, note=f"{unreadable} files could not be read as {what}s" if unreadable else "")
     if "://" not in where and not path.exists():
         raise UserError("nothing to search there", where, "name a dataset folder, an embeddings file or a folder of pictures")
     data = open_dataset(where)

@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 
 from mmkit.errors import UserError
-from mmkit.vectors import unit
+from mmkit.vectors import Ragged, unit
 
 TILE_ROWS = 65_536
+LATE_ROWS = 1024
 
 
 def top(query: np.ndarray, vectors: np.ndarray, k: int, rows: np.ndarray | None = None) -> list[tuple[int, float]]:
@@ -47,6 +48,26 @@ def top(query: np.ndarray, vectors: np.ndarray, k: int, rows: np.ndarray | None 
         keep = np.argsort(-best_scores, kind="stable")[:k]
         best_rows, best_scores = best_rows[keep], best_scores[keep]
     return [(int(row), float(score)) for row, score in zip(best_rows, best_scores, strict=True)]
+
+
+def top_late(query: np.ndarray, items: Ragged, k: int, rows: np.ndarray | None = None) -> list[tuple[int, float]]:
+    """As `top`, for items of several vectors each, by late interaction: the mean over the query's of the best of the item's.
+
+    Args:
+        query: (N, d); items: each has one vector at least.
+    """
+    if query.shape[-1] != items.flat.shape[1]:
+        raise UserError(
+            f"the query has {query.shape[-1]} dimensions, the embeddings {items.flat.shape[1]}",
+            hint="they come from different models",
+        )
+    rows = np.arange(len(items)) if rows is None else rows
+    query, scores = unit(query), np.empty(len(rows), np.float32)
+    for begin in range(0, len(rows), LATE_ROWS):
+        tile = items.take(rows[begin : begin + LATE_ROWS])
+        scores[begin : begin + LATE_ROWS] = np.maximum.reduceat(query @ unit(tile.flat).T, tile.starts[:-1], axis=1).mean(0)
+    best = np.argsort(-scores, kind="stable")[:k]
+    return [(int(rows[i]), float(scores[i])) for i in best]
 
 
 def _cosines(query: np.ndarray, vectors: np.ndarray) -> np.ndarray:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from PIL import Image
 
+from mmkit.data.pictures import is_picture
 from mmkit.errors import UsageError
 from mmkit.search.gallery import Answer, Gallery
 
@@ -27,7 +28,7 @@ def save_pictures(gallery: Gallery, answers: Sequence[Answer], folder: Path) -> 
         UsageError: an answer is a text.
         OSError: the folder cannot be written.
     """
-    if any(answer.modality != "image" for answer in answers):
+    if any(not is_picture(answer.modality) for answer in answers):
         raise UsageError("--save writes pictures, and the answers are texts", hint="--find image")
     held = gallery.pictures([answer for answer in answers if answer.path is None])
     folder.mkdir(exist_ok=True)

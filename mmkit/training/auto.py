@@ -2,63 +2,32 @@
 
 from __future__ import annotations
 
-import math
 import os
 from functools import partial
 from typing import Any
 
 from torch import nn
 
+from mmkit import encoders, fusion, losses
 from mmkit.config import Config, duration
-from mmkit.data.augment import DIRECTIONS
-from mmkit.data.pixels import CLIP_MEAN, CLIP_STD
+from mmkit.data.modalities import MODALITIES
 from mmkit.data.shards import Dataset
 from mmkit.errors import UserError
 from mmkit.training.distributed import world
 from mmkit.training.stages import check_ends, frozen, stages_of
 
-# --size -> image side, patch, width, heads, image layers, text layers, shared width, batch, learning rate, vocabulary.
-# `base` is ViT-B/16 and CLIP's text encoder (arXiv:2103.00020, table 20) but for batches that one machine can hold.
+# --size -> width of the shared space, batch, learning rate; what an encoder or a modality is at a size stands beside it.
+# `base` is CLIP's (arXiv:2103.00020, table 20) but for batches that one machine can hold.
 DIALS: dict[str, dict[str, Any]] = {
-    "tiny": dict(
-        side=64, patch=8, dim=64, text_dim=64, heads=4, layers=1, text_layers=2, shared=64, batch=128, lr=1.5e-3, vocab=4096
-    ),
-    "small": dict(
-        side=128, patch=16, dim=256, text_dim=256, heads=4, layers=6, text_layers=6, shared=256, batch=256, lr=1e-3, vocab=16384
-    ),
-    "base": dict(
-        side=224,
-        patch=16,
-        dim=768,
-        text_dim=512,
-        heads=12,
-        layers=12,
-        text_layers=12,
-        shared=512,
-        batch=1024,
-        lr=5e-4,
-        vocab=49408,
-    ),
-    "large": dict(
-        side=224,
-        patch=16,
-        dim=1024,
-        text_dim=768,
-        heads=16,
-        layers=24,
-        text_layers=12,
-        shared=768,
-        batch=2048,
-        lr=4e-4,
-        vocab=49408,
-    ),
+    "tiny": dict(shared=64, batch=128, lr=1.5e-3),
+    "small": dict(shared=256, batch=256, lr=1e-3),
+    "base": dict(shared=512, batch=1024, lr=5e-4),
+    "large": dict(shared=768, batch=2048, lr=4e-4),
 }
-CONTEXT_LIMIT = 77
 SHARED = 256  # values of the shared space where a pretrained encoder learns
 NARROWEST, WIDEST = 512, 2048  # of the projections over frozen encoders, see `resolve_projections`
 FROZEN_RATE, FROZEN_BATCH = 0.77, 128  # learning rate times hidden width, at this batch
 INIT_LR = 1e-5
-PLACED, CAPTIONS_READ = 0.2, 1000  # a share, and rows
 CPU_MINUTES = 8.0  # a plain `mmkit train` on a CPU ends within 10 minutes, evaluation included
 
 
@@ -73,24 +42,19 @@ def resolve_data(config: Config, data: Dataset, split: str = "train", on_cpu: bo
         config.size = "tiny" if on_cpu else "small"
         reasons["size"] = f"{config.size} ({'on a CPU' if on_cpu else 'on a GPU; --size tiny is faster, --size base is larger'})"
     dial = DIALS[config.size]
-    for modality in config.encoder:
-        data.column(modality)
     rows = data.splits.get(split, 0)
     if not rows:
         raise UserError("the dataset has no training rows", data.path)
     rows = min(rows, config.data.limit or rows)
-
-    image, text, train = config.data.image, config.data.text, config.train
+    for name, table in config.encoder.items():
+        config.encoder[name] = {"kind": table["kind"], **encoders.sizes(table["kind"], config.size), **table}
+        modality = config.modality_of(name)
+        found = MODALITIES[modality].fill(config.data[modality], data, config.size, config.encoder[name])
+        reasons |= {f"data.{modality}.{key}": reason for key, reason in found.items()}
+    if config.fusion:
+        config.fusion = {**fusion.fusion_class(config.fusion).sizes(config.size), **config.fusion}
+    train = config.train
     fill = partial(_fill, reasons)
-    stored = min(data.manifest.get("image", {}).get(k) or dial["side"] for k in ("median_width", "median_height"))
-    patch = config.encoder.get("image", {}).get("patch", dial["patch"])
-    side = min(dial["side"], max(patch * 2, int(stored) // patch * patch))
-    fill(image, "size", "data.image.size", side, f"size {config.size}, pictures of {int(stored)} px")
-    # CLIP's own (arXiv:2103.00020), where no checkpoint has said otherwise
-    image.resize, image.resample = image.resize or "crop", image.resample or "bicubic"
-    image.mean, image.std = image.mean or CLIP_MEAN, image.std or CLIP_STD
-    fill(text, "vocab_size", "data.text.vocab_size", dial["vocab"], f"size {config.size}")
-    _encoder_sizes(config, dial)
     batch = min(dial["batch"], max(2, rows // 2 if rows >= 8 else rows))
     batch = max(1, batch // world()[1]) * world()[1]
     fill(train, "batch_size", "train.batch_size", batch, f"size {config.size}, {rows:,} rows")
@@ -102,10 +66,10 @@ def resolve_data(config: Config, data: Dataset, split: str = "train", on_cpu: bo
             f"--batch-size {rows} or less" if rows >= max(2, world()[1]) else "a pair is told from others: more rows are needed",
         )
     for name, table in config.loss.items():
-        # a bias of -ln(batch) is the log odds of a pair at chance; the paper's -10 stands for batches of 32,768
-        if table["kind"] == "sigmoid" and "bias" not in table:
-            table["bias"] = round(-math.log(train.batch_size), 4)
-            reasons[f"loss.{name}.bias"] = f"{table['bias']} (-ln of the batch of {train.batch_size})"
+        for key, (value, why) in losses.loss_class(name, table).defaults(train.batch_size).items():
+            if key not in table:
+                table[key] = value
+                reasons[f"loss.{name}.{key}"] = f"{value} ({why})"
     fill(config.data, "workers", "data.workers", os.cpu_count() or 1, "one per core")
     config.data.hash = data.hash
     return reasons
@@ -122,11 +86,10 @@ def resolve_frozen(config: Config, built: nn.ModuleDict, data: Dataset) -> dict[
     """Fill in what depends on the encoders and on which of them learn when; returns key -> reason.
 
     Over a frozen encoder the projection is an MLP, for it is all that can adapt; its input is the same in every epoch, so
-    augmentation is off. A crop moves things and cuts some off, so it is off too where captions say where things are
-    (shapes, 850 steps: R@1 0.97 both ways without it, 0.83 and 0.84 with it).
+    augmentation is off.
 
     Args:
-        built: the encoders by modality, on any device.
+        built: the encoders by name, on any device.
     """
     reasons: dict[str, str] = {}
     names = [f"encoder.{name}" for name, _ in built.named_parameters()]
@@ -138,23 +101,19 @@ def resolve_frozen(config: Config, built: nn.ModuleDict, data: Dataset) -> dict[
         config.project.kind = next(iter(kinds.values())) if same else kinds
         why = f"frozen for the whole run: {', '.join(still)}" if still else "the encoders learn"
         reasons["project.kind"] = f"{config.project.kind} ({why})"
-    widths: dict[str, Any] = {modality: encoder.dim for modality, encoder in built.items()}
+    widths: dict[str, Any] = {name: encoder.dim for name, encoder in built.items()}
     reasons |= resolve_projections(config, widths, still)
-    if config.data.image.augment is None:
-        placed = speak_of_places(data)
-        chosen: list[str]
-        if "image" in still:
-            chosen, why = [], "the image encoder is frozen: its features are computed once"
-        elif placed > PLACED:
-            chosen, why = [], f"{placed:.0%} of the captions speak of directions, which a crop can make false"
-        else:
-            chosen, why = ["crop"], "flips and colour are off: captions may speak of them"
-        config.data.image.augment = chosen
-        reasons["data.image.augment"] = f"{chosen} ({why})"
+    for name in config.encoder:
+        modality = config.modality_of(name)
+        spec = config.data[modality]
+        found = MODALITIES[modality].settle(spec, data, name in still)
+        reasons |= {f"data.{modality}.{key}": reason for key, reason in found.items()}
         for number, stage in enumerate(config.stage, 1):
-            if chosen and stage.augment is None and "image" in frozen(config, [stage], names):
+            # what is asked for stays
+            if found.get("augment") and spec.augment and stage.augment is None and name in frozen(config, [stage], names):
                 stage.augment = []
-                reasons[f"stage {number}: augment"] = "[] (the image encoder is frozen in it: its features are computed once)"
+                why = f"the {name} encoder is frozen in it: its features are computed once"
+                reasons[f"stage {number}: augment"] = f"[] ({why})"
     return reasons
 
 
@@ -207,26 +166,6 @@ def resolve_projections(config: Config, widths: dict[str, int], still: list[str]
     lr = float(f"{peak * min(1.0, train.batch_size / batch) ** 0.5:.2g}")
     fill(train, "lr", "train.lr", lr, f"{why}, batch {train.batch_size}")
     return reasons
-
-
-def speak_of_places(data: Dataset) -> float:
-    """Share of the captions of the first training rows that hold a word of direction."""
-    column = data.column("text")
-    captions = [c for row in data.rows("train", [column], CAPTIONS_READ) for c in row[column]]
-    return sum(bool(DIRECTIONS.search(c)) for c in captions) / max(1, len(captions))
-
-
-def _encoder_sizes(config: Config, dial: dict[str, Any]) -> None:
-    """Widths and depths of the encoders trained from scratch, where the recipe does not state them."""
-    defaults = {
-        "vit": dict(dim=dial["dim"], layers=dial["layers"], heads=dial["heads"], patch=dial["patch"]),
-        "cnn": dict(dim=dial["dim"], patch=dial["patch"]),
-        "transformer": dict(
-            dim=dial["text_dim"], layers=dial["text_layers"], heads=max(1, dial["text_dim"] // 64 if dial["text_dim"] > 64 else 4)
-        ),
-    }
-    for modality, table in config.encoder.items():
-        config.encoder[modality] = {"kind": table["kind"], **defaults.get(table["kind"], {}), **table}
 
 
 def wanted_steps(config: Config, rows: int) -> tuple[int, str]:

@@ -77,19 +77,36 @@ def agreed(flag: bool) -> bool:
 
 
 def gather(x: Tensor) -> Tensor:
-    """Rows of all processes, in the order of ranks: (b, …) -> (world * b, …)."""
+    """Rows of all processes, in the order of ranks: (b, …) -> (world * b, …); a second axis is filled up to the longest."""
     size = world()[1]
     if size == 1:
         return x.clone()
-    out = [torch.empty_like(x) for _ in range(size)]
-    dist.all_gather(out, x.contiguous())
-    return torch.cat(out)
+    if x.ndim > 1:
+        longest = torch.tensor(x.size(1), device=x.device)
+        dist.all_reduce(longest, dist.ReduceOp.MAX)
+        filled = x.new_zeros(x.size(0), int(longest), *x.shape[2:])
+        filled[:, : x.size(1)] = x
+        x = filled
+    # gloo gathers no bool
+    sent = x.to(torch.uint8) if x.dtype == torch.bool else x
+    out = [torch.empty_like(sent) for _ in range(size)]
+    dist.all_gather(out, sent.contiguous())
+    return torch.cat(out).to(x.dtype)
 
 
-def own_rows(x: Tensor, rows: int) -> Tensor:
-    """This process's rows of a gathered tensor."""
-    rank = world()[0]
-    return x[rank * rows : (rank + 1) * rows]
+def own_rows(x: Tensor, like: Tensor) -> Tensor:
+    """This process's part of what was gathered of tensors such as `like`."""
+    rank, rows = world()[0], like.size(0)
+    mine = x[rank * rows : (rank + 1) * rows]
+    return mine[:, : like.size(1)] if like.ndim > 1 else mine
+
+
+def sum_over(x: Tensor) -> Tensor:
+    """The sum of a tensor over the processes."""
+    if world()[1] > 1:
+        x = x.clone()
+        dist.all_reduce(x)
+    return x
 
 
 def sum_gradients(parameters: list[nn.Parameter]) -> None:

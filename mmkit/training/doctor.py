@@ -100,10 +100,11 @@ def _stuck(facts: Row, train: list[Row]) -> Finding | None:
 
 def _collapsed(facts: Row, train: list[Row]) -> Finding | None:
     late = [row for row in train[-5:] if row["step"] > max(EARLY, facts.get("run/warmup", 0))]
-    for modality in ("image", "text"):
-        values = [row[key] for row in late if (key := f"train/cosine/{modality}") in row]
+    for key in sorted({key for row in late for key in row if key.startswith("train/cosine/")}):
+        values = [row[key] for row in late if key in row]
         if len(values) >= 3 and median(values) > COLLAPSED:
-            what = f"the {modality} vectors have collapsed: two different ones have a mean cosine of {median(values):.3f}"
+            name = key.rpartition("/")[2]
+            what = f"the {name} vectors have collapsed: two different ones have a mean cosine of {median(values):.3f}"
             return Finding(
                 "collapsed", what, "lower --lr, lengthen train.warmup, and check that the inputs differ (mmkit prep audit)"
             )

@@ -1,4 +1,4 @@
-"""Pooled features of frozen encoders: computed once, kept on disk, memory-mapped.
+"""Features of frozen encoders: computed once, kept on disk, memory-mapped.
 
 An entry belongs to what it was made of: the encoder's weights, the preprocessing or the tokenizer, and the rows. Change one and
 it is another entry; the folder is safe to delete.
@@ -7,35 +7,35 @@ it is another entry; the folder is safe to delete.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import hashlib
 import json
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
-from mmkit.data.loader import image_key, picture
 from mmkit.data.order import Place
 from mmkit.data.shards import Dataset, Group
+from mmkit.encode import Pace, cell_items, chunks, encode
 from mmkit.errors import UserError
 from mmkit.files import cache_folder, disk_error
 from mmkit.model import Model
+from mmkit.talk import Talk
 
-FORMAT = 2
+FORMAT = 3
 PARTIAL = ".partial-"
 ABANDONED = 24 * 3600  # seconds
-CHUNK = 64  # pictures or captions encoded at once
-VECTORS, STARTS, KEYS = "vectors.npy", "starts.npy", "keys.npy"
+VECTORS, TOKENS, ENDS, STARTS, KEYS = "vectors.npy", "tokens.npy", "ends.npy", "starts.npy", "keys.npy"
 
 
 class Features:
-    """The pooled vectors of one modality over some rows: one for each picture, one for each caption.
+    """What a frozen encoder gives of one input over some rows: of each item, such as a picture or a caption.
 
     Args:
         folder: of a finished cache entry.
@@ -44,70 +44,109 @@ class Features:
 
     def __init__(self, folder: Path, groups: list[Group]) -> None:
         self.vectors = np.load(folder / VECTORS, mmap_mode="r")  # (items, D) float32
+        self.tokens = np.load(folder / TOKENS, mmap_mode="r") if (folder / TOKENS).exists() else None  # (tokens, D) float32
+        self.ends = np.load(folder / ENDS) if self.tokens is not None else None  # (items,): of each item's tokens
         self.starts, self.keys = np.load(folder / STARTS), np.load(folder / KEYS)
         firsts = np.cumsum([0, *(g.rows for g in groups)])
         self._first = {(g.file, g.index): int(n) for g, n in zip(groups, firsts, strict=False)}
 
-    def pooled(self, place: Place, item: int = 0) -> torch.Tensor:
-        """The vector (D,) of the picture, or of the caption number `item`, of a row."""
-        return torch.from_numpy(np.array(self.vectors[self.starts[self._row(place)] + item]))
+    def count(self, place: Place) -> int:
+        """Items of a row."""
+        row = self._row(place)
+        return int(self.starts[row + 1] - self.starts[row])
+
+    def item(self, place: Place, number: int = 0) -> dict[str, torch.Tensor]:
+        """Item `number` of a row: pooled (D,) and, where they are kept, tokens (N, D)."""
+        return self._item(int(self.starts[self._row(place)]) + number)
+
+    def items(self) -> Iterator[dict[str, torch.Tensor]]:
+        """All of them, in order."""
+        return (self._item(i) for i in range(len(self.vectors)))
+
+    def row(self, number: int) -> list[dict[str, torch.Tensor]]:
+        """The items of row `number`, counted from the first."""
+        return [self._item(i) for i in range(int(self.starts[number]), int(self.starts[number + 1]))]
 
     def key(self, place: Place) -> int:
-        """The `image_key` of a row's picture."""
+        """The key of a row's first item."""
         return int(self.keys[self._row(place)])
 
-    def slices(self, size: int) -> Iterator[torch.Tensor]:
-        """All vectors in order, `size` at a time."""
-        for start in range(0, len(self.vectors), size):
-            yield torch.from_numpy(np.array(self.vectors[start : start + size]))
+    @property
+    def blank(self) -> dict[str, torch.Tensor]:
+        """What stands for an item that a row lacks."""
+        D = self.vectors.shape[1]
+        found = {"pooled": torch.zeros(D)}
+        return found if self.tokens is None else found | {"tokens": torch.zeros(1, self.tokens.shape[1])}
+
+    @staticmethod
+    def collate(items: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+        """pooled (B, D), and where there are tokens (B, N, D) with their mask (B, N)."""
+        found = {"pooled": torch.stack([item["pooled"] for item in items])}
+        if "tokens" in items[0]:
+            lengths = torch.tensor([len(item["tokens"]) for item in items])
+            found["tokens"] = torch.nn.utils.rnn.pad_sequence([item["tokens"] for item in items], batch_first=True)
+            found["mask"] = torch.arange(int(lengths.max()))[None] < lengths[:, None]
+        return found
+
+    def _item(self, i: int) -> dict[str, torch.Tensor]:
+        found = {"pooled": torch.from_numpy(np.array(self.vectors[i]))}
+        if self.tokens is not None and self.ends is not None:
+            start = int(self.ends[i - 1]) if i else 0
+            found["tokens"] = torch.from_numpy(np.array(self.tokens[start : int(self.ends[i])]))
+        return found
 
     def _row(self, place: Place) -> int:
         return self._first[place.group.file, place.group.index] + place.row
 
 
-@dataclasses.dataclass
+@dataclass
 class Cache:
     """Where features are kept and how much of them.
 
     Args:
         limit: bytes; the entries used longest ago make room. An entry that would not fit alone is not made.
-        workers: threads that decode pictures.
-        say: told what is computed, its size and its time.
-        progress: progress(title) gives a function of (items done, items in all).
+        workers: threads that prepare items.
+        talk: told what is computed, its size and its time.
     """
 
     limit: int
     workers: int = 2
-    say: Callable[[str], None] = lambda text: None
-    progress: Callable[[str], Callable[[int, int], None]] = lambda title: lambda done, total: None
+    talk: Talk = field(default_factory=Talk)
 
-    def features(self, model: Model, modality: str, data: Dataset, split: str, groups: list[Group]) -> Features | None:
-        """The features of one modality, made if they are not there; None where they would be larger than the limit.
+    def features(
+        self, model: Model, name: str, data: Dataset, split: str, groups: list[Group], tokens: bool = False
+    ) -> Features | None:
+        """The features of one input, made if they are not there; None where they would be larger than the limit.
+
+        Args:
+            tokens: those of each item, too, and not its pooled vector alone.
 
         Raises:
-            UserError: the disk is full, or a picture cannot be read.
+            UserError: the disk is full, or an item cannot be read.
         """
-        counts = _counts(data, modality, groups)
-        size = 4 * int(counts.sum()) * model.encoder[modality].dim
-        what = f"{modality} features of {split}: {int(counts.sum()):,} x {model.encoder[modality].dim}, {size / 1e6:,.1f} MB"
-        if size > self.limit:
-            self.say(f"cache     {what} are more than --cache-limit: the frozen encoder runs in every step")
-            return None
+        counts = _counts(data, model, name, groups)
+        width = model.encoder[model.inputs[name].encoder].dim
         root = cache_folder() / "features"
-        folder = root / _key(model, modality, data, split, counts)
+        folder = root / _key(model, name, data, split, counts, tokens)
+        what = f"{name} features of {split}: {int(counts.sum()):,} x {width}"
         if (folder / KEYS).exists():
             folder.touch()
-            self.say(f"cache     {what}, there already ({folder})")
+            self.talk.say(f"cache     {what}, {_size(folder) / 1e6:,.1f} MB, there already ({folder})")
             return Features(folder, groups)
+        size = 4 * int(counts.sum()) * width * (1 + (_tokens_of_first(model, name, data, groups) if tokens else 0))
+        what += f", {size / 1e6:,.1f} MB"
+        if size > self.limit:
+            self.talk.say(f"cache     {what} are more than --cache-limit: the frozen encoder runs in every step")
+            return None
         self._make_room(root, size)
         start = time.perf_counter()
         try:
             root.mkdir(parents=True, exist_ok=True)
             temporary = Path(tempfile.mkdtemp(dir=root, prefix=PARTIAL))
             try:
-                report = self.progress(f"{modality} features of {split}")
+                report = self.talk.progress(f"{name} features of {split}")
                 report(0, int(counts.sum()))
-                _compute(model, modality, data, groups, counts, temporary, self.workers, report)
+                _compute(model, name, data, groups, counts, temporary, Pace(workers=self.workers, progress=report), tokens)
                 try:
                     temporary.rename(folder)
                 except OSError:
@@ -117,14 +156,14 @@ class Cache:
                 shutil.rmtree(temporary, ignore_errors=True)
         except OSError as e:
             raise disk_error(e, root) from e
-        self.say(f"cache     {what}, computed in {time.perf_counter() - start:.1f} s ({folder})")
+        self.talk.say(f"cache     {what}, computed in {time.perf_counter() - start:.1f} s ({folder})")
         return Features(folder, groups)
 
     def _make_room(self, root: Path, size: int) -> None:
         _sweep(root)
         whole = [p for p in root.glob("*") if p.is_dir() and not p.name.startswith(".")]
         entries = sorted(whole, key=lambda p: p.stat().st_mtime)
-        sizes = {p: sum(f.stat().st_size for f in p.iterdir()) for p in entries}
+        sizes = {p: _size(p) for p in entries}
         held = sum(sizes.values())
         for entry in entries:
             if held + size <= self.limit:
@@ -142,97 +181,88 @@ def _sweep(root: Path) -> None:
                 shutil.rmtree(left, ignore_errors=True)
 
 
-def _counts(data: Dataset, modality: str, groups: list[Group]) -> np.ndarray:
-    """Items in each row: one picture, or its captions."""
-    if modality == "image":
-        return np.ones(sum(g.rows for g in groups), dtype=np.int64)
-    column = data.column(modality)
-    lengths = [len(c) for g in groups for c in data.read(g, [column]).column(column)[: g.rows].to_pylist()]
-    return np.array(lengths, dtype=np.int64)
+def _size(folder: Path) -> int:
+    return sum(f.stat().st_size for f in folder.iterdir())
 
 
-def _key(model: Model, modality: str, data: Dataset, split: str, counts: np.ndarray) -> str:
-    encoder = model.encoder[modality]
+def _rows(data: Dataset, groups: list[Group], columns: list[str]) -> Iterator[dict[str, Any]]:
+    for group in groups:
+        yield from data.read(group, columns).slice(0, group.rows).to_pylist()
+
+
+def _counts(data: Dataset, model: Model, name: str, groups: list[Group]) -> np.ndarray:
+    """Items in each row."""
+    column = str(model.inputs[name].column)
+    if data.columns[column] == model.inputs[name].modality and not model.config.is_language(name):
+        nulls = [data.read(g, [column]).column(column).slice(0, g.rows).is_valid().to_numpy() for g in groups]
+        return np.concatenate(nulls).astype(np.int64)
+    return np.array([len(cell_items(model, name, row[column])) for row in _rows(data, groups, [column])], dtype=np.int64)
+
+
+def _key(model: Model, name: str, data: Dataset, split: str, counts: np.ndarray, tokens: bool) -> str:
+    one = model.inputs[name]
     digest = hashlib.sha256()
-    for name, value in sorted(encoder.state_dict().items()):
-        digest.update(name.encode())
+    for key, value in sorted(model.encoder[one.encoder].state_dict().items()):
+        digest.update(key.encode())
         digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy())
-    made_of = [FORMAT, modality, model.made_of(modality), data.hash, split, len(counts), int(counts.sum())]
-    digest.update(json.dumps(made_of, sort_keys=True).encode())
+    rows = [data.hash, split, one.column, len(counts), int(counts.sum())]
+    digest.update(json.dumps([FORMAT, model.made_of(str(one.encoder)), tokens, *rows], sort_keys=True).encode())
     return digest.hexdigest()[:24]
 
 
-@torch.inference_mode()
+def _tokens_of_first(model: Model, name: str, data: Dataset, groups: list[Group]) -> int:
+    """How many tokens an item has, of the first row that has one; at most as many as any."""
+    column = str(model.inputs[name].column)
+    for row in _rows(data, groups, ["id", column]):
+        for item in cell_items(model, name, row[column]):
+            return encode(model, name, [model.reader(name).prepare(item)], ["tokens"])["tokens"][0].size(0)
+    return 0
+
+
 def _compute(
     model: Model,
-    modality: str,
+    name: str,
     data: Dataset,
     groups: list[Group],
     counts: np.ndarray,
     folder: Path,
-    workers: int,
-    report: Callable[[int, int], None],
+    pace: Pace,
+    tokens: bool,
 ) -> None:
-    encoder = model.encoder[modality]
+    encoder, column = model.encoder[model.inputs[name].encoder], str(model.inputs[name].column)
     was_training = encoder.training
     encoder.eval()
-    shape = (int(counts.sum()), encoder.dim)
-    vectors = np.lib.format.open_memmap(folder / VECTORS, mode="w+", dtype=np.float32, shape=shape)
-    keys = np.zeros(len(counts), dtype=np.int64)
+    total = int(counts.sum())
+    vectors = np.lib.format.open_memmap(folder / VECTORS, mode="w+", dtype=np.float32, shape=(total, encoder.dim))
+    keys, lengths, done, seen = np.zeros(len(counts), dtype=np.int64), [0], 0, 0
+    wants = ["pooled", "tokens", "mask"] if tokens else ["pooled"]
     try:
-        if modality == "image":
-            _pictures(model, data, groups, vectors, keys, workers, report)
-        else:
-            _texts(model, modality, data, groups, vectors, report)
+        with tempfile.TemporaryFile(dir=folder) as flat:
+            for rows, items in chunks(model, {name: column}, _rows(data, groups, ["id", column]), pace):
+                found = encode(model, name, [item.value for item in items[name]], wants, pace.batch_size)
+                for i, pooled in enumerate(found["pooled"]):
+                    vectors[done + i] = pooled.numpy()
+                for x, mask in zip(found.get("tokens", ()), found.get("mask", ()), strict=True):
+                    real = x[mask].numpy()
+                    flat.write(np.ascontiguousarray(real, np.float32).data)
+                    lengths.append(lengths[-1] + len(real))
+                for i, row in enumerate(rows):
+                    first = next(iter(cell_items(model, name, row[column])), None)
+                    keys[seen + i] = 0 if first is None else model.reader(name).key(first)
+                done, seen = done + len(items[name]), seen + len(rows)
+                pace.progress(done, total)
+            if tokens:
+                flat.flush()
+                shape = (lengths[-1], encoder.dim)
+                np.save(
+                    folder / TOKENS, np.memmap(flat, np.float32, "r", shape=shape) if lengths[-1] else np.zeros(shape, np.float32)
+                )
+                np.save(folder / ENDS, np.array(lengths[1:], dtype=np.int64))
         vectors.flush()
     finally:
         encoder.train(was_training)
     np.save(folder / STARTS, np.cumsum([0, *counts]))
     np.save(folder / KEYS, keys)  # last: its presence says that the entry is whole
-
-
-def _pictures(
-    model: Model,
-    data: Dataset,
-    groups: list[Group],
-    vectors: np.ndarray,
-    keys: np.ndarray,
-    workers: int,
-    report: Callable[[int, int], None],
-) -> None:
-    column, done = data.column("image"), 0
-    with ThreadPoolExecutor(workers) as pool:
-        for group in groups:
-            rows = data.read(group, ["id", column]).slice(0, group.rows)
-            for start in range(0, group.rows, CHUNK):
-                part = rows.slice(start, CHUNK).to_pylist()
-                squares = torch.stack(list(pool.map(lambda row: model.pixels(picture(row, column)), part)))
-                pooled = model.pooled("image", squares.to(model.device)).float().cpu().numpy()
-                vectors[done : done + len(part)] = pooled
-                keys[done : done + len(part)] = [image_key(row[column]) for row in part]
-                done += len(part)
-                report(done, len(vectors))
-
-
-def _texts(
-    model: Model,
-    modality: str,
-    data: Dataset,
-    groups: list[Group],
-    vectors: np.ndarray,
-    report: Callable[[int, int], None],
-) -> None:
-    column, done = data.column(modality), 0
-    for group in groups:
-        texts = [c for row in data.read(group, [column]).column(column)[: group.rows].to_pylist() for c in row]
-        # captions of like length share a batch, which is as long as its longest
-        order = np.argsort([len(text) for text in texts], kind="stable")
-        for start in range(0, len(order), CHUNK):
-            part = order[start : start + CHUNK]
-            tokens = {k: v.to(model.device) for k, v in model.tokenizer([texts[i] for i in part]).items()}
-            vectors[done + part] = model.pooled(modality, tokens).float().cpu().numpy()
-            report(done + start + len(part), len(vectors))
-        done += len(texts)
 
 
 def check_limit(gigabytes: float) -> int:

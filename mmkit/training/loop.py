@@ -13,16 +13,19 @@ from typing import Any
 
 import torch
 
+from mmkit.batch import Batch
 from mmkit.config import Config, Stage
 from mmkit.data.loader import Loader
 from mmkit.errors import UserError
-from mmkit.model import WEIGHTS, Model
+from mmkit.loading import WEIGHTS, load_weights
+from mmkit.model import Model
+from mmkit.talk import Measured
 from mmkit.training.distributed import agreed, world
 from mmkit.training.measure import does_not_fit, is_out_of_memory
 from mmkit.training.run import checkpoints, load_optimizer, point_latest, read_state, save_checkpoint, save_weights, truncate_log
 from mmkit.training.schedule import learning_rate, make_optimizer, next_optimizer
 from mmkit.training.stages import apply_stage, frozen, stage_at, stages_of
-from mmkit.training.step import gradients, split
+from mmkit.training.step import gradients
 
 LOG = "metrics.jsonl"
 Row = dict[str, Any]
@@ -36,7 +39,7 @@ class Interrupted(Exception):
 class Hooks:
     """What the loop is given, so that it imports no other verb."""
 
-    evaluate: Callable[[Model], Row] | None = None  # val metrics, or FloatingPointError; None without a val split
+    evaluate: Callable[[Model], Measured] | None = None  # on val, or FloatingPointError; None without a val split
     report: Callable[[Row], None] = lambda row: None  # one row of metrics.jsonl, as it is written
     step: Callable[[int, float], None] = lambda done, seconds: None  # after every step, and with 0 seconds before the first
     stop: Callable[[], bool] = lambda: False  # asked after every step
@@ -49,7 +52,7 @@ def train(config: Config, folder: Path, model: Model, loaders: Callable[[Stage],
         loaders: the loader of a stage, asked for at its beginning: it may run what is frozen now with the weights of now.
 
     Returns:
-        The final state: step, best (mean recall on val, or None), best_step.
+        The final state: step, best (the score on val, or None), best_step, select (what was measured).
 
     Raises:
         UserError: the loss is not finite; step, sample ids and the last good checkpoint are named.
@@ -58,7 +61,16 @@ def train(config: Config, folder: Path, model: Model, loaders: Callable[[Stage],
     run = _Run(config, folder, model, loaders, hooks)
     try:
         while not run.over:
-            run.after(run.step())
+            lr = run.begin_step()
+            batch = run.load()
+            values = run.gradients(batch)
+            norms = run.update(batch)
+            run.log(batch, values, lr, norms)
+            stopping = agreed(hooks.stop())
+            run.evaluate(batch)
+            run.save(batch, stopping)
+            if stopping and not run.over:
+                raise Interrupted(str(folder))
     finally:
         close(run.batches)
         model.eval()
@@ -85,84 +97,98 @@ class _Run:
         self.batches = loaders(self.stage).batches(step)
         model.train()
         self.clock = _Clock()
+        self.begun = time.perf_counter()
         self.over = step >= self.steps or self._without_patience()
         hooks.step(step, 0.0)
 
-    def step(self) -> Row:
-        """The next optimisation step; returns its batch."""
-        step, keys, model, begin = self.state["step"], self.keys, self.model, time.perf_counter()
+    def begin_step(self) -> float:
+        """Turn to the stage of the step that comes, its learning rate and its chance; returns the rate."""
+        step, keys, self.begun = self.state["step"], self.keys, time.perf_counter()
         if stage_at(self.config, step) is not self.stage:
-            self._next_stage(step)
+            self.stage = stage_at(self.config, step)
+            apply_stage(self.model, self.stage)
+            self.optimizer = next_optimizer(self.optimizer, self.model, keys)
+            close(self.batches)
+            self.batches = self.loaders(self.stage).batches(step)
         lr = learning_rate(step, self.steps, _int(keys.warmup), self.stage.lr or keys.lr or 0.0)
         for group in self.optimizer.param_groups:
             group["lr"] = lr * group["factor"]
         torch.manual_seed(_seed(keys.seed, step))  # the one source of chance in the model
+        return lr
 
+    def load(self) -> Batch:
         with self.clock("load"):
-            batch = to_device(next(self.batches), model.device)
-        logging = self.main and ((step + 1) % _int(keys.log_every) == 0 or step + 1 in (1, self.steps))
+            return next(self.batches).to(self.model.device)
+
+    def gradients(self, batch: Batch) -> dict[str, torch.Tensor]:
+        """Forward and backward; fills the gradients and returns the losses."""
+        draw = f"{self.keys.seed} {self.state['step']}"
+        try:
+            with self.clock("model"):
+                values = gradients(self.model, batch, self.keys.accumulate, self.keys.precision or "fp32", draw)
+        except RuntimeError as e:
+            if not is_out_of_memory(e):
+                raise
+            # what was measured first fitted; this batch is larger, or another program took memory
+            raise does_not_fit(batch, self.keys, batch.rows // (2 * self.keys.accumulate)) from None
+        if not math.isfinite(values["loss"].item()):
+            raise _not_finite(self.folder, self.state["step"] + 1, batch)
+        return values
+
+    def update(self, batch: Batch) -> Row:
+        """Clip, step and clamp; returns the norms of the gradients."""
+        step, model = self.state["step"], self.model
         with self.clock("model"):
-            values = self._gradients(batch)
-            norms = _norms(model) if logging else {}
-            norms["train/grad_norm"] = float(torch.nn.utils.clip_grad_norm_(model.parameters(), keys.clip or math.inf))
+            norms = _norms(model) if self._logs(step + 1) else {}
+            norms["train/grad_norm"] = float(torch.nn.utils.clip_grad_norm_(model.parameters(), self.keys.clip or math.inf))
             if not math.isfinite(norms["train/grad_norm"]):
                 raise _not_finite(self.folder, step + 1, batch, "gradient")
             self.optimizer.step()
             self.optimizer.zero_grad(set_to_none=True)
             for objective in model.loss.values():
-                objective.clamp()
+                objective.after_step()
         self.state["step"] = step + 1
-        if logging:
-            row = _row(step + 1, batch, values, model, lr, norms) | self.clock.rates(keys.batch_size or 0)
-            _log(self.folder, self.hooks, row)
-        self.hooks.step(step + 1, time.perf_counter() - begin)
-        return batch
+        self.clock.steps += 1
+        return norms
 
-    def _gradients(self, batch: Row) -> dict[str, torch.Tensor]:
-        try:
-            values = gradients(self.model, batch, self.keys.accumulate, self.keys.precision or "fp32")
-        except RuntimeError as e:
-            if not is_out_of_memory(e):
-                raise
-            # what was measured first fitted; this batch is larger, or another program took memory
-            raise does_not_fit(batch, self.keys, len(batch["id"]) // (2 * self.keys.accumulate)) from None
-        if not math.isfinite(values["loss"].item()):
-            raise _not_finite(self.folder, self.state["step"] + 1, batch)
-        return values
-
-    def after(self, batch: Row) -> None:
-        """Evaluate, save and stop where it is due after a step."""
+    def log(self, batch: Batch, values: dict[str, torch.Tensor], lr: float, norms: Row) -> None:
         done = self.state["step"]
-        stopping = agreed(self.hooks.stop())
+        if self._logs(done):
+            row = _row(done, batch, values, self.model, lr, norms) | self.clock.rates(self.keys.batch_size or 0)
+            _log(self.folder, self.hooks, row)
+        self.hooks.step(done, time.perf_counter() - self.begun)
+
+    def evaluate(self, batch: Batch) -> None:
+        """Measure val and keep the best weights, where it is due; the last step is the last."""
+        done = self.state["step"]
         self.over = done == self.steps
-        if done % _int(self.keys.eval_every) == 0 or self.over:
-            if self.main and self.hooks.evaluate:
-                try:
-                    _evaluate(self.folder, self.model, self.hooks, self.state)
-                except FloatingPointError:
-                    raise _not_finite(self.folder, done, batch) from None
-            self.over = agreed(self.over or self._without_patience())
-        if self.main and (done % _int(self.keys.checkpoint_every) == 0 or self.over or stopping):
+        if done % _int(self.keys.eval_every) and not self.over:
+            return
+        if self.main and self.hooks.evaluate:
+            try:
+                _evaluate(self.folder, self.model, self.hooks, self.state)
+            except FloatingPointError:
+                raise _not_finite(self.folder, done, batch) from None
+        self.over = agreed(self.over or self._without_patience())
+
+    def save(self, batch: Batch, stopping: bool) -> None:
+        """Write a checkpoint where it is due."""
+        if self.main and (self.state["step"] % _int(self.keys.checkpoint_every) == 0 or self.over or stopping):
             self._check_weights(batch)
             _save(self.folder, self.model, self.optimizer, self.state, has_val=self.hooks.evaluate is not None)
-        if stopping and not self.over:
-            raise Interrupted(str(self.folder))
 
     @torch.no_grad()
-    def _check_weights(self, batch: Row) -> None:
+    def _check_weights(self, batch: Batch) -> None:
         """A checkpoint is one to go back to, so its weights must give finite vectors: a step too far shows one forward later."""
         self.model.eval()
-        vectors = self.model(split(batch, self.keys.accumulate)[0], self.model.wants())
+        clean = [want for want in self.model.wants() if not want.of]
+        found = self.model(batch.split(self.keys.accumulate)[0], clean)
         self.model.train()
-        if not all(v.isfinite().all() for v in vectors.values()):
+        if not all(v.isfinite().all() for v in found.values()):
             raise _not_finite(self.folder, self.state["step"], batch, "model's output")
 
-    def _next_stage(self, step: int) -> None:
-        self.stage = stage_at(self.config, step)
-        apply_stage(self.model, self.stage)
-        self.optimizer = next_optimizer(self.optimizer, self.model, self.keys)
-        close(self.batches)
-        self.batches = self.loaders(self.stage).batches(step)
+    def _logs(self, step: int) -> bool:
+        return self.main and (step % _int(self.keys.log_every) == 0 or step in (1, self.steps))
 
     def _without_patience(self) -> bool:
         return bool(self.keys.patience) and self.state["since_best"] >= self.keys.patience
@@ -172,8 +198,6 @@ def _restore(folder: Path, model: Model) -> Row:
     found = checkpoints(folder)
     if not found:
         return {"step": 0, "best": None, "best_step": None, "since_best": 0}
-    from mmkit.model import load_weights
-
     load_weights(model, found[-1] / WEIGHTS)
     return read_state(found[-1])
 
@@ -181,16 +205,15 @@ def _restore(folder: Path, model: Model) -> Row:
 def _evaluate(folder: Path, model: Model, hooks: Hooks, state: Row) -> None:
     assert hooks.evaluate is not None
     model.eval()
-    metrics = hooks.evaluate(model)
+    found = hooks.evaluate(model)
     model.train()
-    recalls = [v for k, v in metrics.items() if "_recall@" in k]
-    mean = sum(recalls) / len(recalls)
-    best = -1.0 if state["best"] is None else state["best"]
-    state["since_best"] = 0 if mean > best else state["since_best"] + 1
-    if mean >= best:  # of equal ones the latest: where val is small or easy, the first to reach the top has learnt least
-        state["best"], state["best_step"] = mean, state["step"]
+    best = state["best"]
+    state["since_best"] = 0 if best is None or found.score > best else state["since_best"] + 1
+    # of equal ones the latest: where val is small or easy, the first to reach the top has learnt least
+    if best is None or found.score >= best:
+        state |= {"best": found.score, "best_step": state["step"], "select": found.name}
         save_weights(model, folder / WEIGHTS)
-    _log(folder, hooks, {"step": state["step"], "val/mean_recall": mean, **{f"val/{k}": v for k, v in metrics.items()}})
+    _log(folder, hooks, {"step": state["step"], **{f"val/{k}": v for k, v in found.values.items()}})
 
 
 def _save(folder: Path, model: Model, optimizer: torch.optim.Optimizer, state: Row, has_val: bool) -> None:
@@ -204,42 +227,42 @@ def _save(folder: Path, model: Model, optimizer: torch.optim.Optimizer, state: R
 def _facts(config: Config, model: Model) -> Row:
     """What the doctor must know of the run, logged once as the row of step 0."""
     losses = list(model.loss.values())
+    contexts = [reader.given()["context"] for reader in model.readers.values() if "context" in reader.given()]
     return {
         "step": 0,
         "run/steps": config.train.steps,
         "run/warmup": config.train.warmup,
         "run/batch_size": config.train.batch_size,
-        "run/context": model.tokenizer.context,
+        "run/context": max(contexts, default=None),
         "run/frozen": frozen(config, stages_of(config), [name for name, _ in model.named_parameters()]),
         "run/random": [] if config.train.init else [m for m, t in config.encoder.items() if "from" not in t],
         "run/max_scale": max((loss.max_scale for loss in losses if hasattr(loss, "max_scale")), default=None),
     }
 
 
-def _row(step: int, batch: Row, values: dict[str, torch.Tensor], model: Model, lr: float, norms: Row) -> Row:
-    row = {"step": step, "epoch": round(batch["epoch"], 4)}
+def _row(step: int, batch: Batch, values: dict[str, torch.Tensor], model: Model, lr: float, norms: Row) -> Row:
+    row: Row = {"step": step, "epoch": round(batch.epoch, 4)}
     row |= {f"train/{name}": value.item() for name, value in values.items()}
     row |= {"train/lr": lr, **norms}
     for objective in model.loss.values():
-        row["train/logit_scale"] = objective.logit_scale.exp().item()
-        if hasattr(objective, "logit_bias"):
-            row["train/logit_bias"] = objective.logit_bias.item()
-    mask, text = batch["text"]["mask"], batch["keys"]["text"]
-    lengths = model.tokenizer.lengths(batch["caption"])
-    row["train/truncated"] = sum(length > model.tokenizer.context for length in lengths) / len(lengths)
-    row["train/equal_captions"] = 1 - text.unique().numel() / text.numel()
-    if model.tokenizer.unknown is not None:
-        row["train/unknown"] = (batch["text"]["ids"][mask] == model.tokenizer.unknown).float().mean().item()
+        row |= {f"train/{name}": value for name, value in objective.log().items()}
+    for name, said in batch.said.items():
+        # an input that is not the usual one of its modality is named beside what is said of it
+        suffix = "" if name == model.inputs[name].modality else f"/{name}"
+        row |= {f"train/{key}{suffix}": value for key, value in model.reader(name).log(batch.inputs[name], said).items()}
+        there, keys = batch.has(name), batch.keys[name]
+        keys = keys if there is None else keys[there]
+        row[f"train/equal_captions{suffix}"] = 1 - keys.unique().numel() / max(1, keys.numel())
     return row
 
 
 def _norms(model: Model) -> Row:
     """Gradient norm of each encoder that learns."""
     norms = {}
-    for modality, encoder in model.encoder.items():
+    for name, encoder in model.encoder.items():
         grads = [p.grad for p in encoder.parameters() if p.grad is not None]
         if any(p.requires_grad for p in encoder.parameters()):
-            norms[f"train/grad_norm/{modality}"] = float(torch.nn.utils.get_total_norm(grads)) if grads else 0.0
+            norms[f"train/grad_norm/{name}"] = float(torch.nn.utils.get_total_norm(grads)) if grads else 0.0
     return norms
 
 
@@ -249,24 +272,13 @@ def _log(folder: Path, hooks: Hooks, row: Row) -> None:
     hooks.report(row)
 
 
-def _not_finite(folder: Path, step: int, batch: Row, what: str = "loss") -> UserError:
+def _not_finite(folder: Path, step: int, batch: Batch, what: str = "loss") -> UserError:
     good = checkpoints(folder)
-    ids = ", ".join(batch["id"][:8]) + (", …" if len(batch["id"]) > 8 else "")
+    ids = ", ".join(batch.ids[:8]) + (", …" if batch.rows > 8 else "")
     last = f"the last good checkpoint is {good[-1]}" if good else "there is no checkpoint yet"
     return UserError(
         f"the {what} is not finite at step {step}", f"samples {ids}", f"{last}; try a lower --lr or --set train.clip=0.5"
     )
-
-
-def to_device(batch: Row, device: torch.device) -> Row:
-    """The batch with its tensors on `device`."""
-
-    def move(value: Any) -> Any:
-        if isinstance(value, torch.Tensor):
-            return value.to(device, non_blocking=True)
-        return {k: move(v) for k, v in value.items()} if isinstance(value, dict) else value
-
-    return move(batch)
 
 
 def _seed(seed: int, step: int) -> int:
@@ -280,7 +292,7 @@ def _int(value: Any) -> int:
     return value
 
 
-def close(batches: Iterator[Row]) -> None:
+def close(batches: Iterator[Batch]) -> None:
     """End the threads behind a loader's batches."""
     batches.close()  # type: ignore[attr-defined]  # a generator: ends the loader's threads
 
@@ -297,7 +309,6 @@ class _Clock:
         start = time.perf_counter()
         yield
         self.spent[part] = self.spent.get(part, 0.0) + time.perf_counter() - start
-        self.steps += part == "model"
 
     def rates(self, batch_size: int) -> Row:
         """samples/s of training proper (no evaluation, no saving), and the share of time spent waiting for the loader."""

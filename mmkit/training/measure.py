@@ -6,15 +6,15 @@ import os
 import sys
 import time
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 
+from mmkit.batch import Batch
 from mmkit.config import Train
 from mmkit.errors import UserError
 from mmkit.model import Model
 from mmkit.training.distributed import world
-from mmkit.training.step import gradients, split
+from mmkit.training.step import gradients
 
 PROBE = 8  # samples whose activations are counted
 REPEATS = 3
@@ -37,7 +37,7 @@ class Cost:
     reason: str
 
 
-def measure(model: Model, batch: dict[str, Any], train: Train) -> Cost:
+def measure(model: Model, batch: Batch, train: Train) -> Cost:
     """Measure one step on the first batch; nothing of the model changes.
 
     Raises:
@@ -63,16 +63,16 @@ def is_out_of_memory(e: RuntimeError) -> bool:
     return isinstance(e, torch.OutOfMemoryError) or "can't allocate memory" in str(e)
 
 
-def _fitting(model: Model, batch: dict[str, Any], train: Train, precision: str) -> int:
+def _fitting(model: Model, batch: Batch, train: Train, precision: str) -> int:
     """Samples that fit at once, found by halving; 0 where not even one does."""
-    part = -(-batch["text"]["mask"].size(0) // train.accumulate)
+    part = -(-batch.rows // train.accumulate)
     if world()[1] > 1:  # a step is a collective, and other processes may not have failed
         return part // 2
     while part := part // 2:
         model.zero_grad(set_to_none=True)
-        few = split(batch, max(1, batch["text"]["mask"].size(0) // part))[0]
+        few = batch.take(range(part))
         try:
-            gradients(model, few | {"keys": {}}, 1, precision)
+            gradients(model, few, 1, precision)
             return part
         except RuntimeError as e:
             if not is_out_of_memory(e):
@@ -80,13 +80,9 @@ def _fitting(model: Model, batch: dict[str, Any], train: Train, precision: str) 
     return 0
 
 
-def faster_precision(model: Model, batch: dict[str, Any], train: Train) -> tuple[str, str]:
+def faster_precision(model: Model, batch: Batch, train: Train) -> tuple[str, str]:
     """bf16 where a step is faster in it, else fp32, and the reason; CPUs without AMX or AVX512-BF16 lose 10 to 300 times."""
-    small = (
-        split(batch, max(1, batch["text"]["mask"].size(0) // (2 * PROBE)))[0] | {"keys": {}}
-        if model.device.type == "cpu"
-        else batch
-    )
+    small = batch.take(range(min(batch.rows, 2 * PROBE))) if model.device.type == "cpu" else batch
     half, full = (_seconds(model, small, train, precision) for precision in ("bf16", "fp32"))
     ratio = half / full
     if ratio < 0.95:
@@ -94,7 +90,7 @@ def faster_precision(model: Model, batch: dict[str, Any], train: Train) -> tuple
     return "fp32", f"bf16 is {ratio:.1f}x as slow as fp32 on this device"
 
 
-def _seconds(model: Model, batch: dict[str, Any], train: Train, precision: str) -> float:
+def _seconds(model: Model, batch: Batch, train: Train, precision: str) -> float:
     elapsed = []
     for _ in range(REPEATS):
         start = time.perf_counter()
@@ -107,7 +103,7 @@ def _seconds(model: Model, batch: dict[str, Any], train: Train, precision: str) 
     return min(elapsed)
 
 
-def memory(model: Model, batch: dict[str, Any], train: Train) -> int:
+def memory(model: Model, batch: Batch, train: Train) -> int:
     """Bytes that training needs, from the activations of a few samples.
 
     Raises:
@@ -115,9 +111,9 @@ def memory(model: Model, batch: dict[str, Any], train: Train) -> int:
     """
     learned = sum(p.numel() for p in model.parameters() if p.requires_grad)
     fixed = 4 * sum(p.numel() for p in model.parameters()) + 12 * learned
-    rows = batch["text"]["mask"].size(0)
-    few = split(batch, max(1, rows // PROBE))[0]
-    per_sample = activation_bytes(model, few) / few["text"]["mask"].size(0)
+    rows = batch.rows
+    few = batch.take(range(min(rows, PROBE)))
+    per_sample = activation_bytes(model, few) / few.rows
     part = -(-rows // train.accumulate)
     need, free = int(fixed + part * per_sample), free_memory(model.device)
     if need > SPARE * free:
@@ -126,7 +122,7 @@ def memory(model: Model, batch: dict[str, Any], train: Train) -> int:
     return need
 
 
-def activation_bytes(model: Model, batch: dict[str, Any]) -> int:
+def activation_bytes(model: Model, batch: Batch) -> int:
     """Bytes that the forward pass keeps for the backward pass, each storage once and weights not at all."""
     seen = {p.untyped_storage().data_ptr() for p in model.parameters()}
     total = 0
@@ -171,18 +167,18 @@ def out_of_memory(need: int, free: int, rows: int, part: int, fitting: int) -> U
     return UserError(what, hint=_smaller(rows, fitting))
 
 
-def does_not_fit(batch: dict[str, Any], train: Train, fitting: int) -> UserError:
+def does_not_fit(batch: Batch, train: Train, fitting: int) -> UserError:
     """The error for a batch that the device refused.
 
     Args:
         fitting: samples that fit at once.
     """
-    rows = batch["text"]["mask"].size(0)
+    rows = batch.rows
     what = f"out of memory: {-(-rows // train.accumulate)} samples at once do not fit on the device"
     return UserError(what, hint=_smaller(rows, fitting))
 
 
 def _smaller(rows: int, fitting: int) -> str:
     if fitting < 1:
-        return "a smaller --size or data.image.size: not even one sample fits"
+        return "a smaller --size or smaller inputs: not even one sample fits"
     return f"--accumulate {-(-rows // fitting)} (the same result, slower) or --batch-size {fitting * world()[1]}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mmkit import encoders, losses
+from mmkit import encoders, fusion, losses
 from mmkit.config import Config
 from mmkit.errors import ConfigError, nearest
 from mmkit.training.report_to import check_trackers
@@ -14,13 +14,15 @@ def check_names(config: Config) -> None:
     Raises:
         ConfigError: it does not; the nearest is named.
     """
-    for modality, table in config.encoder.items():
-        encoders.check_kind(modality, table.get("kind", ""))
-    losses.check_names(config.loss, config.encoder)
+    for name, table in config.encoder.items():
+        encoders.check_kind(name, config.modality_of(name), table.get("kind", ""))
+    known = list(dict.fromkeys([*config.encoder, *config.input]))
+    losses.check_names(config.loss, known)
+    if config.fusion:
+        fusion.check_kind(config.fusion)
     if isinstance(config.project.kind, dict):
-        for modality in config.project.kind:
-            if modality not in config.encoder:
-                path = f"project.kind.{modality}"
-                hint = nearest(modality, config.encoder)
-                raise ConfigError(f"there is no {modality} encoder", path, where="project.kind", hint=hint)
+        for name in config.project.kind:
+            if name not in known:
+                path = f"project.kind.{name}"
+                raise ConfigError(f"there is no {name} encoder", path, where="project.kind", hint=nearest(name, known))
     check_trackers(config.train.report_to)

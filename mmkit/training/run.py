@@ -18,7 +18,8 @@ from torch import Tensor
 from mmkit.config import read_toml
 from mmkit.errors import UserError
 from mmkit.files import move_aside, write_text, writing
-from mmkit.model import CONFIG, WEIGHTS, Model, other_runs, pointed
+from mmkit.loading import CONFIG, WEIGHTS, other_runs, pointed
+from mmkit.model import Model
 
 KEPT = 2  # checkpoints
 

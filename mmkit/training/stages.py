@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from fnmatch import fnmatchcase
+from typing import Any
 
 import torch
 
 from mmkit.config import Config, Stage, to_dict
-from mmkit.data.tokenizer import Tokenizer
 from mmkit.errors import ConfigError, nearest, setting
 from mmkit.model import Model
 
@@ -52,10 +52,10 @@ def apply_stage(model: Model, stage: Stage) -> None:
     model.train()
 
 
-def parameter_names(config: Config, tokenizer: Tokenizer) -> list[str]:
+def parameter_names(config: Config, readers: Mapping[str, Any], targets: Mapping[str, Any]) -> list[str]:
     """The names of the parameters that `config` will have, without making them."""
     with torch.device("meta"):
-        return [name for name, _ in Model(config, tokenizer).named_parameters()]
+        return [name for name, _ in Model(config, readers, targets).named_parameters()]
 
 
 def check_patterns(config: Config, names: Iterable[str]) -> None:
@@ -130,10 +130,10 @@ def largest(config: Config, model: Model) -> Stage:
 
 
 def frozen(config: Config, stages: Iterable[Stage], names: Iterable[str]) -> list[str]:
-    """The modalities whose encoder learns in none of `stages`."""
+    """The encoders that learn in none of `stages`."""
     names, stages = list(names), list(stages)
     return [
-        modality
-        for modality in config.encoder
-        if not any(learns(stage, name) for stage in stages for name in names if name.startswith(f"encoder.{modality}."))
+        encoder
+        for encoder in config.encoder
+        if not any(learns(stage, name) for stage in stages for name in names if name.startswith(f"encoder.{encoder}."))
     ]

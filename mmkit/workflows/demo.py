@@ -14,14 +14,12 @@ from typing import Any
 from mmkit.config import parse_set, resolve
 from mmkit.errors import UserError
 from mmkit.files import lock, move_aside, read_json, write_json
-from mmkit.workflows.fit import Talk
+from mmkit.talk import Progress, Talk
 
 STATE, REPORT = "demo.json", "report.html"
 VERSION = 1
 STEPS = 850
 SCENES = 10_000
-
-Progress = Callable[[str], Callable[[int, int], None]]
 
 
 @dataclass(frozen=True)
@@ -179,14 +177,15 @@ def _own(data: Path, options: Options) -> list[str]:
 def _measure(trained: Path, data: Path, device: str, voice: Voice) -> tuple[dict[str, Any], Path]:
     """The record of recall on the test split, and the embeddings file that it was measured on."""
     from mmkit.data.shards import open_dataset
-    from mmkit.embedding import Pace, embed_dataset
+    from mmkit.embedding import embed_dataset
+    from mmkit.encode import Pace
+    from mmkit.loading import load_model
     from mmkit.metrics.evaluation import Request
     from mmkit.metrics.recall import of_model
-    from mmkit.model import load_model
 
     model, opened = load_model(str(trained), device), open_dataset(data)
     with voice.bars() as progress:
-        result = of_model(model, opened, Request(split="test", progress=progress))
+        result = of_model(model, opened, Request(split="test", progress=progress))[0]
         result.save(trained / "eval")
         return result.record, embed_dataset(model, opened, "test", pace=Pace())
 

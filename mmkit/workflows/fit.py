@@ -7,48 +7,45 @@ import signal
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from mmkit import __version__, pretrained
-from mmkit.config import Config, Stage, Tables, build, read_toml, to_dict, write_toml
+from mmkit import __version__, foreign, losses
+from mmkit.batch import Batch, Want
+from mmkit.config import Config, Stage, Tables, to_dict, write_toml
 from mmkit.data.loader import Loader
+from mmkit.data.modalities import MODALITIES
 from mmkit.data.shards import Dataset, open_dataset
-from mmkit.data.tokenizer import Tokenizer, train_tokenizer
 from mmkit.errors import UserError
 from mmkit.files import lock
-from mmkit.model import CONFIG, TOKENIZER, WEIGHTS, Model, build_encoders, from_config, load_weights, pick_device
+from mmkit.loading import (
+    CONFIG,
+    RUN_VERSION,
+    WEIGHTS,
+    from_run,
+    init_readers,
+    load_init,
+    load_weights,
+    pick_device,
+    run_config,
+    save_made,
+)
+from mmkit.model import Model, build_encoders
+from mmkit.talk import Talk
 from mmkit.training import auto, distributed, loop, stages
 from mmkit.training.distributed import world
 from mmkit.training.doctor import diagnose, read_rows
+from mmkit.training.inputs import resolve_inputs
 from mmkit.training.measure import Cost, measure
 from mmkit.training.names import check_names
 from mmkit.training.report_to import REPORTERS, check_packages
 from mmkit.training.run import checkpoints, find_run, new_run, sweep
 from mmkit.workflows import feed
 from mmkit.workflows.card import write_card
-
-ROWS_FOR_BPE = 1_000_000
-CAPTIONS_MEASURED = 20_000
-
-
-Progress = Callable[[str], Callable[[int, int], None]]
-
-
-@dataclass
-class Talk:
-    """Where a fit reports to; the command line fills it in."""
-
-    say: Callable[[str], None] = lambda text: None
-    warn: Callable[[str], None] = lambda text: None
-    begin: Callable[[int, int], None] = lambda steps, batch_size: None
-    step: Callable[[int, float], None] = lambda done, seconds: None
-    report: Callable[[dict[str, Any]], None] = lambda row: None
-    progress: Progress = lambda title: lambda done, total: None
 
 
 @dataclass
@@ -60,7 +57,7 @@ class Plan:
     model: Model
     loader: Loader
     reasons: dict[str, str]
-    first_batch: dict[str, Any]
+    first_batch: Batch
     cost: Cost
     seconds: float
 
@@ -77,26 +74,33 @@ def plan(config: Config, device: str, talk: Talk, dry: bool = False) -> Plan:
     check_names(config)
     check_packages(config.train.report_to)
     data = open_dataset(config.data.path)
-    reasons = pretrained.resolve(config)
+    config, reasons = resolve_inputs(config, data)
+    check_names(config)
+    reasons |= foreign.resolve(config)
     reasons |= auto.resolve_data(config, data, on_cpu=pick_device(device).type == "cpu")
     distributed.check_batch(config.train.batch_size or 1)
-    tokenizer = _tokenizer(config, data, reasons)
+    targets = {n: losses.loss_class(n, table).learn(table, data, config.data.limit) for n, table in config.loss.items()}
+    readers = _readers(config, data, reasons)
     # which encoders learn decides what the projections are, and so the names that patterns may match
     with torch.device("meta"):
-        built = build_encoders(config, tokenizer)
+        built = build_encoders(config, readers)
     reasons |= auto.resolve_frozen(config, built, data)
-    stages.check_patterns(config, stages.parameter_names(config, tokenizer))
+    stages.check_patterns(config, stages.parameter_names(config, readers, targets))
     torch.manual_seed(config.train.seed)
-    model = Model(config, tokenizer)
+    model = Model(config, readers, targets)
+    _check(model)
     _first_weights(config, model, talk)
     _place(model, config, device)
     stages.apply_stage(model, stages.largest(config, model))
-    loader = feed.loader(config, data, model, stages.stages_of(config), talk.say, talk.progress, cached=not dry)
+    loader = feed.loader(config, data, model, stages.stages_of(config), talk, cached=not dry)
     batches = loader.batches()
     batch = next(batches)
     loop.close(batches)
-    measured = loop.to_device(batch, model.device)
-    encoding = _encode_still(config, model, measured) * loader.rows / len(batch["id"]) if dry else 0.0
+    measured = batch.to(model.device)
+    encoding = 0.0
+    if dry:
+        measured, encoding = _encode_still(config, model, measured)
+        encoding *= loader.rows / batch.rows
     cost = measure(model, measured, config.train)
     config.train.precision = cost.precision
     if config.train.amp:
@@ -106,8 +110,37 @@ def plan(config: Config, device: str, talk: Talk, dry: bool = False) -> Plan:
     overhead = 10 * val_rows / (config.train.batch_size or 1) * cost.seconds / 3
     reasons |= auto.resolve_length(config, loader.rows, cost.seconds, model.device.type == "cpu", overhead)
     assert isinstance(config.train.steps, int)
-    config.run = {"mmkit": __version__, "torch": torch.__version__, "python": platform.python_version(), "automatic": reasons}
+    made_by = {"format": RUN_VERSION, "mmkit": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    config.run = {**made_by, "automatic": reasons}
     return Plan(config, data, model, loader, reasons, batch, cost, cost.seconds * config.train.steps + overhead + encoding)
+
+
+def _check(model: Model) -> None:
+    """Whether the model can answer what its losses want.
+
+    Raises:
+        UserError: it cannot.
+    """
+    for objective in model.loss.values():
+        objective.needs(model)
+        model.check([*objective.wants(), *objective.sees()])
+
+
+def _readers(config: Config, data: Dataset, reasons: dict[str, str]) -> dict[str, Any]:
+    """encoder -> Reader: of --init, of the checkpoint that it comes from, or learnt from the training rows."""
+    readers = init_readers(config.train.init, config) if config.train.init else {}
+    for name, table in config.encoder.items():
+        modality = config.modality_of(name)
+        row, spec = MODALITIES[modality], config.data[modality]
+        if name in readers:
+            continue
+        if table["kind"] == foreign.KIND:
+            readers[name] = row.foreign(spec, foreign.open_checkpoint(table["from"]))
+            continue
+        columns = list(dict.fromkeys(str(one.column) for one in config.input.values() if one.encoder == name))
+        readers[name], found = row.learn(spec, data, columns, config.data.limit)
+        reasons |= {f"data.{modality}.{key}": reason for key, reason in found.items()}
+    return readers
 
 
 def start(config: Config, runs: Path, name: str | None, force: bool, device: str, talk: Talk) -> Path:
@@ -126,7 +159,7 @@ def start(config: Config, runs: Path, name: str | None, force: bool, device: str
     folder = None
     if world()[0] == 0:
         folder = new_run(runs, name, f"{Path(config.recipe).stem}-{made.data.name}", force)
-        made.model.tokenizer.save(folder / TOKENIZER)
+        save_made(made.model, folder)
         write_toml(folder / CONFIG, config)
         _introduce(made, folder, talk)
     folder = distributed.from_first(folder)
@@ -134,14 +167,11 @@ def start(config: Config, runs: Path, name: str | None, force: bool, device: str
     return _run(config, folder, made.model, made.data, talk, made.loader)
 
 
-def dry_run(config: Config, device: str, talk: Talk) -> tuple[Plan, list[Any], list[str]]:
-    """The plan of a run, with the pictures and captions of its first batch as the model will see them; writes nothing."""
-    from PIL import Image
-
+def dry_run(config: Config, device: str, talk: Talk) -> Plan:
+    """The plan of a run with its first batch; writes nothing."""
     made = plan(config, device, talk, dry=True)
     _introduce(made, None, talk)
-    pictures = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in made.first_batch["image"]]
-    return made, pictures, made.first_batch["caption"]
+    return made
 
 
 def resume(
@@ -156,7 +186,7 @@ def resume(
     folder = distributed.from_first(find_run(which, runs) if world()[0] == 0 else None)
     if folder is None:
         return None
-    config = build(read_toml(folder / CONFIG), str(folder / CONFIG))
+    config = run_config(folder)
     ignored = differing(to_dict(config))
     if ignored:
         talk.warn(f"{folder} goes on as it was configured; without effect: {', '.join(ignored)}")
@@ -172,7 +202,7 @@ def resume(
             "the dataset is not the one this run was trained on", config.data.path, "train a new run with `mmkit train`"
         )
     torch.manual_seed(config.train.seed)
-    model = from_config(config, folder / TOKENIZER)
+    model = from_run(config, folder)
     if found:
         load_weights(model, found[-1] / WEIGHTS)
     else:
@@ -201,16 +231,18 @@ def _run(config: Config, folder: Path, model: Model, data: Dataset, talk: Talk, 
         doctor.see(row)
 
     def loaders(stage: Stage) -> Loader:
-        return loader if loader and len(config.stage) <= 1 else feed.loader(config, data, model, [stage], talk.say, talk.progress)
+        return loader if loader and len(config.stage) <= 1 else feed.loader(config, data, model, [stage], talk)
 
     with lock(folder) if first else nullcontext(), stop_on_signal() as stop:
         if first:
             sweep(folder)
-        evaluate = feed.evaluation(config, data, model, talk.say, talk.progress) if first else None
+        evaluate = feed.evaluation(config, data, model, talk) if first else None
         state = loop.train(config, folder, model, loaders, loop.Hooks(evaluate, report, talk.step, stop))
     if first:
         best = state["best_step"]
-        weights = f"step {best}, best on val: mean recall {state['best']:.4f}" if best else f"step {state['step']}, the last"
+        weights = f"step {state['step']}, the last"
+        if best:
+            weights = f"step {best}, best on val: {state['select'].replace('_', ' ')} {state['best']:.4f}"
         config.run |= {"finished": state["step"], "weights": weights}
         write_toml(folder / CONFIG, config)
         write_card(folder, config, model, data, doctor.rows)
@@ -250,49 +282,23 @@ class Doctor:
 def _first_weights(config: Config, model: Model, talk: Talk) -> None:
     """What a run starts from: --init's weights, else those of the pretrained encoders."""
     if not config.train.init:
-        pretrained.load(model)
+        foreign.load(model)
         return
-    fresh = pretrained.load_init(model, config.train.init)
+    fresh = load_init(model, config.train.init)
+    foreign.load(model, [n for n in model.encoder if all(f"encoder.{n}.{k}" in fresh for k in model.encoder[n].state_dict())])
     if fresh:
         talk.say(f"init      not from {config.train.init}: {', '.join(fresh)}")
 
 
-def _tokenizer(config: Config, data: Dataset, reasons: dict[str, str]) -> Tokenizer:
-    """The pretrained text encoder's or --init's; else a BPE trained on the captions, its context fixed to their length."""
-    given = pretrained.init_tokenizer(config.train.init, config) if config.train.init else pretrained.text_tokenizer(config)
-    if given is not None:
-        return given
-    column, text = data.column("text"), config.data.text
-
-    def captions() -> Iterator[str]:
-        for seen, row in enumerate(data.rows("train", [column], config.data.limit)):
-            if seen >= ROWS_FOR_BPE:
-                return
-            yield from row[column]
-
-    assert text.vocab_size is not None
-    tokenizer = Tokenizer(train_tokenizer(captions(), text.vocab_size, text.lowercase), text.context or auto.CONTEXT_LIMIT)
-    if text.context is None:
-        sample = [c for c, _ in zip(captions(), range(CAPTIONS_MEASURED), strict=False)]
-        longest = max(tokenizer.lengths(sample))
-        text.context = min(auto.CONTEXT_LIMIT, longest + 2)
-        why = f"longest of {len(sample):,} training captions {longest} tokens, at most {auto.CONTEXT_LIMIT}"
-        reasons["data.text.context"] = f"{text.context} ({why})"
-        tokenizer = Tokenizer(tokenizer.backend, text.context)
-    if text.vocab_size != tokenizer.vocab_size:
-        reasons["data.text.vocab_size"] = f"{tokenizer.vocab_size} (all that the captions give, at most {text.vocab_size})"
-        text.vocab_size = tokenizer.vocab_size
-    return tokenizer
-
-
 @torch.no_grad()
-def _encode_still(config: Config, model: Model, batch: dict[str, Any]) -> float:
-    """Put features in the place of what still encoders read, as a run would find them; returns the seconds it took."""
+def _encode_still(config: Config, model: Model, batch: Batch) -> tuple[Batch, float]:
+    """Put features in the place of what still encoders read, as a run would find them; and the seconds it took."""
     start = time.perf_counter()
-    for modality in feed.still(config, model, stages.stages_of(config)) if config.train.cache_limit else []:
-        pooled = model.pooled(modality, batch[modality])
-        batch[modality] = {"pooled": pooled} if modality == "image" else batch[modality] | {"pooled": pooled}
-    return time.perf_counter() - start
+    found = dict(batch.inputs)
+    for name in feed.still(config, model, stages.stages_of(config)) if config.train.cache_limit else []:
+        wants = [Want(name, what) for what in ("pooled", "tokens", "mask")]
+        found[name] = {want.what: value for want, value in model(batch, wants).items()}
+    return replace(batch, inputs=found), time.perf_counter() - start
 
 
 def _place(model: Model, config: Config, device: str) -> None:
@@ -311,7 +317,7 @@ def _introduce(made: Plan, folder: Path | None, talk: Talk) -> None:
     talk.say(f"model     {config.recipe}, {encoders}, {model.parameter_count:,} parameters, {learn:,} learn")
     parts = f" in {config.train.accumulate} parts" if config.train.accumulate > 1 else ""
     ranks = f" on {world()[1]} processes" if world()[1] > 1 else ""
-    talk.say(f"batch     {config.train.batch_size} pairs{parts}{ranks}")
+    talk.say(f"batch     {config.train.batch_size} samples{parts}{ranks}")
     talk.say(f"device    {model.device}, {made.cost.precision}: {made.cost.reason}")
     for key, reason in made.reasons.items():
         talk.say(f"automatic {key} = {reason}")

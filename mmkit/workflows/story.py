@@ -11,12 +11,12 @@ import numpy as np
 from PIL import Image
 
 from mmkit import __version__
-from mmkit.config import Config, build, read_toml
+from mmkit.config import Config
 from mmkit.data import pictures
 from mmkit.data.images import load_rgb
 from mmkit.data.shards import Dataset, open_dataset
+from mmkit.loading import run_config
 from mmkit.metrics.ranking import rank
-from mmkit.model import CONFIG
 from mmkit.training.doctor import read_rows
 from mmkit.training.loop import LOG
 from mmkit.vectors import Embeddings, read_embeddings
@@ -35,7 +35,7 @@ def tell(folder: Path, trained: Path, record: dict[str, Any], vectors: Path, sec
         trained: the run; vectors: the embeddings of its test split; seconds: of each part so far.
     """
     data, found = open_dataset(folder / "data"), read_embeddings(vectors)
-    config = build(read_toml(trained / CONFIG), str(trained / CONFIG))
+    config = run_config(trained)
     right, wrong, reverse = examples(found, data)
     metrics, chance = record["metrics"], record["chance"]
     images = record["n"]["image"]
@@ -81,7 +81,7 @@ def tell(folder: Path, trained: Path, record: dict[str, Any], vectors: Path, sec
 def examples(found: Embeddings, data: Dataset) -> tuple[list[Strip], list[Strip], list[Strip]]:
     """Sentences that found their picture at once, sentences that were furthest from it, and pictures that look for sentences."""
     images, texts = found.rows("image"), found.rows("text")
-    image_vectors, text_vectors = found.take(images), found.take(texts)
+    image_vectors, text_vectors = found.vectors[images], found.vectors[texts]
     numbers = np.unique(found.ids, return_inverse=True)[1]
     ranks = rank(text_vectors, numbers[texts], image_vectors, numbers[images])
     scores = text_vectors @ image_vectors.T
@@ -163,7 +163,7 @@ def _facts(config: Config, record: dict[str, Any]) -> list[tuple[str, str]]:
     cost = record["cost"]
     timed = (("ms_per_image", "picture"), ("ms_per_text", "sentence"))
     speed = ", ".join(f"{cost[key]:.2g} ms a {name}" for key, name in timed if key in cost)
-    image, text = config.data.image, config.data.text
+    image, text = config.data["image"], config.data["text"]
     return [
         *rows,
         ("shared space", f"{config.project.dim} dimensions"),

@@ -48,8 +48,8 @@ def test_a_file_that_is_up_to_date_is_reused(colours, colour_model, invoke):
 @pytest.mark.parametrize(
     "edit",
     [
-        lambda config: setattr(config.data.image, "resample", "nearest"),
-        lambda config: setattr(config.data.image, "mean", [0.1, 0.1, 0.1]),
+        lambda config: setattr(config.data["image"], "resample", "nearest"),
+        lambda config: setattr(config.data["image"], "mean", [0.1, 0.1, 0.1]),
         lambda config: config.encoder["text"].update(causal=False),
         "tokenizer",
     ],
@@ -184,5 +184,5 @@ def test_another_treatment_of_pictures_is_another_file(run, invoke, tmp_path, mo
 
     before = search()
     assert search() == before
-    monkeypatch.setattr("mmkit.model.TREATMENT", "transparent is black")
+    monkeypatch.setattr("mmkit.data.images.TREATMENT", "transparent is black")
     assert search() != before

@@ -53,7 +53,6 @@ def folder(trained, tmp_path, monkeypatch):
         "--set stage=3",
         # a table that lacks something
         "--set loss.new.weight=0.5",
-        "--set loss.new.kind=infonce",
         """--set 'loss.new.between=["image", "text"]'""",
         """--set 'loss.itc.between=["image"]'""",
         # what does not fit together

@@ -178,10 +178,12 @@ def test_a_mapped_column_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_two_columns_of_pictures_are_both_looked_at(tmp_path: Path) -> None:
     flat = raw.encoded(Image.new("RGB", (8, 8)), "PNG")
     rows = [{"id": "1", "left": raw.encoded(raw.picture(1)), "right": flat}, {"id": "2", "left": b"broken", "right": None}]
+    rows.append({"id": "3", "left": raw.encoded(raw.picture(2)), "right": b"broken"})
     data = open_dataset(write_dataset(tmp_path / "data", {"train": rows}, {"left": "image", "right": "image"}))
     found = audit(data)[0]
     assert found["one_colour_images"] == {"count": 1, "examples": {"train": ["1"]}}
-    assert found["unreadable_images"]["count"] == 2
+    assert found["unreadable_images"] == {"count": 2, "examples": {"train": ["2", "3"]}}
+    assert found["filled"] == {"left": {"train": 3}, "right": {"train": 2}}, "a picture that is not there is not broken"
 
 
 def test_the_audit_the_rejects_and_the_count_of_rows_agree(tmp_path: Path, invoke: Callable[..., Outcome]) -> None:

@@ -7,8 +7,8 @@ import random
 import pytest
 from PIL import Image
 
-from mmkit.config import ImageData
 from mmkit.data.augment import Augment, drop_words
+from mmkit.data.modalities.image import Spec as ImageData
 from mmkit.data.pixels import Pixels
 
 

@@ -88,9 +88,8 @@ def test_contract(kind: str, tmp_path: Path) -> None:
     modality, _, _, pool = KINDS[kind]
     theirs, folder = checkpoint(kind, tmp_path / kind), str(tmp_path / kind)
     architecture = describe(folder, modality)
-    encoder = build(
-        modality, {"kind": "pretrained", "from": folder, "architecture": architecture}, {"modality": modality, "size": 32}
-    )
+    table = {"kind": "pretrained", "from": folder, "architecture": architecture}
+    encoder = build(modality, modality, table, {"size": 32, "vocab_size": 40, "context": 24})
     load(encoder, folder, architecture)
     given = inputs(modality)
     with torch.no_grad():
@@ -120,7 +119,7 @@ def test_contract(kind: str, tmp_path: Path) -> None:
 
     # a run folder rebuilds it from the configuration and its own weights, the checkpoint gone
     shutil.rmtree(folder)
-    again = Pretrained(modality, 32, folder, architecture)
+    again = Pretrained(folder, architecture, modality=modality, size=32)
     again.load_state_dict(encoder.state_dict())
     with torch.no_grad():
         assert torch.equal(again.eval()(**given).pooled, found.pooled)
@@ -131,7 +130,7 @@ def test_no_batch_mate_changes_a_vector_while_it_learns(tmp_path: Path) -> None:
     for kind in ("resnet", "mobilenet_v2"):
         checkpoint(kind, tmp_path / kind)
         architecture = describe(str(tmp_path / kind), "image")
-        encoder = Pretrained("image", 32, "", architecture)
+        encoder = Pretrained("", architecture, modality="image", size=32)
         load(encoder, str(tmp_path / kind), architecture)
         before = {k: v.clone() for k, v in encoder.state_dict().items()}
         pixels = inputs("image")["pixels"]
@@ -144,7 +143,7 @@ def test_no_batch_mate_changes_a_vector_while_it_learns(tmp_path: Path) -> None:
 def test_trimming_is_exact(kind: str, tmp_path: Path) -> None:
     checkpoint(kind, tmp_path)
     architecture = describe(str(tmp_path), "text")
-    encoder = Pretrained("text", 0, "", architecture).eval()
+    encoder = Pretrained("", architecture, modality="text").eval()
     load(encoder, str(tmp_path), architecture)
     short = inputs("text")
     long = {
@@ -159,7 +158,7 @@ def test_trimming_is_exact(kind: str, tmp_path: Path) -> None:
 def test_another_size_than_the_checkpoints(kind: str, tmp_path: Path) -> None:
     """Positions are interpolated."""
     checkpoint(kind, tmp_path)
-    encoder = Pretrained("image", 64, "", describe(str(tmp_path), "image")).eval()
+    encoder = Pretrained("", describe(str(tmp_path), "image"), modality="image", size=64).eval()
     with torch.no_grad():
         assert encoder(torch.randn(2, 3, 64, 64)).pooled.shape == (2, encoder.dim)
 
@@ -168,7 +167,7 @@ def test_another_size_than_the_checkpoints(kind: str, tmp_path: Path) -> None:
 def test_pool_overrides(pool: str, tmp_path: Path) -> None:
     checkpoint("bert", tmp_path)
     architecture = describe(str(tmp_path), "text")
-    encoder = Pretrained("text", 0, "", architecture, pool).eval()
+    encoder = Pretrained("", architecture, pool, modality="text").eval()
     load(encoder, str(tmp_path), architecture)
     given = inputs("text")
     with torch.no_grad():
@@ -187,7 +186,7 @@ def test_a_whole_checkpoint_gives_its_part(tmp_path: Path) -> None:
     whole.save_pretrained(tmp_path / "clip")
     architecture = describe(str(tmp_path / "clip"), "image")
     assert json.loads(architecture)["model_type"] == "clip_vision_model"
-    encoder = Pretrained("image", 32, "", architecture).eval()
+    encoder = Pretrained("", architecture, modality="image", size=32).eval()
     load(encoder, str(tmp_path / "clip"), architecture)
     pixels = inputs("image")["pixels"]
     with torch.no_grad():
@@ -197,7 +196,7 @@ def test_a_whole_checkpoint_gives_its_part(tmp_path: Path) -> None:
     classifier.save_pretrained(tmp_path / "resnet")
     architecture = describe(str(tmp_path / "resnet"), "image")
     assert "id2label" not in architecture
-    encoder = Pretrained("image", 32, "", architecture).eval()
+    encoder = Pretrained("", architecture, modality="image", size=32).eval()
     load(encoder, str(tmp_path / "resnet"), architecture)
     with torch.no_grad():
         assert torch.allclose(encoder(pixels).pooled, classifier.resnet(pixels).pooler_output.flatten(1), atol=1e-6)

@@ -55,7 +55,7 @@ FAULTS = [
     (["eval", "recall@k", "--data", "damaged"], 1, "truncated or damaged", "mmkit prep"),
     (["eval", "recall@k", "--embeddings", "absent.arrow"], 1, "no such embeddings file, absent.arrow", "mmkit embed"),
     (["eval", "recall@k", "--embeddings", "cut.arrow"], 1, "truncated, or not an embeddings file", "mmkit embed"),
-    (["eval", "recall@k", "--embeddings", "other.arrow"], 1, "no text rows to rank, other.arrow", "modalities: image"),
+    (["eval", "recall@k", "--embeddings", "other.arrow"], 1, "nothing to rank images for, other.arrow", "there are: image"),
     (["eval", "recall@k", "--embeddings", "other.arrow", "--split", "val"], 1, "no split 'val', other.arrow", "splits: test"),
     (["eval", "recall@k", "--embeddings", "apart.arrow"], 1, "no image shares an id with a text", "carry the same id"),
     (["eval", "recall@k", "--embeddings", "diverged.arrow"], 1, "vector 0 is not finite", "diverged"),
@@ -189,10 +189,17 @@ def test_a_mistake_in_the_words_is_json_too(folder, invoke):
 
 
 def test_a_model_without_an_image_encoder(folder, colour_model, invoke):
-    colour_model.modalities = ("text",)
-    outcome = invoke("eval", "recall@k", cwd=folder)
-    assert outcome.code == 1
-    assert "the model has no image encoder" in outcome.stderr
+    Image.new("RGB", (8, 8), "red").save(folder / "red.png")
+    del colour_model.inputs["image"]
+    for args in (["predict", "red.png", "red"], ["retrieve", "red.png"], ["retrieve", "red.png", "--find", "text"]):
+        outcome = invoke(*args, cwd=folder)
+        assert outcome.code == 1
+        assert "the model has no image encoder" in outcome.stderr, args
+
+
+class Diverged(torch.nn.Module):
+    def forward(self, x):
+        return x * torch.nan
 
 
 COMMANDS_OF_A_MODEL = [
@@ -208,7 +215,8 @@ COMMANDS_OF_A_MODEL = [
 @pytest.mark.parametrize("args", COMMANDS_OF_A_MODEL, ids=" ".join)
 def test_a_model_that_has_diverged_is_named(folder, colour_model, invoke, args):
     Image.new("RGB", (8, 8), "red").save(folder / "red.png")
-    colour_model.encode_images = colour_model.encode_texts = lambda batch: torch.full((len(batch), 3), torch.nan)
+    for project in colour_model.project:
+        colour_model.project[project] = Diverged()
     outcome = invoke(*args, cwd=folder)
     assert (outcome.code, outcome.stdout) == (1, "")
     assert outcome.stderr.startswith("error: vector 0 is not finite, runs/colours\nhint: the model has diverged; an earlier")
@@ -218,7 +226,7 @@ def test_a_model_that_has_diverged_is_named(folder, colour_model, invoke, args):
 
 def test_a_scale_that_has_diverged_is_no_probability(folder, colour_model, invoke):
     Image.new("RGB", (8, 8), "red").save(folder / "red.png")
-    colour_model.probabilities = lambda image, texts: texts @ image * torch.nan
+    torch.nn.init.constant_(colour_model.loss["itc"].logit_scale, torch.nan)
     outcome = invoke("predict", "red.png", "red", "blue", cwd=folder)
     assert (outcome.code, outcome.stdout) == (1, "")
     assert "error: a probability is not finite, runs/colours" in outcome.stderr

@@ -16,9 +16,10 @@ from transformers import CLIPImageProcessorPil
 
 from mmkit.config import Config
 from mmkit.data.checkpoint import context, open_checkpoint, pooling, tokenizer
+from mmkit.embedding import embed_texts
 from mmkit.errors import UserError
-from mmkit.model import load_model
-from mmkit.pretrained import init_tables, open_whole, resolve
+from mmkit.foreign import open_whole, resolve
+from mmkit.loading import init_tables, load_model
 
 
 def using(image: str | None = None, text: str | None = None) -> Config:
@@ -68,7 +69,7 @@ def test_a_checkpoint_of_another_modality(tmp_path: Path, clip_like: Callable[[P
     config = using(image=str(bert(tmp_path)))
     resolve(config)
     with pytest.raises(UserError, match="is no image checkpoint"):
-        build("image", config.encoder["image"], {"modality": "image", "size": 32})
+        build("image", "image", config.encoder["image"], {"modality": "image", "size": 32})
 
 
 def test_not_a_whole_model(tmp_path: Path) -> None:
@@ -201,7 +202,7 @@ def test_patches_that_do_not_fit(tmp_path: Path) -> None:
     config = using(image=str(tmp_path))
     resolve(config)
     with pytest.raises(UserError, match="20 px cannot be cut into patches of 8") as e:
-        build("image", config.encoder["image"], {"modality": "image", "size": 20})
+        build("image", "image", config.encoder["image"], {"modality": "image", "size": 20})
     assert e.value.where == f"encoder.image: {{'from': '{tmp_path}'}}"
 
 
@@ -293,7 +294,7 @@ def test_a_hub_id_fetches_only_what_is_used(hub: tuple[Path, list[str]], clip_li
     names = {p.name for p in found.folder.iterdir()}
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= names
     assert not names & {"flax_model.msgpack", "pytorch_model.bin", "README.md", "onnx"}
-    assert load_model("someone/clip-tiny", "cpu").encode_texts(["red"]).shape == (1, 4)
+    assert embed_texts(load_model("someone/clip-tiny", "cpu"), ["red"]).shape == (1, 4)
     with pytest.raises(UserError, match="no such model on the Hugging Face Hub"):
         open_checkpoint("someone/else")
 

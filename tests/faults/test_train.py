@@ -164,10 +164,10 @@ def test_a_value_that_cannot_be_is_refused_before_there_is_a_run(invoke, folder,
 def test_out_of_memory_names_the_batch_that_fits(invoke, folder, monkeypatch, when):
     from mmkit.training import loop, measure, step
 
-    def refuse(model, batch, parts, precision):
-        if batch["text"]["mask"].size(0) // parts > 20:
+    def refuse(model, batch, parts, precision, *draw):
+        if batch.rows // parts > 20:
             raise torch.OutOfMemoryError("CUDA out of memory")
-        return step.gradients(model, batch, parts, precision)
+        return step.gradients(model, batch, parts, precision, *draw)
 
     monkeypatch.setattr(measure if when == "measured" else loop, "gradients", refuse)
     args = ["train", "--steps", 4, "--batch-size", 64, "--quiet"]

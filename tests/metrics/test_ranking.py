@@ -1,13 +1,19 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
 
 from mmkit.errors import UserError
 from mmkit.metrics import ranking
-from mmkit.metrics.ranking import Chance, caption_ceiling, retrieval
+from mmkit.metrics.ranking import Chance
+from mmkit.vectors import Ragged
+
+NAMES = ("image", "text")
+retrieval = partial(ranking.retrieval, names=NAMES)
+caption_ceiling = partial(ranking.caption_ceiling, names=NAMES)
 
 
 def naive_ranks(queries, query_ids, gallery, gallery_ids):
@@ -171,3 +177,28 @@ def test_a_caption_without_an_image_is_no_query_of_the_ceiling():
     assert {key: metrics[key] for key in ceiling} == ceiling
     assert ceiling["image_retrieval_recall@1"] == 1
     assert ceiling["text_retrieval_recall@1"] == 1 / 2
+
+
+@pytest.mark.parametrize("strip_bytes", [1, 64 << 20])
+def test_items_of_several_vectors_are_ranked_by_late_interaction(monkeypatch, strip_bytes):
+    monkeypatch.setattr(ranking, "STRIP_BYTES", strip_bytes)
+    random = np.random.default_rng(0)
+    image_ids, text_ids = [f"i{n}" for n in range(20)], [f"i{n // 2}" for n in range(40)]
+    images, texts = (
+        [random.standard_normal((n, 4)).astype(np.float32) for n in random.integers(1, 7, count)] for count in (20, 40)
+    )
+
+    def late(query, item):
+        best = [max(float(q @ v / math.sqrt((q @ q) * (v @ v))) for v in item) for q in query]
+        return sum(best) / len(best)
+
+    _, _, ranks = retrieval(Ragged.of(images, 4), image_ids, Ragged.of(texts, 4), text_ids)
+    pairs = {"image_retrieval": (texts, text_ids, images, image_ids), "text_retrieval": (images, image_ids, texts, text_ids)}
+    for direction, (queries, query_ids, gallery, gallery_ids) in pairs.items():
+        for query, own, rank in zip(queries, query_ids, ranks[direction], strict=True):
+            scores = np.array([late(query, item) for item in gallery])
+            mine = np.array(gallery_ids) == own
+            expected = 1 + (scores[~mine] > scores[mine].max()).sum() if mine.any() else math.nan
+            assert rank == expected or (math.isnan(rank) and math.isnan(expected))
+    with pytest.raises(UserError, match="images have 4 dimensions, texts 3"):
+        retrieval(Ragged.of(images, 4), image_ids, Ragged.of([np.ones((2, 3))], 3), ["i0"])

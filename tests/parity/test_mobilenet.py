@@ -79,7 +79,7 @@ def check(folded: dict[str, Tensor], folder: Path, pixels: Tensor) -> tuple[floa
     from transformers import MobileNetV2ForImageClassification
 
     architecture = describe(str(folder), "image")
-    encoder = Pretrained("image", pixels.size(-1), str(folder), architecture)
+    encoder = Pretrained(str(folder), architecture, modality="image", size=pixels.size(-1))
     load(encoder, str(folder), architecture)
     whole = MobileNetV2ForImageClassification.from_pretrained(folder).eval()
     with torch.no_grad():

@@ -6,11 +6,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
-from mmkit.model import Model, load_model
+from mmkit.encode import vectors
+from mmkit.loading import load_model
+from mmkit.model import Model
 from tests.parity.conftest import CAPTIONS
 
 TOLERANCE = 1e-5
@@ -22,14 +25,31 @@ def close(ours: torch.Tensor, theirs: torch.Tensor, stage: str) -> None:
     assert (ours - theirs).abs().max() <= TOLERANCE, f"{stage}: {(ours - theirs).abs().max()}"
 
 
+def squares(model: Model, images: list[Image.Image]) -> list[torch.Tensor]:
+    return [model.readers["image"].pixels(image) for image in images]
+
+
+def embedded(model: Model, name: str, items: list[Any]) -> torch.Tensor:
+    """As `embed`, `eval` and `retrieve` have them."""
+    found = vectors(model, name, items)
+    assert isinstance(found, np.ndarray)
+    return torch.from_numpy(found)
+
+
+def probabilities(model: Model, image: Image.Image) -> torch.Tensor:
+    """Of each caption for one picture."""
+    return model.probabilities(embedded(model, "text", CAPTIONS) @ embedded(model, "image", squares(model, [image]))[0])
+
+
 def stages(model: Model, images: list[Image.Image], kept: int) -> dict[str, torch.Tensor]:
     """Everything on the way from pictures and captions to logits; text tokens to position `kept`."""
-    squares = torch.stack([model.pixels(image) for image in images])
-    tokens = model.tokenizer(CAPTIONS)
+    shown = squares(model, images)
+    given = model.readers["image"].collate(shown)["pixels"]
+    tokens = model.readers["text"].collate(CAPTIONS)
     with torch.inference_mode():
-        pixels = model.pixels.normalise(squares)
-        image, text = model.encoder["image"](pixels), model.encoder["text"](**tokens)
-        image_vectors, text_vectors = model.encode_images(squares), model.encode_texts(CAPTIONS)
+        pixels = model.encoder["image"].normalise(given)
+        image, text = model.encoder["image"](given), model.encoder["text"](**tokens)
+        image_vectors, text_vectors = embedded(model, "image", shown), embedded(model, "text", CAPTIONS)
         loss: Any = model.loss["itc"]
         logits = loss.logit_scale.exp() * text_vectors @ image_vectors.T + getattr(loss, "logit_bias", 0.0)
     return {
@@ -71,7 +91,7 @@ def test_clip(clip_folder: Path, picture: Callable[..., Image.Image], padding: A
     processor = CLIPProcessor(CLIPImageProcessorPil.from_pretrained(clip_folder), CLIPTokenizer.from_pretrained(clip_folder))
     inputs = processor(text=CAPTIONS, images=images, return_tensors="pt", padding=padding)
     model = load_model(str(clip_folder), "cpu")
-    ours_ids = model.tokenizer(CAPTIONS)["ids"]
+    ours_ids = model.readers["text"].collate(CAPTIONS)["ids"]
     kept = ours_ids.size(1)
     assert kept < 77
     assert torch.equal(ours_ids, inputs["input_ids"][:, :kept])
@@ -83,9 +103,7 @@ def test_clip(clip_folder: Path, picture: Callable[..., Image.Image], padding: A
     ours["text tokens"], theirs["text tokens"] = ours["text tokens"] * real, theirs["text tokens"] * real
     for stage, value in theirs.items():
         close(ours[stage], value, stage)
-    texts = model.encode_texts(CAPTIONS)
-    expected = theirs["logits per text"].T.softmax(-1)[0]
-    close(model.probabilities(model.encode_images(torch.stack([model.pixels(images[0])]))[0], texts), expected, "probabilities")
+    close(probabilities(model, images[0]), theirs["logits per text"].T.softmax(-1)[0], "probabilities")
 
 
 def test_siglip(siglip_folder: Path, picture: Callable[..., Image.Image]) -> None:
@@ -102,8 +120,7 @@ def test_siglip(siglip_folder: Path, picture: Callable[..., Image.Image]) -> Non
     theirs = reference(SiglipModel.from_pretrained(siglip_folder).eval(), {"input_ids": ids, "pixel_values": pixels}, 16)
     for stage, value in theirs.items():
         close(ours[stage], value, stage)
-    image = model.encode_images(torch.stack([model.pixels(images[0])]))[0]
-    close(model.probabilities(image, model.encode_texts(CAPTIONS)), theirs["logits per text"].T.sigmoid()[0], "probabilities")
+    close(probabilities(model, images[0]), theirs["logits per text"].T.sigmoid()[0], "probabilities")
 
 
 def siglip2_inputs(folder: Path, images: list[Image.Image]) -> Any:
@@ -124,15 +141,14 @@ def test_siglip2(siglip2_folder: Path, picture: Callable[..., Image.Image]) -> N
     said: list[str] = []
     model = load_model(str(siglip2_folder), "cpu", said.append)
     assert "NaFlex; here they are squeezed to a square" in said[0]
-    assert torch.equal(model.tokenizer(CAPTIONS)["ids"], inputs["input_ids"])
-    assert torch.equal(model.tokenizer(["A RED Circle"])["ids"], model.tokenizer(["a red circle"])["ids"])
+    words = model.readers["text"].collate
+    assert torch.equal(words(CAPTIONS)["ids"], inputs["input_ids"])
+    assert torch.equal(words(["A RED Circle"])["ids"], words(["a red circle"])["ids"])
     with torch.inference_mode():
         theirs = Siglip2Model.from_pretrained(siglip2_folder).eval()(**inputs)
-    squares = torch.stack([model.pixels(image) for image in images])
-    vectors, texts = model.encode_images(squares), model.encode_texts(CAPTIONS)
-    close(vectors, theirs.image_embeds, "image vectors")
-    close(texts, theirs.text_embeds, "text vectors")
-    close(model.probabilities(vectors[0], texts), theirs.logits_per_text.T.sigmoid()[0], "probabilities")
+    close(embedded(model, "image", squares(model, images)), theirs.image_embeds, "image vectors")
+    close(embedded(model, "text", CAPTIONS), theirs.text_embeds, "text vectors")
+    close(probabilities(model, images[0]), theirs.logits_per_text.T.sigmoid()[0], "probabilities")
 
 
 @pytest.mark.parametrize("side", ["right", "left", None])
@@ -144,9 +160,10 @@ def test_siglip2s_text_encoder_alone(siglip2_folder: Path, tmp_path: Path, side:
     from transformers import AutoTokenizer, Siglip2TextModel
 
     from mmkit.config import Config
-    from mmkit.data.tokenizer import Tokenizer
+    from mmkit.data.checkpoint import open_checkpoint
+    from mmkit.data.modalities import text as words
     from mmkit.encoders.pretrained import Pretrained, load
-    from mmkit.pretrained import resolve, text_tokenizer
+    from mmkit.foreign import resolve
 
     folder = tmp_path / "text"
     shutil.copytree(siglip2_folder, folder)
@@ -156,15 +173,14 @@ def test_siglip2s_text_encoder_alone(siglip2_folder: Path, tmp_path: Path, side:
     theirs.save_pretrained(folder)  # config.json is now the text encoder's alone
     config = Config(encoder={"text": {"kind": "pretrained", "from": str(folder)}})
     resolve(config)
-    found = text_tokenizer(config)
-    assert found is not None
-    found.save(tmp_path / "tokenizer.json")
+    found = words.foreign(config.data["text"], open_checkpoint(str(folder)))
+    found.save(tmp_path, "text")
     architecture = config.encoder["text"]["architecture"]
-    encoder = Pretrained("text", 0, str(folder), architecture).eval()
+    encoder = Pretrained(str(folder), architecture, modality="text").eval()
     load(encoder, str(folder), architecture)
     ids = AutoTokenizer.from_pretrained(folder)(CAPTIONS, padding="max_length", max_length=64, return_tensors="pt")["input_ids"]
-    for tokenizer in (found, Tokenizer.load(tmp_path / "tokenizer.json", 64)):
-        tokens = tokenizer(CAPTIONS)
+    for reader in (found, words.load(config.data["text"], tmp_path, "text")):
+        tokens = reader.collate(CAPTIONS)
         assert torch.equal(tokens["ids"], ids)
         assert torch.equal(tokens["mask"], ids != 0)
         with torch.inference_mode():

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from mmkit import encoders
 from mmkit.config import resolve
 from mmkit.data.shards import Dataset
 from mmkit.errors import UserError
@@ -15,9 +16,13 @@ from mmkit.training.names import check_names
 
 def of(rows: int, **train: Any) -> Any:
     config = resolve("clip", None, [{"train": train}] if train else [])
-    manifest = {"columns": {"image": "image", "captions": "text"}, "splits": {"train": {"rows": rows, "shards": []}}}
-    auto.resolve_data(config, Dataset("data", manifest, None))
+    auto.resolve_data(config, dataset(rows))
     return config
+
+
+def dataset(rows: int) -> Dataset:
+    manifest = {"columns": {"image": "image", "captions": "text"}, "splits": {"train": {"rows": rows, "shards": []}}}
+    return Dataset("data", manifest, None)
 
 
 @pytest.mark.parametrize(("rows", "batch"), [(2, 2), (7, 7), (10, 5), (100, 50), (10_000, 128), (1_000_000, 128)])
@@ -111,7 +116,6 @@ def test_a_projection_of_no_encoder_is_named() -> None:
 @pytest.mark.parametrize(("on_cpu", "given", "size"), [(True, None, "tiny"), (False, None, "small"), (False, "tiny", "tiny")])
 def test_the_size_is_tiny_on_a_cpu_only(on_cpu: bool, given: str | None, size: str) -> None:
     config = resolve("clip", None, [{"size": given}] if given else [])
-    manifest = {"columns": {"image": "image", "captions": "text"}, "splits": {"train": {"rows": 1000, "shards": []}}}
-    reasons = auto.resolve_data(config, Dataset("data", manifest, None), on_cpu=on_cpu)
+    reasons = auto.resolve_data(config, dataset(1000), on_cpu=on_cpu)
     assert (config.size, "size" in reasons) == (size, given is None)
-    assert config.encoder["image"]["dim"] == auto.DIALS[size]["dim"]
+    assert config.encoder["image"]["dim"] == encoders.sizes("vit", size)["dim"]

@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 
+from mmkit.batch import Batch, Want
 from mmkit.losses.contrastive import InfoNCE, Sigmoid, candidates
 from mmkit.training.doctor import diagnose, read_rows
 from mmkit.workflows import fit
@@ -85,9 +86,13 @@ def test_one_slow_first_batch_is_no_slow_loader():
     assert diagnose(run) == []
 
 
+def batch_of(rows, keys):
+    return Batch([""] * rows, {}, keys=dict(zip(("image", "text"), keys, strict=False)))
+
+
 def stuck_at(losses, keys, batch=64):
     """What the doctor says of a run of `losses` whose every batch has `keys` and whose loss is that of guessing."""
-    chance = sum(loss.weight * loss.at_chance(candidates(batch, keys)) for loss in losses)
+    chance = sum(loss.weight * loss.at_chance(batch_of(batch, keys)) for loss in losses)
     return chance, diagnose(rows(train__loss=chance + 0.01, train__loss_at_chance=chance))
 
 
@@ -123,12 +128,12 @@ def test_chance_is_the_loss_of_vectors_that_are_all_the_same(keyed):
     same = torch.nn.functional.normalize(torch.ones(12, 4), dim=-1)
     keys = [torch.arange(12) // 3, torch.arange(12) // 4] if keyed else []
     loss = InfoNCE(["image", "text"], label_smoothing=0.1)
-    found = loss({"image.vector": same, "text.vector": same}, keys).item()
-    assert found == pytest.approx(loss.at_chance(candidates(12, keys, tile=5)), abs=1e-5)
+    got, batch = {Want("image"): same, Want("text"): same}, batch_of(12, keys)
+    assert loss.score(got, batch).item() == pytest.approx(loss.at_chance(batch), abs=1e-5)
+    assert torch.equal(candidates(12, keys, tile=5), candidates(12, keys))
     n = candidates(12, keys).mean().item()
     loss = Sigmoid(["image", "text"], bias=-10 - math.log(n - 1))  # the scale of 10 and the bias give each pair 1/n
-    found = loss({"image.vector": same, "text.vector": same}, keys).item()
-    assert found == pytest.approx(loss.at_chance(candidates(12, keys)), abs=1e-4)
+    assert loss.score(got, batch).item() == pytest.approx(loss.at_chance(batch), abs=1e-4)
 
 
 def test_the_log_is_read_once(monkeypatch, tmp_path):

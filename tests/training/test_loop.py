@@ -11,9 +11,11 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from mmkit.batch import Batch
 from mmkit.config import Config
 from mmkit.errors import UserError
 from mmkit.model import Model
+from mmkit.talk import Measured
 from mmkit.training import loop
 from mmkit.training.run import checkpoints
 from mmkit.training.schedule import learning_rate, make_optimizer
@@ -23,15 +25,19 @@ from tests.training.test_step import B, tiny_batch, tiny_model
 class Repeat:
     """A loader of one batch."""
 
-    def __init__(self, batch: dict[str, Any]) -> None:
-        self.batch = batch | {"id": [str(i) for i in range(B)], "caption": ["a red circle"] * B, "epoch": 0.0}
+    def __init__(self, batch: Batch) -> None:
+        self.batch = batch
 
-    def batches(self, position: int = 0) -> Iterator[dict[str, Any]]:
+    def batches(self, position: int = 0) -> Iterator[Batch]:
         while True:
             yield self.batch
 
 
-def train(folder: Path, model: Model, evaluate: Callable[[Model], dict[str, float]] | None = None, **keys: Any) -> dict[str, Any]:
+def measured(recall: float) -> Measured:
+    return Measured("mean_recall", recall, {"mean_recall": recall})
+
+
+def train(folder: Path, model: Model, evaluate: Callable[[Model], Measured] | None = None, **keys: Any) -> dict[str, Any]:
     return watched(folder, model, loop.Hooks(evaluate=evaluate), **keys)
 
 
@@ -94,7 +100,7 @@ def test_the_best_on_val_is_kept_and_of_equals_the_latest(tmp_path: Path) -> Non
 
     def evaluate(model: Model) -> dict[str, float]:
         seen.append({k: v.clone() for k, v in model.state_dict().items()})
-        return {"image_retrieval_recall@1": next(recalls)}
+        return measured(next(recalls))
 
     state = train(tmp_path, model, evaluate)
     assert (state["best"], state["best_step"]) == (0.5, 4)
@@ -104,7 +110,7 @@ def test_the_best_on_val_is_kept_and_of_equals_the_latest(tmp_path: Path) -> Non
 
 def test_patience_counts_evaluations_without_a_better_one(tmp_path: Path) -> None:
     recalls = iter([0.2, 0.5, 0.5, 0.5, 0.6, 0.7])
-    state = train(tmp_path, tiny_model(), lambda model: {"image_retrieval_recall@1": next(recalls)}, patience=2)
+    state = train(tmp_path, tiny_model(), lambda model: measured(next(recalls)), patience=2)
     assert state["step"] == 4
 
 

@@ -3,6 +3,7 @@
 import pytest
 import torch
 
+from mmkit.batch import Want
 from mmkit.config import Train
 from mmkit.errors import UserError
 from mmkit.training import measure
@@ -12,9 +13,7 @@ from tests.training.test_step import tiny_batch, tiny_model
 def test_activations_grow_with_the_batch_and_weights_do_not_count():
     model = tiny_model()
     batch = tiny_batch(model)
-    from mmkit.training.step import split
-
-    whole, half = (measure.activation_bytes(model, b) for b in (batch, split(batch, 2)[0]))
+    whole, half = (measure.activation_bytes(model, b) for b in (batch, batch.split(2)[0]))
     assert 1.8 < whole / half < 2.2
     with torch.no_grad():
         assert measure.activation_bytes(model, batch) == 0
@@ -26,7 +25,7 @@ def test_checkpointing_keeps_less_and_computes_the_same():
     before, expected = measure.activation_bytes(model, batch), model(batch, model.wants())
     model.checkpoint_activations()
     assert measure.activation_bytes(model, batch) < 0.8 * before
-    assert torch.equal(model(batch, model.wants())["image.vector"], expected["image.vector"])
+    assert torch.equal(model(batch, model.wants())[Want("image")], expected[Want("image")])
 
 
 def test_the_batch_that_fits_is_named(monkeypatch):

@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 import torch
 
-from mmkit.config import Config, Project, Stage, Train, build, merge, to_dict, without
+from mmkit.batch import Batch
+from mmkit.config import Config, Input, Project, Stage, Train, build, merge, to_dict, without
+from mmkit.data.modalities import image, text
 from mmkit.data.shards import open_dataset
 from mmkit.data.tokenizer import Tokenizer, train_tokenizer
 from mmkit.errors import UserError
@@ -35,8 +37,13 @@ from tests.conftest import coloured_row, write_dataset
 @pytest.fixture
 def model() -> Model:
     torch.manual_seed(0)
+    return Model(tiny(), readers())
+
+
+def readers() -> dict[str, Any]:
     tokenizer = Tokenizer(train_tokenizer(["a red circle", "a blue square"] * 3, 300), 8)
-    return Model(tiny(), tokenizer)
+    config = tiny()
+    return {"image": image.Reader(image.plain(config.data["image"])), "text": text.Reader(config.data["text"], tokenizer)}
 
 
 def tiny(*stages: Stage) -> Config:
@@ -47,19 +54,17 @@ def tiny(*stages: Stage) -> Config:
     config = Config(size="tiny", encoder=encoder, project=Project(8, {"image": "mlp", "text": "linear"}), stage=list(stages))
     config.loss = {"itc": {"kind": "infonce", "between": ["image", "text"]}}
     config.train = Train(lr=1e-2, batch_size=16)
-    image = config.data.image
-    image.size, image.resize, image.resample, image.mean, image.std = 16, "crop", "bicubic", [0.5] * 3, [0.5] * 3
+    config.input = {name: Input(name, name, name) for name in encoder}
+    spec = config.data["image"]
+    spec.size, spec.resize, spec.resample, spec.mean, spec.std = 16, "crop", "bicubic", [0.5] * 3, [0.5] * 3
     return config
 
 
-def batch(model: Model) -> dict[str, Any]:
+def batch(model: Model) -> Batch:
     torch.manual_seed(1)
     images = torch.randint(0, 256, (4, 3, 16, 16), dtype=torch.uint8)
-    return {
-        "image": images,
-        "text": model.tokenizer(["a red", "a blue", "a circle", "square"]),
-        "keys": {"image": torch.arange(4)},
-    }
+    texts = model.reader("text").collate(["a red", "a blue", "a circle", "square"])
+    return Batch(list("abcd"), {"image": {"pixels": images}, "text": texts}, keys={"image": torch.arange(4)})
 
 
 def test_patterns() -> None:
@@ -108,7 +113,7 @@ def test_moments_are_kept_across_stages(model: Model) -> None:
 
 def test_wrong_stages(model: Model) -> None:
     names = [name for name, _ in model.named_parameters()]
-    assert parameter_names(model.config, model.tokenizer) == names
+    assert parameter_names(model.config, model.readers, {}) == names
     with pytest.raises(UserError, match=r"'projekt\.\*' matches no parameter") as e:
         check_patterns(tiny(Stage(["projekt.*"])), names)
     assert e.value.hint == "did you mean project.*?"
@@ -161,10 +166,10 @@ def test_augmentation_is_off_in_a_stage_in_which_the_image_encoder_is_frozen(mod
     data = open_dataset(write_dataset(tmp_path / "data", {"train": [coloured_row("a", "red", ["a red square"])]}))
     config = tiny(Stage(["project.*"], until=5), Stage())
     reasons = resolve_frozen(config, model.encoder, data)
-    assert (config.data.image.augment, config.stage[0].augment, config.stage[1].augment) == (["crop"], [], None)
+    assert (config.data["image"].augment, config.stage[0].augment, config.stage[1].augment) == (["crop"], [], None)
     assert reasons["stage 1: augment"].startswith("[] (the image encoder is frozen in it")
     config = tiny(Stage(["project.*"], until=5), Stage())
-    config.data.image.augment = ["crop"]
+    config.data["image"].augment = ["crop"]
     resolve_frozen(config, model.encoder, data)
     assert config.stage[0].augment is None
 

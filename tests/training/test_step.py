@@ -7,7 +7,9 @@ import textwrap
 import pytest
 import torch
 
+from mmkit.batch import Batch
 from mmkit.config import Project, resolve
+from mmkit.data.modalities import image, text
 from mmkit.data.tokenizer import Tokenizer, train_tokenizer
 from mmkit.errors import UserError
 from mmkit.model import Model, check_widths, projection
@@ -23,29 +25,41 @@ def tiny_model(loss: str = "infonce", dropout: float = 0.0) -> Model:
             "image": {"kind": "vit", "dim": 16, "layers": 1, "heads": 2, "dropout": dropout},
             "text": {"kind": "transformer", "dim": 16, "layers": 1, "heads": 2, "dropout": dropout},
         },
+        "input": {name: {"column": name, "modality": name, "encoder": name} for name in ("image", "text")},
         "project": {"dim": 8, "kind": "linear"},
         "loss": {"itc": {"kind": loss, "between": ["image", "text"]}},
         "data": {"image": {"size": 16, "resize": "crop", "resample": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3}},
     }
     config = resolve("clip", None, [tables])
-    return Model(config, Tokenizer(train_tokenizer(["a red circle", "a blue square"], 300), 12)).train()
+    tokenizer = Tokenizer(train_tokenizer(["a red circle", "a blue square"], 300), 12)
+    readers = {"image": image.Reader(image.plain(config.data["image"])), "text": text.Reader(config.data["text"], tokenizer)}
+    return Model(config, readers).train()
 
 
-def tiny_batch(model: Model) -> dict:
+def tiny_batch(model: Model) -> Batch:
     torch.manual_seed(1)
     captions = [f"a {'red' if i % 2 else 'blue'} circle {i % 11}" for i in range(B)]
-    return {
-        "image": torch.randint(0, 256, (B, 3, 16, 16), dtype=torch.uint8),
-        "text": model.tokenizer(captions),
-        "keys": {"text": torch.arange(B) % 11, "image": torch.arange(B)},
+    inputs = {
+        "image": {"pixels": torch.randint(0, 256, (B, 3, 16, 16), dtype=torch.uint8)},
+        "text": model.reader("text").collate(captions),
     }
+    present = {name: torch.ones(B, dtype=torch.bool) for name in inputs}
+    keys = {"image": torch.arange(B), "text": torch.arange(B) % 11}
+    return Batch([str(i) for i in range(B)], inputs, present, keys, said={"text": captions})
 
 
 def flat_gradient(model: Model) -> torch.Tensor:
     return torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None])
 
 
-@pytest.mark.parametrize("loss", ["infonce", "sigmoid"])
+def naive(model: Model, batch: Batch, parts: int = 1) -> torch.Tensor:
+    """The loss with the graphs of all parts kept."""
+    outputs = [model(piece, model.wants()) for piece in batch.split(parts)]
+    joined = {want: torch.cat([output[want] for output in outputs]) for want in model.wants()}
+    return model.loss["itc"].score(joined, batch)
+
+
+@pytest.mark.parametrize("loss", ["infonce", "sigmoid", "filip"])
 @pytest.mark.parametrize("parts", [2, 4, 5])
 def test_parts_have_the_gradient_of_one_batch(loss, parts):
     model = tiny_model(loss)
@@ -68,7 +82,7 @@ def test_one_part_equals_plain_backward():
     gradients(model, batch, 1, "fp32")
     ours = flat_gradient(model)
     model.zero_grad()
-    model.loss["itc"](model(batch, model.wants()), batch["keys"].values()).backward()
+    naive(model, batch).backward()
     assert (flat_gradient(model) - ours).norm() / ours.norm() < 1e-6
 
 
@@ -78,14 +92,9 @@ def test_dropout_is_replayed_in_the_second_pass():
     torch.manual_seed(5)
     gradients(model, batch, 4, "fp32")
     ours = flat_gradient(model)
-    # the naive form keeps the graphs of all four parts
     model.zero_grad()
     torch.manual_seed(5)
-    from mmkit.training.step import split
-
-    outputs = [model(piece, model.wants()) for piece in split(batch, 4)]
-    joined = {w: torch.cat([o[w] for o in outputs]) for w in model.wants()}
-    model.loss["itc"](joined, batch["keys"].values()).backward()
+    naive(model, batch, 4).backward()
     assert (flat_gradient(model) - ours).norm() / ours.norm() < 1e-5
 
 
@@ -94,7 +103,7 @@ def test_parts_draw_the_same_dropout_where_the_encoders_ran_before():
     torch.manual_seed(2)
     model.project = torch.nn.ModuleDict({m: projection(m, 16, Project(dim=8, kind="mlp", dropout=0.3)) for m in model.modalities})
     batch = tiny_batch(model)
-    batch |= {"image": {"pooled": torch.randn(B, 16)}, "text": batch["text"] | {"pooled": torch.randn(B, 16)}}
+    batch.inputs.update({name: {"pooled": torch.randn(B, 16)} for name in ("image", "text")})
     losses = []
     for parts in (1, 4):
         torch.manual_seed(3)
@@ -111,10 +120,7 @@ SCRIPT = """
     dist.init_process_group("gloo", init_method={store!r}, rank=rank, world_size=2)
     model = tiny_model()
     batch = tiny_batch(model)
-    cut = slice(rank * B // 2, (rank + 1) * B // 2)
-    text = {{k: v[cut] for k, v in batch["text"].items()}}
-    mine = {{"image": batch["image"][cut], "text": text, "keys": {{k: v[cut] for k, v in batch["keys"].items()}}}}
-    gradients(model, mine, 1, "fp32")
+    gradients(model, batch.take(range(rank * B // 2, (rank + 1) * B // 2)), 1, "fp32")
     torch.save(flat_gradient(model), {out!r} + str(rank))
     dist.destroy_process_group()
 """

@@ -13,6 +13,27 @@ And if it can be so:
     cells(values) -> raw  several columns of a table are one value
     missing(raw) -> list  parts of a value that are left out
     merge(one, other)     the values of two rows that are one sample; without it, they must be equal
+
+For models:
+KINDS: the kinds of dataset columns that its encoders read. ENCODER: the kind that encodes it unless another is named.
+LANGUAGE: it is words, so that a text made from a label would give the label away.
+Spec: the keys of its `[data.NAME]` table.
+of_file(path): the item that a file with one of SUFFIXES holds.
+items(value): what one cell holds of it, in a list: a picture, several captions, nothing.
+of_checkpoint(spec, checkpoint): fill the spec as a foreign checkpoint says; returns key -> reason.
+fill(spec, data, size, table): fill what data and `--size` decide; returns key -> reason.
+settle(spec, data, still): fill what hangs on whether its encoder learns; returns key -> reason.
+learn(spec, data, columns, limit): the Reader, fitted to the training rows where it has to be, and key -> reason.
+foreign(spec, checkpoint): the Reader of a checkpoint's encoder.
+load(spec, folder, name): the Reader of the encoder `name` of a run. All read as a trained model does: nothing is drawn.
+TRAINING: the keys of Spec that say nothing of a trained model.
+
+And a Reader turns one item into what an encoder takes, in these steps:
+prepare(item), without chance; draw(prepared, rng, mates), with it (`mates`: the texts of the row); collate(drawn) -> tensors;
+`blank` is a prepared item for rows without one; key(item) marks equal items; `still`: nothing is drawn;
+given(): the facts that encoders take; made_of(): JSON of what the tensors depend on; over(spec): the same, another spec;
+weight(prepared): bytes worth keeping in memory, 0 where preparing again is cheap; length(prepared): to batch like with like;
+log(tensors, said): what to write of a batch to metrics.jsonl; save(folder, name).
 """
 
 from __future__ import annotations

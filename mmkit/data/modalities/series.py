@@ -1,16 +1,45 @@
-"""Series: numbers over time, of one or several channels, such as those of a sensor."""
+"""Series: what is measured over time by several channels, as sensors, motion capture and machines give it."""
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict, dataclass, replace
+from typing import TYPE_CHECKING, Any
 
 from mmkit.data.cells import Blank
+from mmkit.errors import UserError
+from mmkit.fields import doc
+
+if TYPE_CHECKING:
+    import random
+
+    import torch
+
+    from mmkit.data.checkpoint import Checkpoint
+    from mmkit.data.shards import Dataset
 
 ROLE = COLUMN = "series"
 _NUMBERS = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}
 FEATURE = {"feature": _NUMBERS, "_type": "List"}
 SUFFIXES = {".npy"}
 NAMES = ("series", "time_series", "timeseries", "signal", "sensor", "sensors", "channels", "waveform", "recording")
+KINDS = ("series",)
+ENCODER = "series"
+LANGUAGE = False
+
+LONGEST = {"tiny": 512, "small": 1024, "base": 2048, "large": 4096}
+ROWS_MEASURED = 2000
+
+
+@dataclass
+class Spec:
+    channels: int | None = doc("channels of every series", least=1)
+    length: int | None = doc("time steps the encoder sees; of a longer series the middle ones", least=1)
+    mean: list[float] | None = doc("per channel, of the training rows")
+    std: list[float] | None = doc("per channel, of the training rows", above=0)
+    jitter: float = doc("noise added in training, in standard deviations of its channel", 0.0, least=0)
+
+
+TRAINING = ("jitter",)
 
 
 def holds(value: Any) -> bool:
@@ -63,3 +92,147 @@ def _reason(raw: Any) -> str:
             f"the channels of the series differ in length: {', '.join(map(str, lengths[:4]))}{' …' if len(lengths) > 4 else ''}"
         )
     return "the series holds what is no number"
+
+
+def items(value: Any) -> list[Any]:
+    return [value] if value else []
+
+
+def of_file(path: str) -> Any:
+    """The array of a .npy file: (channels, time), or one channel (time,).
+
+    Raises:
+        ValueError: it is no such array.
+    """
+    import numpy as np
+
+    values = np.load(path, allow_pickle=False)
+    return np.atleast_2d(values).tolist()
+
+
+def of_checkpoint(spec: Spec, checkpoint: Checkpoint) -> dict[str, str]:
+    raise UserError("no encoder of series can be read from a transformers checkpoint", checkpoint.name, "kind series")
+
+
+def fill(spec: Spec, data: Dataset, size: str, table: dict[str, Any]) -> dict[str, str]:
+    """Channels, length and scale of the first training rows.
+
+    Raises:
+        UserError: no training row has a series.
+    """
+    import numpy as np
+
+    if None not in (spec.channels, spec.length, spec.mean, spec.std):
+        return {}
+    column = data.column("series")
+    rows = (row[column] for row in data.rows("train", [column], ROWS_MEASURED))
+    found = [np.asarray(value, np.float64) for value in rows if value]
+    if not found:
+        raise UserError("no training row has a series", data.path)
+    reasons = {}
+    if spec.channels is None:
+        spec.channels = len(found[0])
+        reasons["channels"] = f"{spec.channels} (of the first training row)"
+    if spec.length is None:
+        longest = max(x.shape[1] for x in found)
+        spec.length = min(LONGEST[size], longest)
+        reasons["length"] = f"{spec.length} (longest of {len(found):,} training rows {longest}, at most {LONGEST[size]})"
+    whole = np.concatenate([x for x in found if len(x) == spec.channels], 1)
+    spec.mean = spec.mean or [float(v) for v in whole.mean(1)]
+    # a channel that never changes has no scale of its own
+    spec.std = spec.std or [float(v) or 1.0 for v in whole.std(1)]
+    return reasons
+
+
+def settle(spec: Spec, data: Dataset, still: bool) -> dict[str, str]:
+    return {}
+
+
+def learn(spec: Spec, data: Dataset, columns: list[str], limit: int | None) -> tuple[Reader, dict[str, str]]:
+    return Reader(replace(spec, jitter=0.0)), {}
+
+
+def foreign(spec: Spec, checkpoint: Checkpoint) -> Reader:
+    return Reader(replace(spec, jitter=0.0))
+
+
+def load(spec: Spec, folder: Any, name: str) -> Reader:
+    return Reader(replace(spec, jitter=0.0))
+
+
+class Reader:
+    """A series, a list of channels, to {"values": float32 (B, C, T), "mask": bool (B, T), True = measured}."""
+
+    def __init__(self, spec: Spec) -> None:
+        self.spec = spec
+
+    @property
+    def still(self) -> bool:
+        return not self.spec.jitter
+
+    def over(self, spec: Spec) -> Reader:
+        return Reader(spec)
+
+    def given(self) -> dict[str, Any]:
+        keys = ("channels", "length", "mean", "std")
+        return {key: getattr(self.spec, key) for key in keys}
+
+    def prepare(self, item: Any) -> Any:
+        """float32 (C, T).
+
+        Raises:
+            UserError: it has another number of channels than the model.
+        """
+        import numpy as np
+        import torch
+
+        values = np.asarray(item, np.float32)
+        if values.ndim != 2 or len(values) != self.spec.channels:
+            shape = " x ".join(map(str, values.shape))
+            raise UserError(f"a series of {shape} values where the model has {self.spec.channels} channels")
+        assert self.spec.length is not None
+        start = max(0, values.shape[1] - self.spec.length) // 2
+        return torch.from_numpy(values[:, start : start + self.spec.length].copy())
+
+    def draw(self, prepared: Any, rng: random.Random, mates: list[str]) -> Any:
+        import torch
+
+        noise = torch.randn(prepared.shape, generator=torch.Generator().manual_seed(rng.getrandbits(63)))
+        return prepared + self.spec.jitter * torch.tensor(self.spec.std)[:, None] * noise
+
+    def collate(self, drawn: list[torch.Tensor]) -> dict[str, torch.Tensor]:
+        import torch
+
+        longest = max(x.size(1) for x in drawn)
+        values = torch.stack([torch.nn.functional.pad(x, (0, longest - x.size(1))) for x in drawn])
+        mask = torch.tensor([[True] * x.size(1) + [False] * (longest - x.size(1)) for x in drawn])
+        return {"values": values, "mask": mask}
+
+    @property
+    def blank(self) -> Any:
+        import torch
+
+        return torch.tensor(self.spec.mean)[:, None]
+
+    def key(self, item: Any) -> int:
+        """The same for two series of the same values."""
+        import numpy as np
+
+        from mmkit.files import stable_hash
+
+        return stable_hash(np.asarray(item, np.float32).tobytes())
+
+    def weight(self, prepared: Any) -> int:
+        return 4 * prepared.numel()
+
+    def length(self, prepared: Any) -> int:
+        return prepared.size(1)
+
+    def made_of(self) -> Any:
+        return {k: v for k, v in asdict(self.spec).items() if k not in TRAINING}
+
+    def log(self, tensors: dict[str, torch.Tensor], said: list[str]) -> dict[str, float]:
+        return {}
+
+    def save(self, folder: Any, name: str) -> None:
+        """Nothing: all of it is configuration."""

@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from mmkit.metrics.answers import CONTRACTIONS, by_type, normalise, vqa_accuracy
+from mmkit.data.answers import CONTRACTIONS, by_type, normalise, vqa_accuracy
 
 
 def naive_accuracy(predicted, answers):

@@ -1,0 +1,126 @@
+"""What goes through a step: a batch of rows, the answers that are wanted of a model about it, and rows of it taken anew.
+
+B rows, N tokens, D and d width
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Want(NamedTuple):
+    """One answer of a model about a batch; see `mmkit.model.Model.forward`.
+
+    Args:
+        part: an input, `fused`, or a head (by the name of its objective).
+        what: vector (B, d) and vectors (B, N, d): projected, L2-normalised · pooled (B, D), tokens (B, N, D) and
+            mask (B, N; True = a reader may look): as encoded · embedded (B, N, D): what an encoder's blocks begin with ·
+            logits of a head.
+        of: a version of the batch that an objective made; empty for the clean one.
+    """
+
+    part: str
+    what: str = "vector"
+    of: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.part}.{self.what}" + (f" of {self.of}" if self.of else "")
+
+
+@dataclass(frozen=True)
+class Take:
+    """A version of a batch of B rows that are rows of what was encoded already: for each input their numbers (B,)."""
+
+    index: dict[str, Tensor]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some rows.
+
+    Args:
+        ids: of the rows.
+        inputs: input -> the tensors its encoder takes; or, where it ran before, what it gave: pooled, tokens and mask.
+        present: input -> bool (B,): the row has it; what stands in `inputs` for a row that lacks it is a valid blank.
+        keys: input -> int64 (B,); equal keys mark equal pictures, or texts that are equal as written.
+        targets: column -> the value of each row, None where it has none; of an input's own column the item that was chosen.
+        said: input -> the text of each row, for inputs of words.
+        epoch: at the end of this batch, in passes over the rows.
+        nowhere: inputs that no row of the global batch has: their encoders do not run.
+        versions: what objectives made of the batch, by name: batches of the same rows, or Takes of B rows.
+    """
+
+    ids: list[str]
+    inputs: dict[str, dict[str, Tensor]]
+    present: dict[str, Tensor] = field(default_factory=dict)
+    keys: dict[str, Tensor] = field(default_factory=dict)
+    targets: dict[str, list[Any]] = field(default_factory=dict)
+    said: dict[str, list[str]] = field(default_factory=dict)
+    epoch: float = 0.0
+    nowhere: frozenset[str] = frozenset()
+    versions: dict[str, Batch | Take] = field(default_factory=dict)
+
+    @property
+    def rows(self) -> int:
+        return len(self.ids)
+
+    def has(self, name: str) -> Tensor | None:
+        """Which rows have an input, bool (B,); None where all have it."""
+        found = self.present.get(name)
+        return None if found is None or bool(found.all()) else found
+
+    def to(self, device: torch.device) -> Batch:
+        """The batch with its tensors on `device`."""
+
+        def move(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor.to(device, non_blocking=True) for name, tensor in tensors.items()}
+
+        inputs = {name: move(tensors) for name, tensors in self.inputs.items()}
+        versions = {n: v.to(device) if isinstance(v, Batch) else Take(move(v.index)) for n, v in self.versions.items()}
+        return replace(self, inputs=inputs, present=move(self.present), keys=move(self.keys), versions=versions)
+
+    def take(self, rows: Iterable[int]) -> Batch:
+        """Some of the rows; where there are Takes, consecutive ones that hold all they take."""
+        rows = list(rows)
+        if rows == list(range(self.rows)):
+            return self
+        first = next((t for tensors in self.inputs.values() for t in tensors.values()), None)
+        index = torch.tensor(rows, device=None if first is None else first.device)
+        span = slice(rows[0], rows[-1] + 1) if rows and rows == list(range(rows[0], rows[-1] + 1)) else None
+
+        def cut(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+            return {name: tensor[span] if span else tensor[index.to(tensor.device)] for name, tensor in tensors.items()}
+
+        def pick(lists: dict[str, list[Any]]) -> dict[str, list[Any]]:
+            return {name: [values[i] for i in rows] for name, values in lists.items()}
+
+        return replace(
+            self,
+            ids=[self.ids[i] for i in rows],
+            inputs={name: cut(tensors) for name, tensors in self.inputs.items()},
+            present=cut(self.present),
+            keys=cut(self.keys),
+            targets=pick(self.targets),
+            said=pick(self.said),
+            versions={n: v.take(rows) if isinstance(v, Batch) else _taken(v, rows) for n, v in self.versions.items()},
+        )
+
+    def spans(self, parts: int, group: int = 1) -> list[range]:
+        """The rows of at most `parts` nearly equal parts, cut at multiples of `group` rows."""
+        groups = -(-self.rows // group)
+        size = -(-groups // max(1, min(parts, groups))) * group
+        return [range(start, min(start + size, self.rows)) for start in range(0, self.rows, size)]
+
+    def split(self, parts: int, group: int = 1) -> list[Batch]:
+        """The parts of `spans`."""
+        return [self.take(span) for span in self.spans(parts, group)]
+
+
+def _taken(version: Take, rows: list[int]) -> Take:
+    """A Take for some consecutive rows of its batch, whose own rows it takes."""
+    return Take({name: index[rows] - rows[0] for name, index in version.index.items()})

@@ -1,0 +1,59 @@
+"""The table of fusions: kind -> module and class. Imported without torch; the class on first use.
+
+A fusion reads the inputs it is given, in their order, and gives one Encoded, the part `fused`. `reads` says what of each it
+takes: `tokens` (tokens, mask and pooled, as encoded), `embedded` (what an encoder's blocks begin with, and the mask), `pooled`.
+It holds no parameter of an encoder, so what is frozen stays frozen and nothing is saved twice. An input that a row lacks comes
+with zeros and a mask that shows nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mmkit import kinds
+from mmkit.errors import ConfigError, nearest
+
+FUSED = "fused"
+FUSIONS = {
+    "early": ("mmkit.fusion.attention", "Early"),
+    "merged": ("mmkit.fusion.attention", "Merged"),
+    "cross": ("mmkit.fusion.attention", "Cross"),
+    "gated-cross": ("mmkit.fusion.attention", "GatedCross"),
+    "concat": ("mmkit.fusion.late", "Concat"),
+    "sum": ("mmkit.fusion.late", "Sum"),
+    "product": ("mmkit.fusion.late", "Product"),
+    "gate": ("mmkit.fusion.late", "Gate"),
+    "logits": ("mmkit.fusion.late", "Logits"),
+    "hybrid": ("mmkit.fusion.hybrid", "Hybrid"),
+}
+
+
+def check_kind(table: Mapping[str, Any]) -> None:
+    """Check without torch that the kind of the `[fusion]` table exists.
+
+    Raises:
+        ConfigError: there is no such kind; the nearest is named.
+    """
+    kind = table.get("kind", "")
+    if not isinstance(kind, str) or kind not in FUSIONS:
+        raise ConfigError(f"no fusion of kind {kind!r}", "fusion.kind", where="fusion.kind", hint=nearest(str(kind), FUSIONS))
+
+
+def fusion_class(table: Mapping[str, Any]) -> Any:
+    """The class behind the kind of the `[fusion]` table."""
+    check_kind(table)
+    return kinds.load(FUSIONS[table["kind"]])
+
+
+def build(table: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
+    """Build the fusion of the `[fusion]` table.
+
+    Args:
+        given: facts, of which each kind takes those it needs: widths {input: width of what it reads}, language (inputs of words).
+
+    Raises:
+        ConfigError: an unknown kind or key (the nearest is named), or values that make no fusion.
+    """
+    keys = {key: value for key, value in table.items() if key != "inputs"}
+    return kinds.build(fusion_class(table), keys, "fusion", f"{table['kind']} fusion", given)

@@ -1,0 +1,172 @@
+"""The only attention of mmkit, and the transformer blocks made of it.
+
+B batch, N tokens (queries), M tokens (keys), D width, H heads
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+
+class Encoded(NamedTuple):
+    """What every encoder and fusion returns: tokens (B, N, D), their mask (B, N; True = may be looked at), pooled (B, D)."""
+
+    tokens: Tensor
+    mask: Tensor
+    pooled: Tensor
+
+
+class Attention(nn.Module):
+    """Multi-head attention with separate q, k, v and out projections (arXiv:1706.03762, 3.2.2)."""
+
+    def __init__(self, dim: int, heads: int, dropout: float = 0.0) -> None:
+        super().__init__()
+        if dim % heads:
+            raise ValueError(f"width {dim} is not a multiple of {heads} heads")
+        self.heads, self.dropout = heads, dropout
+        self.q, self.k, self.v, self.out = (nn.Linear(dim, dim) for _ in range(4))
+        self.captured: list[Tensor] | None = None
+
+    def forward(self, x: Tensor, kv: Tensor | None = None, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+        """Let x (B, N, D) look at kv (B, M, D), or at itself.
+
+        Args:
+            mask: bool (B, N or 1, M), True where a query may look; one that may look nowhere gets zeros.
+            causal: a query sees the keys up to its own place only.
+        """
+        kv = x if kv is None else kv
+        q, k, v = (
+            f(y).unflatten(2, (self.heads, -1)).transpose(1, 2) for f, y in ((self.q, x), (self.k, kv), (self.v, kv))
+        )  # (B, H, N or M, D/H)
+        allowed = None if mask is None else mask[:, None]  # (B, 1, N or 1, M)
+        if causal and (allowed is not None or self.captured is not None):
+            before = torch.ones(x.size(1), kv.size(1), dtype=torch.bool, device=x.device).tril()
+            allowed, causal = before if allowed is None else allowed & before, False
+        dropout = self.dropout if self.training else 0.0
+        if self.captured is not None:
+            y = self._spelled_out(q, k, v, allowed, dropout)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, allowed, dropout, is_causal=causal)
+        y = self.out(y.transpose(1, 2).flatten(2))
+        # out has a bias, which would say something of what is not there
+        return y if mask is None or allowed is None else y.masked_fill(~allowed.any(3).transpose(1, 2), 0.0)
+
+    def _spelled_out(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, dropout: float) -> Tensor:
+        """The same with its weights (B, H, N, M) kept, gradient and all."""
+        assert self.captured is not None
+        logits = q @ k.transpose(-1, -2) / q.size(-1) ** 0.5
+        if allowed is not None:
+            logits = logits.masked_fill(~allowed, -torch.inf)
+        weights = logits.softmax(-1)
+        if allowed is not None:
+            weights = torch.where(allowed.any(-1, keepdim=True), weights, torch.zeros((), device=q.device))
+        self.captured.append(weights)
+        return F.dropout(weights, dropout) @ v
+
+
+@contextmanager
+def capture(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
+    """While open, keep the attention weights of each forward pass: module name -> the (B, H, N, M) of each of its calls."""
+    found = {name: module for name, module in model.named_modules() if isinstance(module, Attention)}
+    maps: dict[str, list[Tensor]] = {}
+    for name, module in found.items():
+        module.captured = maps[name] = []
+    try:
+        yield maps
+    finally:
+        for module in found.values():
+            module.captured = None
+
+
+class Block(nn.Module):
+    """A pre-LayerNorm transformer block: x + attention(LN x), then with `cross` x + attention(LN x, kv), then x + MLP(LN x).
+
+    Args:
+        cross: None, "plain" (arXiv:1706.03762) or "gated": what it adds is scaled by tanh of a gate that starts at 0, so that a
+            new block changes nothing (Flamingo, arXiv:2204.14198, section 2.2).
+        kv_dim: width of what cross-attention looks at; default `dim`.
+    """
+
+    def __init__(
+        self, dim: int, heads: int, mlp_ratio: float = 4.0, dropout: float = 0.0, cross: str | None = None, kv_dim: int = 0
+    ) -> None:
+        super().__init__()
+        hidden = int(dim * mlp_ratio)
+        self.norm1, self.norm2 = nn.LayerNorm(dim), nn.LayerNorm(dim)
+        self.attention = Attention(dim, heads, dropout)
+        self.mlp = nn.Sequential(nn.Linear(dim, hidden), nn.GELU(), nn.Linear(hidden, dim), nn.Dropout(dropout))
+        self.cross = Attention(dim, heads, dropout) if cross else None
+        if cross:
+            self.norm_cross = nn.LayerNorm(dim)
+            self.adapt = nn.Linear(kv_dim, dim) if kv_dim not in (0, dim) else nn.Identity()
+            self.gate = nn.Parameter(torch.zeros(())) if cross == "gated" else None
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        kv: Tensor | None = None,
+        kv_mask: Tensor | None = None,
+    ) -> Tensor:
+        """x (B, N, D) with mask (B, N or 1, N); kv (B, M, K) with kv_mask (B, 1, M) for the cross-attention."""
+        x = x + self.attention(self.norm1(x), None, mask, causal)
+        if self.cross is not None and kv is not None:
+            seen = self.cross(self.norm_cross(x), self.adapt(kv), kv_mask)
+            x = x + (seen if self.gate is None else self.gate.tanh() * seen)
+        return x + self.mlp(self.norm2(x))
+
+
+class Stack(nn.ModuleList):
+    """Blocks one after the other, recomputed in the backward pass where `checkpoint` is set."""
+
+    checkpoint = False
+
+    def __init__(
+        self,
+        layers: int,
+        dim: int,
+        heads: int,
+        mlp_ratio: float = 4.0,
+        dropout: float = 0.0,
+        cross: str | None = None,
+        kv_dim: int = 0,
+    ) -> None:
+        blocks = [Block(dim, heads, mlp_ratio, dropout, cross, kv_dim) for _ in range(layers)]
+        super().__init__(blocks)
+        for block in blocks:
+            # residual branches start small so that depth does not change the scale (GPT-2, section 2.3)
+            for weight in (block.attention.out.weight, block.mlp.get_parameter("2.weight")):
+                nn.init.normal_(weight, std=0.02 / (2 * layers) ** 0.5)
+
+    def forward(
+        self,
+        x: Tensor,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        kv: Tensor | None = None,
+        kv_mask: Tensor | None = None,
+    ) -> Tensor:
+        for block in self:
+            if self.checkpoint and torch.is_grad_enabled():
+                x = torch.utils.checkpoint.checkpoint(block, x, mask, causal, kv, kv_mask, use_reentrant=False)
+            else:
+                x = block(x, mask, causal, kv, kv_mask)
+        return x
+
+
+def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
+    """Mean over the tokens that the mask (B, N) shows: tokens (B, N, D) -> (B, D); zeros where it shows none."""
+    weight = mask[..., None].to(tokens.dtype)
+    return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def everywhere(tokens: Tensor) -> Tensor:
+    """The mask (B, N) of tokens (B, N, D) that are all real."""
+    return torch.ones(tokens.shape[:2], dtype=torch.bool, device=tokens.device)

@@ -1,0 +1,223 @@
+"""From a run folder, or a foreign checkpoint, to a Model on a device; and what a new run takes from one."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import hashlib
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import load_file
+
+from mmkit import foreign
+from mmkit.config import Config, build, merge, read_toml, to_dict
+from mmkit.data.checkpoint import is_local
+from mmkit.data.modalities import MODALITIES
+from mmkit.errors import UserError, nearest
+from mmkit.files import read_json, write_json
+from mmkit.model import Model
+
+RUNS_NAMED = 5
+WEIGHTS, CONFIG, TARGETS = "model.safetensors", "config.toml", "targets.json"
+# of what a run folder holds; 1 was that of mmkit before inputs, heads and fusions
+RUN_VERSION = 2
+
+Say = Callable[[str], None]
+
+
+def reuse_memory() -> None:
+    """Let malloc keep what activations free instead of handing it back and faulting it in again in every batch.
+
+    On Linux CPUs with glibc a convolutional encoder spends a third of its time there otherwise; no result changes.
+    """
+    if sys.platform != "linux":
+        return
+    with contextlib.suppress(OSError, AttributeError):  # another libc has no mallopt
+        libc = ctypes.CDLL(None)
+        libc.mallopt(-1, 2**31 - 1)  # M_TRIM_THRESHOLD, bytes
+        libc.mallopt(-3, 2**30)  # M_MMAP_THRESHOLD, bytes
+
+
+def pick_device(name: str) -> torch.device:
+    """`auto` is the best device there is.
+
+    Raises:
+        UserError: the device named is not there.
+    """
+    reuse_memory()
+    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if name == "auto":
+        return torch.device(next(d for d in ("cuda", "mps", "cpu") if available[d]))
+    if not available.get(name.partition(":")[0], False):
+        raise UserError(f"no device {name!r} here", hint=f"there is: {', '.join(d for d, there in available.items() if there)}")
+    return torch.device(name)
+
+
+def pointed(path: Path) -> Path:
+    """What `latest` names, where a system with no symlinks holds it as a text file; any other path as it is."""
+    return path.with_name(path.read_text().strip()) if path.name == "latest" and path.is_file() else path
+
+
+def other_runs(path: Path) -> str:
+    """A hint that names runs beside the one that is not there; empty where there is none."""
+    runs = [other.parent for other in path.parent.glob(f"*/{CONFIG}") if not other.parent.is_symlink()]
+    newest = sorted(runs, key=lambda run: run.stat().st_mtime)[-RUNS_NAMED:]
+    return nearest(str(path), map(str, newest)) if newest else ""
+
+
+def load_model(name: str, device: str = "auto", say: Say = lambda text: None) -> Model:
+    """Open a run folder, a checkpoint inside one, or a transformers CLIP or SigLIP (folder or hub id): eval mode, on `device`.
+
+    Args:
+        say: told what a checkpoint leaves unsaid and how it is read then.
+
+    Raises:
+        UserError: it is missing, is no model, or its files do not fit together.
+    """
+    path = pointed(Path(name))
+    hub_id = not path.exists() and name.count("/") == 1 and not name.startswith((".", "/", "~", "runs/"))
+    if hub_id or (path / "config.json").exists():
+        return foreign.open_whole(name, say).to(pick_device(device)).eval()
+    if not path.exists():
+        raise UserError("no such model", name, other_runs(path) or "train one with `mmkit train`")
+    run = path if (path / CONFIG).exists() else path.parent.parent
+    if not (run / CONFIG).exists():
+        raise UserError("neither a run folder (no config.toml) nor a transformers checkpoint (no config.json)", name)
+    if not (path / WEIGHTS).exists():
+        raise UserError("the run has no weights yet", name, f"mmkit train --resume {run}")
+    model = from_run(run_config(run), run)
+    load_weights(model, path / WEIGHTS)
+    model.name, model.folder = name, run
+    return model.to(pick_device(device)).eval()
+
+
+def run_config(run: Path) -> Config:
+    """The configuration that a run was trained with.
+
+    Raises:
+        UserError: the run is of another format; its version is named.
+    """
+    tables = read_toml(run / CONFIG)
+    written = tables.get("run", {}).get("format", 1)
+    if written != RUN_VERSION:
+        by = f"mmkit {tables.get('run', {}).get('mmkit', '?')}, run format {written}"
+        hint = "train it again" if written < RUN_VERSION else "use the mmkit that wrote it"
+        raise UserError(f"the run was trained by {by}, and this mmkit reads format {RUN_VERSION}", str(run), hint)
+    return build(tables, str(run / CONFIG))
+
+
+def from_run(config: Config, run: Path) -> Model:
+    """Build the untrained model of a run from its files."""
+    readers = {n: MODALITIES[m].load(config.data[m], run, n) for n in config.encoder for m in [config.modality_of(n)]}
+    return Model(config, readers, read_json(run / TARGETS) if (run / TARGETS).exists() else None)
+
+
+def save_made(model: Model, run: Path) -> None:
+    """Write what the model was made of beside its configuration: tokenizers, classes."""
+    for name, reader in model.readers.items():
+        reader.save(run, name)
+    if any(model.targets.values()):
+        write_json(run / TARGETS, model.targets)
+
+
+def load_weights(model: Model, path: Path) -> None:
+    """Load safetensors weights strictly: a key that is left over or missing is an error.
+
+    Raises:
+        UserError: the file is damaged or of another model.
+    """
+    try:
+        model.load_state_dict(load_file(path))
+    except FileNotFoundError:
+        raise UserError("no such weights", str(path)) from None
+    except RuntimeError as e:
+        raise UserError(f"the weights do not fit the configuration ({str(e).splitlines()[-1].strip()})", str(path)) from e
+    except Exception as e:  # safetensors raises its own type for a truncated header
+        raise UserError(f"the weights are damaged ({e})", str(path)) from e
+    with open(path, "rb") as f:
+        model.hash = hashlib.file_digest(f, "sha256").hexdigest()[:16]
+
+
+def init_tables(name: str, say: Say = lambda text: None) -> dict[str, Any]:
+    """What `train --init NAME` takes from a run folder or a whole checkpoint: a level of configuration over the recipe.
+
+    Raises:
+        UserError: it is neither.
+    """
+    run = _run_of(name)
+    if run is None and is_local(name) and not Path(name).expanduser().exists():
+        raise UserError("no such run or checkpoint", name, "--init takes a run folder, or a CLIP or SigLIP checkpoint")
+    config = run_config(run) if run else foreign.whole_config(name, say)[0]
+    tables = to_dict(config)
+    data: dict[str, Any] = {}
+    for modality, row in MODALITIES.items():  # what concerns training alone is not the model's
+        if modality in tables["data"]:
+            data[modality] = {k: v for k, v in tables["data"][modality].items() if k not in row.TRAINING}
+    for table in tables["encoder"].values():
+        if table["kind"] == foreign.KIND:  # the rate of --init is low for all: what is trained must not be washed out
+            table["lr_factor"] = 1.0
+    kept = ("recipe", "encoder", "project", "input", "fusion", "loss")
+    level = {key: tables[key] for key in kept if key in tables}
+    level |= {"data": data, "size": tables.get("size")}  # a checkpoint has none
+    return merge(level, {"train": {"init": name}})
+
+
+def init_readers(name: str, config: Config) -> dict[str, Any]:
+    """encoder -> the Reader that belongs to it in `--init NAME`, where that has the encoder."""
+    run = _run_of(name)
+    if run is None:
+        source = foreign.open_whole(name)
+        return {n: source.readers[n] for n in config.encoder if n in source.readers}
+    there = run_config(run)
+    shared = [n for n in config.encoder if n in there.encoder]
+    return {n: MODALITIES[m].load(config.data[m], run, n) for n in shared for m in [config.modality_of(n)]}
+
+
+def load_init(model: Model, name: str) -> list[str]:
+    """Start a new model from a run's or a whole checkpoint's weights: every tensor that fits.
+
+    A loss keeps its own scalars where the source has none of its name and kind, and a head where its classes are others.
+
+    Returns:
+        The names of the tensors that did not come from there.
+
+    Raises:
+        UserError: nothing fits.
+    """
+    run = _run_of(name)
+    if run is not None:
+        path, config = Path(name), run_config(run)
+        source = from_run(config, run)
+        load_weights(source, (path if (path / WEIGHTS).exists() else run) / WEIGHTS)
+    else:
+        source = foreign.open_whole(name)
+    found, wanted = source.state_dict(), model.state_dict()
+    fits = {k: v for k, v in found.items() if k in wanted and v.shape == wanted[k].shape and _same(k, source, model)}
+    if not any(k.startswith("encoder.") for k in fits):
+        raise UserError("--init does not fit this configuration: no tensor of an encoder has its shape", name)
+    model.load_state_dict(wanted | fits)
+    return sorted(set(wanted) - set(fits))
+
+
+def _same(key: str, source: Model, model: Model) -> bool:
+    """Whether a tensor means the same in both: of the same encoder, of a loss of one kind, of a head of the same classes."""
+    section, _, rest = key.partition(".")
+    name = rest.partition(".")[0]
+    if section == "encoder":
+        tables = [one.config.encoder[name] for one in (source, model)]
+        return all(tables[0].get(k) == tables[1].get(k) for k in ("kind", "from"))
+    if section not in ("loss", "head"):
+        return True
+    kinds = [one.config.loss.get(name, {}).get("kind") for one in (source, model)]
+    targets = [json.dumps(one.targets.get(name), sort_keys=True) for one in (source, model)]
+    return kinds[0] == kinds[1] and (section == "loss" or targets[0] == targets[1])
+
+
+def _run_of(name: str) -> Path | None:
+    path = pointed(Path(name))
+    return next((p for p in (path, path.parent.parent) if (p / CONFIG).exists()), None)

@@ -1,0 +1,109 @@
+"""What every loss is: an objective, which says what it wants of the model and what that is worth."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from mmkit.batch import Batch, Take, Want
+
+Got = Mapping[Want, Tensor]
+
+
+class Objective(nn.Module):
+    """A loss; a new one states only what it has. Its parameters are scalars, for a head lives in the model.
+
+    Attributes:
+        whole: scored over all rows of the global batch, and so without a head or a fusion; else it is a sum over rows.
+        metric: the row of METRICS that says how good a model trained with it is.
+        name: of its `[loss.NAME]` table.
+        weight: factor in the sum of losses.
+        share: where several losses have one, one of them is drawn a step in proportion.
+        of: the input, or `fused`, that its head reads.
+        column: the dataset column that holds its targets.
+        group: rows of the global batch within which it takes others; parts and processes are cut at the borders.
+    """
+
+    whole = True
+    metric = "recall@k"
+    column: str | None = None
+    group = 1
+
+    def __init__(self, weight: float = 1.0, share: float | None = None, of: str | None = None, name: str = "") -> None:
+        super().__init__()
+        self.weight, self.share, self.of, self.name = weight, share, of, name
+
+    @classmethod
+    def learn(cls, table: dict[str, Any], data: Any, limit: int | None) -> dict[str, Any] | None:
+        """What it must know of the training rows before a model can be built, JSON: kept in RUN/targets.json.
+
+        Raises:
+            UserError: the dataset has not what the loss needs.
+        """
+        return None
+
+    @staticmethod
+    def defaults(batch_size: int) -> dict[str, tuple[Any, str]]:
+        """Keys that hang on the batch: key -> value and reason."""
+        return {}
+
+    def needs(self, model: Any) -> None:
+        """Check before the first step that the model has what it takes.
+
+        Raises:
+            UserError: it has not.
+        """
+
+    def inputs(self) -> tuple[str, ...]:
+        """The inputs that it names itself; those of a fusion are the fusion's."""
+        return tuple(dict.fromkeys(want.part for want in self.wants()))
+
+    def head(self, width: int) -> nn.Module | None:
+        """What reads `of`, whose pooled vectors have `width` values: the model's `head.NAME`."""
+        return None
+
+    def wants(self) -> tuple[Want, ...]:
+        """What `score` reads."""
+        return ()
+
+    def sees(self) -> tuple[Want, ...]:
+        """What `corrupt` is given of the clean batch, detached."""
+        return ()
+
+    def corrupt(self, batch: Batch, draw: str, clean: Got) -> dict[str, Batch | Take]:
+        """Versions of a batch, by the names that `wants` use.
+
+        Args:
+            draw: the seed of what concerns the batch as a whole; what concerns a row is seeded by `rng`.
+            clean: what it `sees`; where that is something, it gives Takes only.
+        """
+        return {}
+
+    def rng(self, draw: str, id: str) -> random.Random:
+        """The chance of one row in one epoch: the same whatever part or process it is in."""
+        from mmkit.files import stable_hash
+
+        return random.Random(stable_hash(f"{draw} {self.name} {id}"))
+
+    def count(self, batch: Batch) -> Tensor:
+        """Where it is no whole: what the sum over these rows is divided by, after it is summed over all parts and processes."""
+        return torch.tensor(float(batch.rows))
+
+    def score(self, got: Got, batch: Batch) -> Tensor:
+        """The loss of the global batch, or the sum over these rows: a scalar."""
+        raise NotImplementedError
+
+    def at_chance(self, batch: Batch) -> float | None:
+        """The loss of a model that cannot tell the rows apart; None where that is not known."""
+        return None
+
+    def after_step(self) -> None:
+        """Called after each optimisation step."""
+
+    def log(self) -> dict[str, float]:
+        """What to write to metrics.jsonl, `train/NAME`."""
+        return {}

@@ -1,0 +1,149 @@
+"""What the head of a loss says of the rows of a dataset: read, prepared and scored, for the metrics of classifiers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from mmkit.batch import Want
+from mmkit.encode import Pace, answer, chunks, columns_of, diverged
+from mmkit.errors import UserError
+
+if TYPE_CHECKING:
+    from mmkit.data.shards import Dataset
+    from mmkit.metrics.evaluation import Request
+    from mmkit.model import Model
+
+
+class Asked(NamedTuple):
+    """One row, or one item of its column of targets: its inputs, prepared, and what is true of it (None: not known)."""
+
+    id: str
+    inputs: dict[str, Any]
+    target: Any
+
+
+def objective_of(model: Model, metric: str, what: str) -> Any:
+    """The first loss of a model that a metric measures.
+
+    Raises:
+        UserError: it has none.
+    """
+    found = next((loss for loss in model.loss.values() if loss.metric == metric), None)
+    if found is None:
+        trained = ", ".join(table["kind"] for table in model.config.loss.values())
+        raise UserError(f"the model was not trained {what}", model.name, f"its losses: {trained}")
+    return found
+
+
+def read_by(model: Model, objective: Any) -> list[str]:
+    """The inputs that the head of a loss reads, through a fusion or alone."""
+    return list(dict.fromkeys(root.part for want in objective.wants() for root in model.roots(want)))
+
+
+def asked(
+    model: Model,
+    objective: Any,
+    data: Dataset,
+    split: str | None,
+    limit: int | None,
+    pace: Pace,
+    features: Mapping[str, Any] | None = None,
+    total: int = 0,
+) -> Iterator[list[Asked]]:
+    """The rows of a split, in chunks; where the targets are those of an input's items, such as questions, each of these.
+
+    Of any other input a row shows its first item. A row without any of the inputs is left out.
+
+    Args:
+        features: input -> what its still encoder gives of these rows; it is not read then.
+        total: rows in all, for the progress.
+
+    Raises:
+        UserError: the data has not the column of targets, or none of the inputs.
+    """
+    names, features = read_by(model, objective), dict(features or {})
+    column = objective.column
+    if column not in data.columns:
+        raise UserError(f"the dataset has no column {column!r}", data.path, f"its columns: {', '.join(data.columns)}")
+    columns = columns_of(model, data, names)
+    if not columns:
+        raise UserError(f"the dataset has no {' and no '.join(names)} column", data.path, f"it has: {', '.join(data.columns)}")
+    each = next((name for name, own in columns.items() if own == column), None)
+    read = {name: own for name, own in columns.items() if name not in features or name == each}
+    wanted = list(dict.fromkeys(["id", column, *read.values()]))
+    done = 0
+    for rows, found in chunks(model, read, data.rows(split, wanted, limit), pace):
+        by_row: list[dict[str, list[Any]]] = [{} for _ in rows]
+        for name, items in found.items():
+            for item in items:
+                by_row[item.row].setdefault(name, []).append(item.value)
+        for i, row in enumerate(by_row):
+            for name, held in features.items():
+                if name in columns and name != each:
+                    row[name] = held.row(done + i)
+        yield [one for row, items in zip(rows, by_row, strict=True) for one in _of_row(row, items, column, each)]
+        done += len(rows)
+        pace.progress(done, total)
+
+
+def _of_row(row: dict[str, Any], items: dict[str, list[Any]], column: str, each: str | None) -> Iterator[Asked]:
+    first = {name: values[0] for name, values in items.items() if values}
+    if each is None:
+        if first:
+            yield Asked(row["id"], first, row[column])
+        return
+    for value, target in zip(items.get(each, ()), row[column] or (), strict=True):
+        yield Asked(row["id"], first | {each: value}, target)
+
+
+def probabilities(
+    model: Model, objective: Any, samples: Sequence[Asked], batch_size: int, features: Mapping[str, Any] | None = None
+) -> np.ndarray:
+    """Of each class for each sample: (n, C) float32.
+
+    Raises:
+        UserError: they are not finite.
+    """
+    names = read_by(model, objective)
+    want = Want(objective.name, "logits")
+    logits = answer(model, names, [sample.inputs for sample in samples], want, batch_size, features)
+    found = objective.probabilities(logits).numpy() if len(samples) else np.empty((0, len(objective.classes)), np.float32)
+    if not np.isfinite(found).all():
+        raise diverged(model, "a probability is not finite")
+    return found
+
+
+def scope(model: Model, data: Dataset, request: Request, metric: str) -> tuple[str | None, dict[str, Any], str]:
+    """The split that was asked for, the part of a record that says what was measured, and the stem of its files."""
+    from mmkit.data.shards import default_split
+    from mmkit.embedding import data_name, model_name
+
+    split = data.split_name(request.split) if request.split else default_split(data)
+    stem = f"{data_name(data)}-{split or 'all'}" + (f"-first{request.limit}" if request.limit else "")
+    return (
+        split,
+        {
+            "dataset": data_name(data),
+            "model": model_name(model),
+            "pretrained": "",
+            "language": data.manifest.get("language", "en"),
+            "split": split or "all",
+            "cost": {"parameters": model.parameter_count},
+            "model_hash": model.hash,
+            "data_hash": data.hash,
+        },
+        f"{stem}-{metric}",
+    )
+
+
+def counted(model: Model, objective: Any, samples: Sequence[Asked]) -> dict[str, int]:
+    """How many samples have each input."""
+    return {name: sum(name in sample.inputs for sample in samples) for name in read_by(model, objective)}
+
+
+def rows_of(data: Dataset, split: str | None, limit: int | None) -> int:
+    total = sum(count for name, count in data.splits.items() if split in (None, name))
+    return min(total, limit or total)

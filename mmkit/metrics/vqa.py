@@ -1,0 +1,121 @@
+"""vqa_accuracy of a model that answers questions, over all of them and by their type."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from mmkit.data.answers import by_type, normalise, vqa_accuracy
+from mmkit.errors import UserError
+from mmkit.metrics import heads
+from mmkit.metrics.evaluation import Request, Result, Val
+from mmkit.talk import Measured
+
+if TYPE_CHECKING:
+    from mmkit.data.shards import Dataset
+    from mmkit.model import Model
+
+METRIC, SELECT = "vqa", "vqa_accuracy"
+
+
+def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
+    """Answer the questions of a split; those without an answer are not counted.
+
+    Raises:
+        UserError: the model answers no questions, or there is none with an answer.
+    """
+    from mmkit.encode import Pace
+
+    objective = heads.objective_of(model, METRIC, "to answer questions (loss kind answers)")
+    split, record, stem = heads.scope(model, data, request, METRIC)
+    pace = Pace(request.batch_size, request.workers, request.progress("answered"))
+    samples: list[heads.Asked] = []
+    said: list[str] = []
+    for chunk in heads.asked(model, objective, data, split, request.limit, pace, total=heads.rows_of(data, split, request.limit)):
+        known = _answered(chunk)
+        found = heads.probabilities(model, objective, known, request.batch_size)
+        said += [objective.classes[i] for i in found.argmax(1)] if known else []
+        samples += [one._replace(inputs=dict.fromkeys(one.inputs)) for one in known]
+    if not samples:
+        raise UserError("no question of the split has an answer", f"{data.path} {split or 'all'}")
+    worth = _worth(samples, said)
+    blind = _blind(objective.column, data, samples)
+    types = by_type((one.target["type"], value) for one, value in zip(samples, worth, strict=True))
+    blind_types = by_type((one.target["type"], value) for one, value in zip(samples, blind, strict=True))
+    outside = sum(not any(normalise(a) in objective.number for a in one.target["answers"]) for one in samples)
+    record |= {
+        "task": "vqa",
+        "n": {**heads.counted(model, objective, samples), "answers": len(samples)},
+        "metrics": {SELECT: float(np.mean(worth)), **{f"{SELECT}/{kind}": one["mean"] for kind, one in types.items()}},
+        "chance": {SELECT: float(np.mean(blind)), **{f"{SELECT}/{kind}": one["mean"] for kind, one in blind_types.items()}},
+        "counts": {
+            "answers_outside_vocabulary": outside,
+            "classes": len(objective.classes),
+            **{f"questions/{kind}": int(one["n"]) for kind, one in types.items()},
+        },
+    }
+    rows = {
+        "id": [one.target["id"] for one in samples],
+        "question": [one.target["question"] for one in samples],
+        "type": [one.target["type"] for one in samples],
+        "answer": said,
+        "vqa_accuracy": worth,
+    }
+    return [Result(record, rows, "rows", stem)]
+
+
+def names(model: Model) -> list[str]:
+    """What is measured on val, that which weights are chosen by first."""
+    return [SELECT]
+
+
+def during(model: Model, val: Val) -> Callable[[Model], Measured]:
+    """Prepare the questions of val once; the function answers them.
+
+    Raises:
+        UserError: none has an answer.
+    """
+    objective = heads.objective_of(model, METRIC, "to answer questions")
+    total = heads.rows_of(val.data, val.split, val.limit)
+    chunks = heads.asked(model, objective, val.data, val.split, val.limit, val.pace, val.features, total)
+    samples = [one for chunk in chunks for one in _answered(chunk)]
+    if not samples:
+        raise UserError(f"no question of {val.split} has an answer: nothing to measure by", val.data.path)
+
+    def measure(model: Model) -> Measured:
+        own = model.loss[objective.name]
+        try:
+            found = heads.probabilities(model, own, samples, 256, val.features)
+        except UserError as e:
+            raise FloatingPointError(e.what) from e
+        worth = _worth(samples, [own.classes[i] for i in found.argmax(1)])
+        types = by_type((one.target["type"], value) for one, value in zip(samples, worth, strict=True))
+        values = {f"{SELECT}/{kind}": each["mean"] for kind, each in types.items()}
+        mean = float(np.mean(worth))
+        return Measured(SELECT, mean, {SELECT: mean, **values})
+
+    return measure
+
+
+def _answered(chunk: Sequence[heads.Asked]) -> list[heads.Asked]:
+    return [one for one in chunk if one.target["answers"]]
+
+
+def _worth(samples: Sequence[heads.Asked], said: Sequence[str]) -> list[float]:
+    return [vqa_accuracy(answer, one.target["answers"]) for one, answer in zip(samples, said, strict=True)]
+
+
+def _blind(column: str, data: Dataset, samples: Sequence[heads.Asked]) -> list[float]:
+    """What the most frequent training answer of each type of question is worth: nothing but the type is known."""
+    seen: dict[str | None, Counter[str]] = {}
+    split = "train" if data.splits.get("train") else None
+    for row in data.rows(split, [column]):
+        for question in row[column] or ():
+            for kind in {question["type"], None}:
+                seen.setdefault(kind, Counter()).update(question["answers"] or ())
+    best = {kind: max(found, key=lambda answer: (found[answer], answer)) for kind, found in seen.items() if found}
+    fallback = best.get(None, "")
+    return _worth(samples, [best.get(one.target["type"], fallback) for one in samples])

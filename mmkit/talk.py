@@ -1,0 +1,36 @@
+"""Where work reports to; the command line fills it in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+Progress = Callable[[str], Callable[[int, int], None]]
+
+
+@dataclass(frozen=True)
+class Talk:
+    """One bundle of callables, all of them silent by default.
+
+    Args:
+        say, warn: one line for the user.
+        begin: told the steps and the batch size of a run; step: what is done, and the seconds of the last one.
+        report: a row of metrics.jsonl, as it is written.
+        progress: progress(title) gives a function of (done, total).
+    """
+
+    say: Callable[[str], None] = lambda text: None
+    warn: Callable[[str], None] = lambda text: None
+    begin: Callable[[int, int], None] = lambda steps, batch_size: None
+    step: Callable[[int, float], None] = lambda done, seconds: None
+    report: Callable[[dict[str, Any]], None] = lambda row: None
+    progress: Progress = lambda title: lambda done, total: None
+
+
+class Measured(NamedTuple):
+    """What an evaluation of a model gave: the metric that weights are chosen by, its value (more is better), and all of them."""
+
+    name: str
+    score: float
+    values: dict[str, float]

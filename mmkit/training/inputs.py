@@ -1,0 +1,119 @@
+"""Which inputs a model has: those that its losses and its fusion name, each with its column of the dataset and its encoder."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from mmkit import losses
+from mmkit.config import Config, Input, build, merge, to_dict
+from mmkit.data.modalities import MODALITIES
+from mmkit.data.shards import Dataset
+from mmkit.errors import ConfigError, UserError, nearest, setting
+from mmkit.fusion import FUSED
+
+
+def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str]]:
+    """Fill in what depends on which columns the data has; returns the configuration and key -> reason.
+
+    Raises:
+        UserError: the data lacks what is named.
+    """
+    reasons: dict[str, str] = {}
+    config = _without(config, data, reasons)
+    there = [name for name, row in MODALITIES.items() if _columns(row, data)]
+    paired = [table for table in config.loss.values() if table["kind"] in losses.PAIRED]
+    for name, one in config.input.items():
+        _complete(name, one, data)
+    if any("between" not in table for table in paired):
+        _encoders(config, there, reasons, "the data has it")
+    for table in paired:
+        if "between" not in table and "anchor" not in table:
+            table["anchor"] = next((name for name in there if MODALITIES[name].LANGUAGE), there[0])
+    for name, table in config.loss.items():
+        if table["kind"] not in losses.PAIRED and "of" not in table:
+            table["of"] = FUSED if config.fusion else _unsaid(there, data)
+            reasons[f"loss.{name}.of"] = (
+                f"{table['of']} ({'what is fused' if config.fusion else 'the first input that is not words'})"
+            )
+    used = _used(config, there)
+    for name in used:
+        one = config.input.setdefault(name, Input())
+        if name not in MODALITIES and one.column is None:
+            raise ConfigError(f"there is no input {name!r}", "loss", hint=nearest(name, [*config.input, *MODALITIES]))
+        _complete(name, one, data)
+        _encoders(config, [str(one.encoder)], reasons, f"it reads {one.column}")
+    config.input = {name: config.input[name] for name in used}
+    read = {one.encoder for one in config.input.values()}
+    for name in [name for name in config.encoder if name not in read]:
+        del config.encoder[name]
+        reasons[f"encoder.{name}"] = "left out (no loss and no fusion reads it)"
+    kept = {one.modality for one in config.input.values()}
+    config.data.modality = {name: spec for name, spec in config.data.modality.items() if name in kept}
+    return config, reasons
+
+
+def _without(config: Config, data: Dataset, reasons: dict[str, str]) -> Config:
+    """The tables of `without` laid over the others where the data lacks the kind of column."""
+    tables = to_dict(config)
+    for kind, over in tables.pop("without", {}).items():
+        if not data.columns_of(kind):
+            tables = merge(tables, over)
+            reasons[f"without.{kind}"] = "applies (the data has none)"
+    return build(tables)
+
+
+def _columns(row: Any, data: Dataset) -> list[str]:
+    return [name for kind in row.KINDS for name in data.columns_of(kind)]
+
+
+def _complete(name: str, one: Input, data: Dataset) -> None:
+    """Column, modality and encoder of an input."""
+    if one.column is not None and one.modality is None:
+        if one.column not in data.columns:
+            path, columns = f"input.{name}.column", [c for row in MODALITIES.values() for c in _columns(row, data)]
+            raise ConfigError(
+                f"the dataset has no column {one.column!r}", path, where=data.path, hint=nearest(one.column, columns)
+            )
+        kind = data.columns[one.column]
+        one.modality = next((m for m, row in MODALITIES.items() if kind in row.KINDS), None)
+        if one.modality is None:
+            raise UserError(f"no encoder reads a column of {kind}", f"input.{name}.column = {one.column}")
+    one.modality = one.modality or name
+    if one.modality not in MODALITIES:
+        path = f"input.{name}.modality"
+        raise ConfigError(f"no modality {one.modality!r}", path, where=path, hint=nearest(one.modality, MODALITIES))
+    one.column = one.column or data.column(MODALITIES[one.modality].KINDS[0])
+    one.encoder = one.encoder or one.modality
+
+
+def _encoders(config: Config, names: list[str], reasons: dict[str, str], why: str) -> None:
+    """An encoder of its modality's usual kind for each name that has none."""
+    for name in names:
+        if name not in config.encoder:
+            config.encoder[name] = {"kind": MODALITIES[config.modality_of(name)].ENCODER}
+            reasons[f"encoder.{name}.kind"] = f"{config.encoder[name]['kind']} ({why})"
+
+
+def _unsaid(there: list[str], data: Dataset) -> str:
+    """The first modality of the data that is not words."""
+    for name in there:
+        if not MODALITIES[name].LANGUAGE:
+            return name
+    if there:
+        return there[0]
+    raise UserError("the dataset has no column that an encoder reads", data.path, f"it has: {', '.join(data.columns)}")
+
+
+def _used(config: Config, there: list[str]) -> list[str]:
+    """The inputs that losses and fusion name, those that are called like their modality in the order of the table."""
+    named: list[str] = list(config.fusion.get("inputs", ()))
+    if config.fusion and not named:
+        hint = setting("fusion.inputs", there[:2])
+        raise ConfigError("fusion does not say what it is of", "fusion.inputs", where="fusion", hint=hint)
+    for table in config.loss.values():
+        if table["kind"] in losses.PAIRED:
+            named += table.get("between") or there
+        elif table["of"] != FUSED:
+            named.append(table["of"])
+    order = [*MODALITIES, *config.input]
+    return sorted(dict.fromkeys(named), key=lambda name: order.index(name) if name in order else len(order))
