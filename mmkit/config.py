@@ -113,7 +113,7 @@ class Train:
     checkpoint_every: int | str = doc("a duration", "5%", least=1, check=readable)
     eval_every: int | str = doc("a duration: how often val is measured", "10%", least=1, check=readable)
     log_every: int | str = doc("a duration: how often a line goes to metrics.jsonl", 10, least=1, check=readable)
-    select: str | None = doc("the val metric by which the best weights are chosen; None: that of the first loss; loss: the loss")
+    select: str | None = doc("the val metric by which the best weights are chosen; None: that of the first loss")
     patience: int | None = doc("stop after this many evaluations without a better one", least=1)
     amp: bool = doc("train in half precision where this device is faster with it", False)
     precision: str | None = doc("fp32 or bf16 (written by train: what --amp measured)", one_of=("fp32", "bf16"))

@@ -11,7 +11,7 @@ from mmkit.data.modalities import MODALITIES
 from mmkit.encode import Cost, Item, Pace, Row, Vectors, cell_items, chunks, columns_of, vectors
 from mmkit.errors import UserError
 from mmkit.files import check_output, make_way
-from mmkit.vectors import EmbeddingsWriter, check_target, files_of, is_ours, joined, read_meta
+from mmkit.vectors import EmbeddingsWriter, check_target, files_of, is_ours, read_meta
 
 if TYPE_CHECKING:
     from mmkit.data.shards import Dataset
@@ -167,8 +167,9 @@ def require_input(model: Model, name: str) -> None:
         UserError: it has not.
     """
     if name not in model.embedded:
-        hint = f"it was trained on: {', '.join(model.modalities)}"
-        raise UserError(f"the model has no {name} encoder", model.name, hint) if model.embedded else _without(model, "at all")
+        if not model.embedded:
+            raise _without(model)
+        raise UserError(f"the model has no {name} encoder", model.name, f"it was trained on: {', '.join(model.modalities)}")
 
 
 def require_file(path: str, what: str) -> None:
@@ -185,14 +186,16 @@ def require_file(path: str, what: str) -> None:
         raise UserError(f"no such {what}", path)
 
 
-def _without(model: Model, what: str) -> UserError:
-    there = ", ".join(model.embedded) or "none: it was trained without a loss of pairs"
-    return UserError(f"the model has no input {what} in a shared space", model.name, f"inputs there: {there}")
+def _without(model: Model, what: str = "") -> UserError:
+    if not model.embedded:
+        losses = ", ".join(table["kind"] for table in model.config.loss.values())
+        return UserError("the model compares nothing: it has no loss of pairs", model.name, f"its losses: {losses}")
+    return UserError(f"the model compares nothing {what}", model.name, f"it compares: {', '.join(model.embedded)}")
 
 
 def _columns(model: Model, data: Dataset) -> dict[str, str]:
     if not model.embedded:
-        raise _without(model, "at all")
+        raise _without(model)
     found = columns_of(model, data, model.embedded)
     if not found:
         there = ", ".join(sorted(set(data.columns.values())))
@@ -251,7 +254,12 @@ def _dataset_rows(data: Dataset, columns: dict[str, str], split: str | None, lim
     label = next(iter(data.columns_of("label")), None)
     wanted = ["id", *columns.values(), *([label] if label else [])]
     for row in data.rows(split, list(dict.fromkeys(wanted)), limit):
-        yield row | ({"label": joined(row[label])} if label else {})
+        yield row | ({"label": _joined(row[label])} if label else {})
+
+
+def _joined(label: str | Iterable[str] | None) -> str | None:
+    """A dataset's label as the file holds it: one string, several joined by a comma."""
+    return label if label is None or isinstance(label, str) else ", ".join(label) or None
 
 
 def _embed(

@@ -20,7 +20,7 @@ from mmkit.data.loader import prepare
 from mmkit.data.modalities import MODALITIES
 from mmkit.errors import UserError
 from mmkit.model import Model
-from mmkit.vectors import Ragged
+from mmkit.ragged import Ragged
 
 BATCHES_AHEAD = 2
 

@@ -212,6 +212,10 @@ class Model(nn.Module):
         """What the losses want of a batch."""
         return list(dict.fromkeys(want for loss in self.loss.values() for want in loss.wants()))
 
+    def clean_wants(self) -> list[Want]:
+        """Those of them that no objective has to make a version for."""
+        return [want for want in self.wants() if not want.of]
+
     @cached_property
     def embedded(self) -> tuple[str, ...]:
         """The inputs that reach the shared space."""

@@ -28,8 +28,19 @@ class Talk:
     progress: Progress = lambda title: lambda done, total: None
 
 
+VAL = "val/"  # before what was measured on val, in a row of metrics.jsonl
+
+
+def chosen_by(row: dict[str, Any]) -> str | None:
+    """The metric of a row of metrics.jsonl that weights are chosen by, without `val/`; None where it measures no val."""
+    return next((key.removeprefix(VAL) for key in row if key.startswith(VAL)), None)
+
+
 class Measured(NamedTuple):
-    """What an evaluation of a model gave: the metric that weights are chosen by, its value (more is better), and all of them."""
+    """What an evaluation of a model gave: the metric that weights are chosen by, its value (more is better), and all of them.
+
+    It stands first among `values`, as in the rows of metrics.jsonl, so that a reader of these knows it.
+    """
 
     name: str
     score: float

@@ -81,6 +81,25 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def asked(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with red.png, ./colours (one label a row), ./shapes and the runs ./runs/classes, which tells colours apart,
+    ./runs/answers after 2 steps and ./runs/both, which compares and classifies, after 2; not to be changed."""
+    folder = tmp_path_factory.mktemp("asked")
+    (folder / "shapes").symlink_to(run / "data")
+    Image.new("RGB", (8, 8), COLOURS["red"]).save(folder / "red.png")
+    rows = [coloured_row(f"{colour}{n}", colour, [f"a {colour} picture {n}"]) for n in range(6) for colour in COLOURS]
+    write_dataset(folder / "colours", {"train": rows, "val": rows[:3], "test": rows[:6]})
+    for args in (
+        ["colours", "--recipe", "classify", "--name", "classes", "--steps", 30, "--lr", "0.003"],
+        ["shapes", "--recipe", "vqa", "--name", "answers", "--steps", 2, "--limit", 32, "--batch-size", 16],
+        ["colours", "--name", "both", "--steps", 2, "--set", "loss.task.kind=classify"],
+    ):
+        outcome = invoke_mmkit("train", *args, cwd=folder)
+        assert outcome.code == 0, outcome.stderr
+    return folder
+
+
 def write_dataset(folder: Path, rows: dict[str, list[dict[str, Any]]], columns: dict[str, str] | None = None) -> Path:
     """A dataset folder of split -> rows, without `prep`."""
     folder.mkdir(parents=True, exist_ok=True)

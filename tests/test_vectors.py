@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from mmkit.errors import UsageError, UserError
-from mmkit.vectors import EmbeddingsWriter, Ragged, read_embeddings, read_meta
+from mmkit.ragged import Ragged
+from mmkit.vectors import EmbeddingsWriter, read_embeddings, read_meta
 
 VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3)
 

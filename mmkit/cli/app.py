@@ -29,12 +29,13 @@ PARTS = {
         "recipes": "List and show the recipes.",
     },
     "Evaluate": {
-        "eval": "Measure a model: recall@k.",
+        "eval": "Measure a model: recall@k, classify, vqa.",
     },
     "Search and inspect": {
         "embed": "Embed a dataset; prints the written file.",
         "retrieve": "Search images with a sentence, or texts with an image.",
-        "predict": "The probability of each text for an image.",
+        "predict": "The probability of each text, or of a classifier's classes, for an image.",
+        "answer": "Answer a question about an image.",
     },
 }
 COMMANDS = {name: text for listed in PARTS.values() for name, text in listed.items()}

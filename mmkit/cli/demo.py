@@ -53,13 +53,12 @@ def demo(
     Prints the path of the report; with --json the metrics as one line. Everything goes to FOLDER and nowhere else. The
     same command goes on where an earlier one stopped.
     """
-    from mmkit.cli.progress import bars
     from mmkit.training.loop import Interrupted
     from mmkit.workflows import demo as workflow
 
     options = workflow.Options(steps or workflow.STEPS, seed)
     try:
-        state = workflow.run(folder, options, force, device, workflow.Voice(console.say, _training, bars))
+        state = workflow.run(folder, options, force, device, console.say, _view)
     except (Interrupted, KeyboardInterrupt):
         console.warn("stopped; the same command goes on where this one was")
         return Exit.INTERRUPTED
@@ -74,12 +73,17 @@ def demo(
 
 
 @contextmanager
-def _training() -> Iterator[Talk]:
+def _view(training: bool) -> Iterator[Talk]:
     from mmkit.cli.live import LiveView
-    from mmkit.workflows.fit import Talk
+    from mmkit.cli.progress import bars
+    from mmkit.talk import Talk
 
-    with LiveView(console) as view:
-        yield Talk(say=console.say, begin=view.begin, step=view.step, report=view.row, progress=view.progress)
+    if training:
+        with LiveView(console) as view:
+            yield Talk(say=console.say, begin=view.begin, step=view.step, report=view.row, progress=view.progress)
+    else:
+        with bars() as progress:
+            yield Talk(say=console.say, progress=progress)
 
 
 def _table(record: dict[str, Any]) -> None:

@@ -21,6 +21,8 @@ Examples:
   mmkit eval recall@k
   mmkit eval recall@1,10 --model runs/clip-data-1 --model openai/clip-vit-base-patch32 --data ./coco
   mmkit eval recall@k --embeddings "$(mmkit embed --split test)" -o recall.json
+  mmkit eval classify --figure confusion.png
+  mmkit eval vqa --split val --json
 """
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -51,7 +53,9 @@ Out = Annotated[
 
 @app.command(cls=Page, epilog=EPILOG)
 def evaluate(
-    metrics: Annotated[list[str], typer.Argument(metavar="METRIC", help="recall@k, or for example recall@1,5,10.")],
+    metrics: Annotated[
+        list[str], typer.Argument(metavar="METRIC", help="recall@k (for example recall@1,5,10), classify or vqa.")
+    ],
     data: DataOption = None,
     model: Models = None,
     embeddings: Annotated[
@@ -67,6 +71,16 @@ def evaluate(
     split: Split = None,
     limit: Limit = None,
     out: Out = None,
+    figure: Annotated[
+        Path | None,
+        typer.Option(
+            "--figure",
+            metavar="FILE",
+            help="Draw what classify takes for what: .png .svg .pdf or .html; of several models FILE-1, FILE-2 …",
+            show_default=False,
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
     force: Force = False,
     device: Device = "auto",
     batch_size: BatchSize = 64,
@@ -75,9 +89,12 @@ def evaluate(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """Measure a model on a split: test, else val, else all rows. Values are fractions, chance stands beside them.
+    """Measure models on a split: test, else val, else all rows. Values are fractions, chance stands beside them.
 
-    Prints a table in a terminal and one JSON object a line elsewhere. In a run folder the result is kept in eval/.
+    recall@k: of models that compare, how often the right one is among the k nearest. classify: how well classes are named.
+    vqa: how well questions are answered, as the official VQA evaluation counts it.
+    Prints a table in a terminal and one JSON object a line elsewhere. In a run folder the result is kept in eval/, with a
+    picture of the confusion of classes.
     """
     from mmkit.cli.progress import bars
     from mmkit.metrics.evaluation import Request, parse_metrics
@@ -88,6 +105,7 @@ def evaluate(
     asked = parse_metrics(metrics)
     models = [] if embeddings else model or ["runs/latest"]
     targets = _targets(out, len(asked) * (len(models) or 1), force)
+    figures = _figures(figure, [name for name, _ in asked], len(models), force)
     results: list[Result] = []
     with bars() as progress:
         requests = [Request(name, ks, split, limit, batch_size, workers, progress) for name, ks in asked]
@@ -97,7 +115,11 @@ def evaluate(
             results += _of_model(name, data or Path("data"), device, requests)
     records = [result.record for result in results]
     if targets:
+        # how many pairs of inputs there are to rank for each other is known only now
+        targets = targets if len(targets) == len(records) else _targets(out, len(records), force)
         _write(records, targets, force)
+    if figures:
+        _draw([result for result in results if result.confusion], figures, force)
     _show(records, out)
 
 
@@ -115,10 +137,34 @@ def _targets(out: str | None, results: int, force: bool) -> list[Path]:
     if path.suffix != ".json" and not is_special(path):
         what = f"results cannot be written as {path.suffix or 'a file without suffix'}"
         raise UsageError(what, out, f"-o {path.with_suffix('.json')}, or -o - for stdout")
-    numbered = results > 1 and not is_special(path)
-    targets = [path.with_stem(f"{path.stem}-{i}") if numbered else path for i in range(1, results + 1)]
+    targets = [path] * results if is_special(path) else _numbered(path, results)
     for target in targets:
         check_output(target, _is_result, force)
+    return targets
+
+
+def _numbered(path: Path, count: int) -> list[Path]:
+    return [path.with_stem(f"{path.stem}-{i}") if count > 1 else path for i in range(1, count + 1)]
+
+
+def _figures(figure: Path | None, metrics: list[str], models: int, force: bool) -> list[Path]:
+    """The files that figures go to, checked before any work is done.
+
+    Raises:
+        UsageError: nothing is measured that is drawn, or the suffix is of no format.
+    """
+    from mmkit.metrics.evaluation import metric
+
+    if figure is None:
+        return []
+    if not models or not any(hasattr(metric(name), "CONFUSION") for name in metrics):
+        raise UsageError("--figure draws the confusion of classes", str(figure), f"mmkit eval classify --figure {figure}")
+    from mmkit.views.charts import FORMATS
+    from mmkit.views.target import check_target
+
+    targets = _numbered(figure, models)
+    for target in targets:
+        check_target(target, FORMATS, force)
     return targets
 
 
@@ -153,6 +199,8 @@ def _of_model(name: str, path: Path, device: str, requests: list[Request]) -> li
     for result in results:
         if model.folder:
             result.save(model.folder / "eval")
+            if result.confusion:
+                _confusion(result, model.folder / "eval" / f"{result.stem}.confusion.png")
     return results
 
 
@@ -171,6 +219,25 @@ def _write(records: list[dict[str, Any]], targets: list[Path], force: bool) -> N
         make_way(target, force)
         write_json(target, record)
         console.say(f"wrote {target}")
+
+
+def _draw(results: list[Result], targets: list[Path], force: bool) -> None:
+    from mmkit.files import make_way
+
+    for result, target in zip(results, targets, strict=False):
+        make_way(target, force)
+        _confusion(result, target)
+        console.say(f"wrote {target}")
+    if not results:
+        console.warn(f"{targets[0]} is not drawn: rows may have several labels, and so no class is taken for one other")
+
+
+def _confusion(result: Result, path: Path) -> None:
+    from mmkit.views.charts import confusion, save
+
+    assert result.confusion
+    title = f"{result.record['model']} on {result.record['dataset']} {result.record['split']}"
+    save(confusion(*result.confusion, note=title), path, title)
 
 
 def _one(records: list[dict[str, Any]]) -> None:
@@ -198,7 +265,7 @@ def _several(records: list[dict[str, Any]]) -> None:
 
 
 def _scope(record: dict[str, Any]) -> str:
-    counts = ", ".join(f"{n:,} {modality}s" for modality, n in record["n"].items())
+    counts = ", ".join(f"{n:,} {name.removesuffix('s')}s" for name, n in record["n"].items())
     return f"{record['dataset']} {record['split']}: {counts}"
 
 

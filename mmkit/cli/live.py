@@ -9,10 +9,13 @@ from typing import Any
 
 from mmkit.cli.console import Console
 from mmkit.cli.progress import LINE_SECONDS, Pace, Screen, bar, duration, job_line, lines
+from mmkit.talk import VAL, chosen_by
 
 RECENT = 20  # steps that samples/s is the mean of
 FIGURES = {"loss": "train/loss", "lr": "train/lr", "logit_scale": "train/logit_scale"}
-RECALL = "val/mean_recall"
+DIRECTIONS = {"image": "text-to-image", "text": "image-to-text"}
+RECALL, NOT_SHOWN = "_recall@", ("mean_recall", "chance@1")
+MOST_IN_A_LINE = 3  # figures, with which the step that they are of has room in 80 columns
 
 
 class LiveView:
@@ -64,10 +67,10 @@ class LiveView:
         """One row of metrics.jsonl; the first only states facts of the run."""
         if row["step"] == 0:
             return
-        kind = "val_step" if RECALL in row else "train_step"
-        self.latest = self.latest | row | {kind: row["step"]}
-        if RECALL in row and not self.console.live:
-            self.console.say(self._recall(row))
+        measured = chosen_by(row)
+        self.latest = self.latest | row | {"val_step" if measured else "train_step": row["step"]}
+        if measured and not self.console.live:
+            self.console.say(self._measured(row, measured))
 
     def progress(self, title: str) -> Callable[[int, int], None]:
         """The report of a job before a stage, `report(done, total)`, shown in the same view."""
@@ -107,15 +110,17 @@ class LiveView:
     def _line(self) -> str:
         return "  ".join(part for part in (*self._counts(), self._figures()) if part)
 
-    def _recall(self, row: dict[str, Any]) -> str:
+    def _measured(self, row: dict[str, Any], chosen: str) -> str:
         loss = f"loss {self.latest['train/loss']:.4g}  " if "train/loss" in self.latest else ""
-        return (
-            f"step {row['step']:,}/{self.steps:,}  {loss}val R@1 {row['val/image_retrieval_recall@1']:.3f} text-to-image, "
-            f"{row['val/text_retrieval_recall@1']:.3f} image-to-text (chance {row['val/chance@1']:.3f})"
-        )
+        figure = f"val {chosen.replace('_', ' ')} {row[VAL + chosen]:.3f}"
+        recalls = {way: row.get(f"{VAL}{name}_retrieval{RECALL}1") for name, way in DIRECTIONS.items()}
+        if chosen == "mean_recall" and None not in recalls.values():
+            figure = "val R@1 " + ", ".join(f"{value:.3f} {way}" for way, value in recalls.items())
+            figure += f" (chance {row['val/chance@1']:.3f})"
+        return f"step {row['step']:,}/{self.steps:,}  {loss}{figure}"
 
     def _lines(self, columns: int) -> list[str]:
-        """The frame: how far it is, the newest figures, the newest recall, and what runs before a stage."""
+        """The frame: how far it is, the newest figures, what was measured last, and what runs before a stage."""
         job = self.job
         jobs = [job_line(*job, columns)] if job else []
         if self.pace is None:
@@ -124,17 +129,25 @@ class LiveView:
         frame = [f"[bold]{step}[/]  {bar(self.pace.share, columns - len(step) - len(times) - 4)}{times}"]
         if figures := self._figures():
             frame.append(figures)
-        return [*frame, *self._recalls(), *jobs]
+        return [*frame, *self._vals(), *jobs]
 
-    def _recalls(self) -> list[str]:
+    def _vals(self) -> list[str]:
+        """What was measured on val last: a line a direction of retrieval, and one of the first of all else."""
         latest = self.latest
         if "val_step" not in latest:
             return []
-        val = {key.removeprefix("val/"): value for key, value in latest.items() if key.startswith("val/")}
-        frame = []
-        for direction in ("image_retrieval", "text_retrieval"):
-            recalls = {k.partition("@")[2]: v for k, v in val.items() if k.startswith(f"{direction}_recall@")}
-            cells = [f"R@{k} [bold]{value:.3f}[/]" for k, value in recalls.items()]
-            frame.append("  ".join([f"val {direction:<15}", *cells]))
+        cells: dict[str, list[str]] = {}
+        for key, value in latest.items():
+            name = key.removeprefix(VAL)
+            if name == key or name in NOT_SHOWN or name.endswith("_median_rank"):
+                continue
+            direction, recall, k = name.partition(RECALL)
+            cells.setdefault(direction if recall else "", []).append(
+                f"{f'R@{k}' if recall else name.rpartition('/')[2]} [bold]{value:.3f}[/]"
+            )
+        width = max(map(len, cells), default=0)
+        frame = [
+            "  ".join([f"val {name:<{width}}" if width else "val", *shown[:MOST_IN_A_LINE]]) for name, shown in cells.items()
+        ]
         frame[-1] += f"  at step {latest['val_step']:,}"
         return frame

@@ -1,8 +1,9 @@
-"""`mmkit predict`: how probable each of some texts is for an image."""
+"""`mmkit predict`: how probable each of some texts is for an image, or each class of a classifier."""
 
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,14 +11,16 @@ import typer
 from mmkit.cli.console import console
 from mmkit.cli.help import Page
 from mmkit.cli.options import Debug, Device, Json, Model, Quiet
-from mmkit.errors import UsageError
+from mmkit.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from mmkit.model import Model as LoadedModel
 
+METRIC = "classify"  # of the losses that have classes
 EPILOG = """\b
 Examples:
   mmkit predict cat.jpg "a cat" "a dog"
+  mmkit predict cat.jpg --model runs/classify-data-1
   mmkit predict cat.jpg "a cat" "a dog" --model openai/clip-vit-base-patch32 --json
   echo '{"image": "cat.jpg", "texts": ["a cat", "a dog"]}' | mmkit predict -
 """
@@ -29,7 +32,8 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 def predict(
     image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture, or - for JSONL on stdin: image, texts.")],
     texts: Annotated[
-        list[str] | None, typer.Argument(metavar="TEXT", help="The texts to choose between.", show_default=False)
+        list[str] | None,
+        typer.Argument(metavar="TEXT", help="The texts to choose between; none: the model's classes.", show_default=False),
     ] = None,
     model: Model = "runs/latest",
     device: Device = "auto",
@@ -39,39 +43,87 @@ def predict(
 ) -> None:
     """The probability of each text for an image: shares of one for a softmax model, each on its own for a sigmoid one.
 
-    Prints a table in a terminal and one JSON object a text elsewhere.
+    Without texts, that of each class of a model that was trained to classify, best first; `score` is then its logit, else the
+    cosine. Prints a table in a terminal and one JSON object a text elsewhere.
     """
     from mmkit.cli.queries import predict_lines
     from mmkit.embedding import require_file
     from mmkit.loading import load_model
+    from mmkit.metrics import heads
 
-    if image != "-" and not texts:
-        raise UsageError("which texts?", hint=f'mmkit predict {image} "a cat" "a dog"')
     if not all(text.strip() for text in texts or []):
         raise UsageError("a text is empty", hint=f'mmkit predict {image} "a cat" "a dog"')
     if image != "-":
         require_file(image, "image")
     loaded = load_model(model, device, console.say)
+    objective = heads.find(loaded, METRIC)
+    if objective and not texts:
+        _say_unread(loaded, objective)
     if image != "-":
-        _show(_probabilities(loaded, image, texts or []))
+        _show(_answers(loaded, image, texts or []))
         return
-    for asked in predict_lines(sys.stdin, texts or []):
+    for asked in predict_lines(sys.stdin, texts or [], classes=objective is not None):
         line = asked.query
         with asked.named():
-            answers = _probabilities(loaded, line["image"], line["texts"])
+            answers = _answers(loaded, line["image"], line["texts"])
         for answer in answers:
             console.record(({"id": line["id"]} if "id" in line else {}) | answer)
 
 
-def _probabilities(model: LoadedModel, path: str, texts: list[str]) -> list[dict[str, Any]]:
+def _say_unread(model: LoadedModel, objective: Any) -> None:
+    """A classifier of several inputs is shown one of them."""
+    from mmkit.embedding import suffixes
+    from mmkit.metrics import heads
+
+    names = heads.read_by(model, objective)
+    shown = next((name for name in names if suffixes(model, name)), None)
+    if unread := [name for name in names if name != shown]:
+        console.say(f"the classes are those for the {shown} alone; the model reads {' and '.join(unread)}, too")
+
+
+def _answers(model: LoadedModel, path: str, texts: list[str]) -> list[dict[str, Any]]:
+    """Of each text, or where there are none of each class.
+
+    Raises:
+        UserError: the model cannot say.
+    """
+    from mmkit.metrics import heads
+
+    objective = heads.find(model, METRIC)
+    if texts and objective and not model.embedded:
+        raise UsageError("the model has classes of its own and compares no texts", model.name, f"mmkit predict {path}")
+    if texts:
+        return _of_texts(model, path, texts)
+    if objective:
+        return _of_classes(model, objective, path)
+    if model.embedded:
+        raise UsageError("which texts?", hint=f'mmkit predict {path} "a cat" "a dog"')
+    losses = ", ".join(table["kind"] for table in model.config.loss.values())
+    raise UserError("the model was trained neither to compare texts nor to classify", model.name, f"its losses: {losses}")
+
+
+def _of_classes(model: LoadedModel, objective: Any, path: str) -> list[dict[str, Any]]:
+    from mmkit.metrics import heads
+
+    found = heads.scored(model, objective, [heads.of_file(model, objective, path)])
+    logits, probabilities = (values[0].tolist() for values in found)
+    best_first = sorted(range(len(logits)), key=lambda c: -logits[c])
+    return [
+        {"image": path, "text": objective.classes[c], "probability": probabilities[c], "score": logits[c]} for c in best_first
+    ]
+
+
+def _of_texts(model: LoadedModel, path: str, texts: list[str]) -> list[dict[str, Any]]:
     import numpy
     import torch
 
-    from mmkit.embedding import embed_file, embed_texts
+    from mmkit.embedding import embed_file, embed_texts, suffixes
     from mmkit.encode import diverged
     from mmkit.metrics.ranking import Scores
 
-    image, vectors = embed_file(model, "image", path), embed_texts(model, texts)
+    # a picture may be called anything
+    name = next((n for n in model.embedded if Path(path).suffix.lower() in suffixes(model, n)), "image")
+    image, vectors = embed_file(model, name, path), embed_texts(model, texts)
     scores = Scores(vectors)(image, 0, 1, numpy.empty((1, len(texts)), numpy.float32))[0]
     probabilities = model.probabilities(torch.from_numpy(scores))
     if not probabilities.isfinite().all():  # a scale that has diverged beside vectors that have not

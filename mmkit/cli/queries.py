@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from mmkit.data.images import SUFFIXES
+from mmkit.data.modalities import MODALITIES
 from mmkit.errors import UsageError, UserError
 
 QUERY_LINE = '{"id": 1, "text": "…"} or {"id": 1, "image": "…"}'
+ANSWER_LINE = '{"id": 1, "image": "cat.jpg", "question": "what is it?"}'
 PREDICT_LINE = '{"id": 1, "image": "cat.jpg", "texts": ["a cat", "a dog"]}'
 
 
@@ -32,21 +33,24 @@ class Asked(NamedTuple):
 
 
 def parse_query(word: str) -> Asked:
-    """A word of the command line as `{"text"}` or, where it names a file, `{"image"}`.
+    """A word of the command line as `{"text"}` or, where it names a file, what that holds: `{"image"}`.
 
     Raises:
         UsageError: it is blank, or a folder.
-        UserError: it looks like an image's path, but no such file exists.
+        UserError: it looks like a path, but no such file exists.
     """
     if not word.strip():
         raise UsageError("the query is empty", hint='mmkit retrieve "a red circle"')
+    suffix = Path(word).suffix.lower()
+    held = next((name for name, row in MODALITIES.items() if hasattr(row, "of_file") and suffix in row.SUFFIXES), None)
     if _is_file(word):
-        return Asked({"image": word})
+        # a picture may be called anything
+        return Asked({held or "image": word})
     # a bare word is a sentence even where a folder is called so
     if ("/" in word or word in (".", "..")) and Path(word).is_dir():
         raise UsageError("the query is a folder", word, f'mmkit retrieve "a red circle" --in {word}   searches it')
-    if Path(word).suffix.lower() in SUFFIXES and " " not in word:
-        raise UserError("no such image", word)
+    if held and " " not in word:
+        raise UserError(f"no such {held}", word)
     return Asked({"text": word})
 
 
@@ -58,22 +62,25 @@ def _is_file(word: str) -> bool:
 
 
 def query_lines(stream: Iterable[str]) -> Iterator[Asked]:
-    """Lines of `{"text"}` or `{"image"}`, each with an id or without.
+    """Lines of `{"text"}`, `{"image"}` or another modality, each with an id or without.
 
     Raises:
         UserError: a line is not such an object; its number is named, and its id where it has one.
     """
     for asked in _objects(stream, QUERY_LINE):
-        given = [key for key in ("text", "image") if key in asked.query]
+        given = [key for key in dict.fromkeys(("text", *MODALITIES)) if key in asked.query]
         if len(given) != 1:
-            what = "both text and image in the object" if given else "no text or image in the object"
+            what = f"both {' and '.join(given)} in the object" if given else "no text or image in the object"
             raise UserError(what, asked.where, QUERY_LINE)
         _require_string(asked, given[0], QUERY_LINE)
         yield asked
 
 
-def predict_lines(stream: Iterable[str], texts: list[str]) -> Iterator[Asked]:
+def predict_lines(stream: Iterable[str], texts: list[str], classes: bool = False) -> Iterator[Asked]:
     """Lines of `{"image", "texts"}`, each with an id or without; `texts` stands in where a line has none.
+
+    Args:
+        classes: a line needs no texts, for the model has classes of its own.
 
     Raises:
         UserError: a line is not such an object; its number is named, and its id where it has one.
@@ -85,8 +92,20 @@ def predict_lines(stream: Iterable[str], texts: list[str]) -> Iterator[Asked]:
             raise UserError("texts is not a list of strings", asked.where, PREDICT_LINE)
         if not all(text.strip() for text in own):
             raise UserError("one of the texts is empty", asked.where, PREDICT_LINE)
-        if not own:
+        if not own and not classes:
             raise UserError("the line names no texts", asked.where, PREDICT_LINE)
+        yield asked
+
+
+def answer_lines(stream: Iterable[str]) -> Iterator[Asked]:
+    """Lines of `{"image", "question"}`, each with an id or without.
+
+    Raises:
+        UserError: a line is not such an object; its number is named, and its id where it has one.
+    """
+    for asked in _objects(stream, ANSWER_LINE):
+        for key in ("image", "question"):
+            _require_string(asked, key, ANSWER_LINE)
         yield asked
 
 

@@ -6,14 +6,14 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmkit.cli.console import console
 from mmkit.cli.help import Page
 from mmkit.cli.options import DATA, OUTPUT, BatchSize, Debug, Device, Force, Json, Model, Quiet, Split, Workers
-from mmkit.errors import UsageError
+from mmkit.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from mmkit.cli.queries import Asked
@@ -54,11 +54,11 @@ def retrieve(
     model: Model = "runs/latest",
     top: Annotated[int, typer.Option("--top", metavar="N", min=1, help="Answers to a query.", rich_help_panel=ANSWERS)] = 10,
     find: Annotated[
-        Literal["image", "text"] | None,
+        str | None,
         typer.Option(
             "--find",
             metavar="image|text",
-            help="What to look for.",
+            help="What to look for; any modality of the model.",
             show_default="image for a text, text for an image",
             rich_help_panel=ANSWERS,
         ),
@@ -117,6 +117,8 @@ def retrieve(
         raise UsageError("- reads the queries from stdin, all of them", hint="leave - out, or the other queries")
     asked: Iterable[Asked] = query_lines(sys.stdin) if queries == ["-"] else [parse_query(word) for word in queries]
     loaded = load_model(model, device, console.say)
+    if find and find not in loaded.embedded:
+        raise UsageError(f"the model has nothing called {find!r} to find", "--find", nearest(find, loaded.embedded))
     with bars() as progress:
         gallery = open_gallery(where, loaded, split, Pace(batch_size, workers, progress("embedded")))
     if gallery.note:
@@ -159,7 +161,7 @@ def _saving(
     def save(query: dict[str, Any], answers: Sequence[Answer]) -> None:
         nonlocal count, saved, gone
         count += 1
-        name = plain_name(query.get("text") or Path(query["image"]).stem)
+        name = plain_name(query.get("text") or Path(gallery.asked(query)[1]).stem)
         lost = save_pictures(gallery, answers, beside if alone else beside / f"{count:03d}-{name}")
         saved, gone = saved + len(answers) - lost, gone + lost
 
@@ -170,7 +172,7 @@ def _saving(
 
 def _table(query: dict[str, Any], answers: Sequence[Answer], gallery: Gallery) -> None:
     rows = [[str(a.rank), f"{a.score:.3f}", a.id, a.path or a.text or gallery.caption(a) or ""] for a in answers]
-    console.table(query.get("text") or query["image"], ["rank", "score", "id", "path or text"], rows, to_stdout=True)
+    console.table(gallery.asked(query)[1], ["rank", "score", "id", "path or text"], rows, to_stdout=True)
 
 
 def _draw(asked: list[Found], gallery: Gallery, figure: Path, force: bool) -> None:
@@ -182,13 +184,15 @@ def _draw(asked: list[Found], gallery: Gallery, figure: Path, force: bool) -> No
     if len(asked) == DRAWN:
         console.say(f"the figure shows the first {DRAWN} queries")
     known = set(gallery.found.ids)
-    strips = [_strip(query, answers, pictures, query.get("id") in known) for query, answers in asked]
+    strips = [_strip(query, gallery.asked(query)[1], answers, pictures, query.get("id") in known) for query, answers in asked]
     make_way(figure, force)
     save_answers(strips, figure, "Answers")
     console.say(f"wrote {figure}")
 
 
-def _strip(query: dict[str, Any], answers: Sequence[Answer], pictures: dict[Answer, bytes | Path], judged: bool) -> Strip:
+def _strip(
+    query: dict[str, Any], asked: str, answers: Sequence[Answer], pictures: dict[Answer, bytes | Path], judged: bool
+) -> Strip:
     from mmkit.data.images import load_rgb
     from mmkit.views.sheet import Strip, Tile, verdicts
 
@@ -197,6 +201,6 @@ def _strip(query: dict[str, Any], answers: Sequence[Answer], pictures: dict[Answ
     for a, mark in zip(answers, marks, strict=True):
         shown = load_rgb(pictures[a]) if a in pictures else None
         tiles.append(Tile(a.text or ("" if shown else a.id), shown, a.score, mark))
-    if "text" in query:
-        return Strip(Tile(query["text"]), tiles)
-    return Strip(Tile(Path(query["image"]).name, load_rgb(query["image"])), tiles)
+    if "image" in query:
+        return Strip(Tile(Path(query["image"]).name, load_rgb(query["image"])), tiles)
+    return Strip(Tile(asked), tiles)

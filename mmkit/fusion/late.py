@@ -36,9 +36,7 @@ class Late(nn.Module):
         return {"dim": WIDTHS[dial]}
 
     def forward(self, parts: Mapping[str, Encoded]) -> Encoded:
-        pooled = self.together(
-            [part.pooled if name not in self.adapt else self.adapt[name](part.pooled) for name, part in parts.items()]
-        )
+        pooled = self.together([self.adapt[name](part.pooled) for name, part in parts.items()])
         mask = torch.ones(pooled.size(0), 1, dtype=torch.bool, device=pooled.device)
         return Encoded(pooled[:, None], mask, pooled)
 
@@ -89,15 +87,15 @@ class Concat(Late):
 
 
 class Logits(Late):
-    """The vectors side by side and nothing between them: the head over it, which is linear, is the mean of one head an input."""
+    """The vectors side by side and nothing between them: the head over it, which is linear, is the mean of one head an input.
 
-    def __init__(self, *, widths: Mapping[str, int]) -> None:
-        super().__init__(sum(widths.values()), widths={})
-        self.inputs = len(widths)
+    Args:
+        dim: width of each input's part.
+    """
 
-    @staticmethod
-    def sizes(dial: str) -> dict[str, Any]:
-        return {}
+    def __init__(self, dim: int = 64, *, widths: Mapping[str, int]) -> None:
+        super().__init__(dim, widths=widths)
+        self.dim, self.inputs = dim * len(widths), len(widths)
 
     def together(self, vectors: list[Tensor]) -> Tensor:
         return torch.cat(vectors, -1) / self.inputs

@@ -15,8 +15,6 @@ LOSSES = {
     "classify": ("mmkit.losses.classify", "Classify"),
     "answers": ("mmkit.losses.answers", "Answers"),
 }
-# these are between inputs; their `anchor` stands for a pair with each other one
-PAIRED = ("infonce", "sigmoid", "filip")
 
 
 def check_names(tables: Mapping[str, dict[str, Any]], inputs: Iterable[str]) -> None:
@@ -36,8 +34,6 @@ def check_names(tables: Mapping[str, dict[str, Any]], inputs: Iterable[str]) -> 
             hint = named if named.startswith("did you") else setting(f"loss.{name}.kind", next(iter(LOSSES))) + lacks
             raise ConfigError(f"loss.{name} has no kind", f"loss.{name}", hint=hint)
         check_kind(name, table["kind"], lacks)
-        if table["kind"] not in PAIRED:
-            continue
         if between is not None and (not isinstance(between, list) or len(set(map(str, between))) != 2):
             raise ConfigError(f"{between} are not two modalities", path, where=path, hint=pair)
         for one in between or ():

@@ -45,9 +45,6 @@ class Headed(Objective):
     def head(self, width: int) -> nn.Module:
         return nn.Sequential(nn.Dropout(self.dropout), nn.Linear(width, len(self.classes)))
 
-    def inputs(self) -> tuple[str, ...]:
-        return (self.of,) if self.of else ()
-
     def wants(self) -> tuple[Want, ...]:
         return (Want(self.name, "logits"),)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -163,6 +163,10 @@ class Paired(Objective):
     ) -> None:
         super().__init__(weight, name=name)
         self.pairs = [(between[0], between[1])] if between else pairs_of(anchor or "all", names)
+
+    @classmethod
+    def names(cls, table: Mapping[str, Any]) -> list[str]:
+        return list(table.get("between") or ())
 
     def needs(self, model: Any) -> None:
         if not self.pairs:

@@ -51,16 +51,17 @@ class Objective(nn.Module):
         """Keys that hang on the batch: key -> value and reason."""
         return {}
 
+    @classmethod
+    def names(cls, table: Mapping[str, Any]) -> list[str]:
+        """The inputs that a `[loss.NAME]` table names, beside those of a fusion."""
+        return [str(table["of"])] if table.get("of") else []
+
     def needs(self, model: Any) -> None:
         """Check before the first step that the model has what it takes.
 
         Raises:
             UserError: it has not.
         """
-
-    def inputs(self) -> tuple[str, ...]:
-        """The inputs that it names itself; those of a fusion are the fusion's."""
-        return tuple(dict.fromkeys(want.part for want in self.wants()))
 
     def head(self, width: int) -> nn.Module | None:
         """What reads `of`, whose pooled vectors have `width` values: the model's `head.NAME`."""

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from mmkit.model import Model
 
 METRIC, SELECT = "classify", "acc1"
+CONFUSION = True
 
 
 def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:

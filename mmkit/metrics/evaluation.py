@@ -13,8 +13,9 @@ from mmkit.errors import UsageError, nearest
 KS = (1, 5, 10)
 
 # metric -> module with `of_model(model, data, request) -> [Result]`; where a file of embeddings is enough, `of_embeddings(path,
-# request) -> [Result]`; and where a run can be measured by it, `names(model)`, what it measures on val, that which weights are
-# chosen by first, and `during(model, val)`, which prepares val once and gives a function of the model
+# request) -> [Result]`; CONFUSION where its results may have one; and where a run can be measured by it, `names(model)`, what it
+# measures on val, that which weights are chosen by first, and `during(model, val)`, which prepares val once and gives a function
+# of the model
 METRICS = {
     "recall@k": "mmkit.metrics.recall",
     "classify": "mmkit.metrics.classify",

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mmkit.batch import Want
+from mmkit.embedding import file_item, suffixes
 from mmkit.encode import Pace, answer, chunks, columns_of, diverged
 from mmkit.errors import UserError
 
@@ -25,13 +26,18 @@ class Asked(NamedTuple):
     target: Any
 
 
+def find(model: Model, metric: str) -> Any:
+    """The first loss of a model that a metric measures, or None."""
+    return next((loss for loss in model.loss.values() if loss.metric == metric), None)
+
+
 def objective_of(model: Model, metric: str, what: str) -> Any:
     """The first loss of a model that a metric measures.
 
     Raises:
         UserError: it has none.
     """
-    found = next((loss for loss in model.loss.values() if loss.metric == metric), None)
+    found = find(model, metric)
     if found is None:
         trained = ", ".join(table["kind"] for table in model.config.loss.values())
         raise UserError(f"the model was not trained {what}", model.name, f"its losses: {trained}")
@@ -41,6 +47,19 @@ def objective_of(model: Model, metric: str, what: str) -> Any:
 def read_by(model: Model, objective: Any) -> list[str]:
     """The inputs that the head of a loss reads, through a fusion or alone."""
     return list(dict.fromkeys(root.part for want in objective.wants() for root in model.roots(want)))
+
+
+def of_file(model: Model, objective: Any, path: str) -> dict[str, Any]:
+    """The inputs of one sample that a file holds: the first of those that the head reads and that files hold.
+
+    Raises:
+        UserError: the file is missing or holds no such item, or the head reads nothing that files hold.
+    """
+    names = read_by(model, objective)
+    name = next((name for name in names if suffixes(model, name)), None)
+    if name is None:
+        raise UserError(f"the model reads no file, but {' and '.join(names)}", model.name)
+    return {name: file_item(model, name, path)}
 
 
 def asked(
@@ -107,13 +126,28 @@ def probabilities(
     Raises:
         UserError: they are not finite.
     """
-    names = read_by(model, objective)
-    want = Want(objective.name, "logits")
-    logits = answer(model, names, [sample.inputs for sample in samples], want, batch_size, features)
-    found = objective.probabilities(logits).numpy() if len(samples) else np.empty((0, len(objective.classes)), np.float32)
+    return scored(model, objective, [sample.inputs for sample in samples], batch_size, features)[1]
+
+
+def scored(
+    model: Model,
+    objective: Any,
+    inputs: Sequence[dict[str, Any]],
+    batch_size: int = 64,
+    features: Mapping[str, Any] | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """The logits and probabilities of each class for some samples, by their prepared inputs: (n, C) float32 each.
+
+    Raises:
+        UserError: they are not finite.
+    """
+    if not inputs:
+        return (np.empty((0, len(objective.classes)), np.float32),) * 2
+    logits = answer(model, read_by(model, objective), inputs, Want(objective.name, "logits"), batch_size, features)
+    found = objective.probabilities(logits).numpy()
     if not np.isfinite(found).all():
         raise diverged(model, "a probability is not finite")
-    return found
+    return logits.numpy(), found
 
 
 def scope(model: Model, data: Dataset, request: Request, metric: str) -> tuple[str | None, dict[str, Any], str]:

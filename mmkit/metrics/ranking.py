@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from mmkit.errors import UserError
-from mmkit.vectors import Ragged, unit
+from mmkit.ragged import Ragged, unit
 
 TIE = 1e-6  # the same pair scored in another tile differs by 1.2e-7
 STRIP_BYTES = 64 << 20

@@ -18,8 +18,9 @@ from mmkit.data.splits import find_split
 from mmkit.embedding import embed_dataset, embed_file, embed_folder, embed_texts, files_in, of_files, suffixes
 from mmkit.encode import Pace
 from mmkit.errors import UserError
+from mmkit.ragged import Ragged
 from mmkit.search.index import top, top_late
-from mmkit.vectors import SUFFIXES, Embeddings, Ragged, read_embeddings
+from mmkit.vectors import SUFFIXES, Embeddings, read_embeddings
 
 if TYPE_CHECKING:
     from mmkit.model import Model

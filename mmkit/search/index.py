@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from mmkit.errors import UserError
-from mmkit.vectors import Ragged, unit
+from mmkit.ragged import Ragged, unit
 
 TILE_ROWS = 65_536
 LATE_ROWS = 1024

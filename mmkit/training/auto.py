@@ -95,7 +95,7 @@ def resolve_frozen(config: Config, built: nn.ModuleDict, data: Dataset) -> dict[
     names = [f"encoder.{name}" for name, _ in built.named_parameters()]
     still = frozen(config, stages_of(config), names)
     given = config.project.kind
-    if not isinstance(given, str):
+    if _is_shared(config) and not isinstance(given, str):
         kinds = {m: (given or {}).get(m) or ("mlp" if m in still else "linear") for m in config.encoder}
         same = len(set(kinds.values())) == 1
         config.project.kind = next(iter(kinds.values())) if same else kinds
@@ -143,9 +143,10 @@ def resolve_projections(config: Config, widths: dict[str, int], still: list[str]
     fill = partial(_fill, reasons)
     assert config.size is not None
     project, train, dial = config.project, config.train, DIALS[config.size]
-    mlp = "mlp" in (project.kind.values() if isinstance(project.kind, dict) else [project.kind])
+    shared = _is_shared(config)
+    mlp = shared and "mlp" in (project.kind.values() if isinstance(project.kind, dict) else [project.kind])
     peak, batch, why = dial["lr"], dial["batch"], f"size {config.size}"
-    if set(still) == set(widths):
+    if shared and set(still) == set(widths):
         width = min(WIDEST, max(NARROWEST, sum(widths.values())))
         reason = f"frozen encoders of {' and '.join(map(str, widths.values()))} values"
         fill(project, "dim", "project.dim", width, reason)
@@ -154,9 +155,10 @@ def resolve_projections(config: Config, widths: dict[str, int], still: list[str]
             assert project.hidden is not None
             peak, batch = FROZEN_RATE / max(NARROWEST, project.hidden), FROZEN_BATCH
             why = f"frozen encoders, {project.hidden} hidden values"
-    elif any(table["kind"] == "pretrained" for table in config.encoder.values()):
+    elif shared and any(table["kind"] == "pretrained" for table in config.encoder.values()):
         fill(project, "dim", "project.dim", SHARED, "pretrained encoders")
-    fill(project, "dim", "project.dim", dial["shared"], f"size {config.size}")
+    if shared:
+        fill(project, "dim", "project.dim", dial["shared"], f"size {config.size}")
     if mlp:
         fill(project, "hidden", "project.hidden", project.dim, "as project.dim")
     if train.init:
@@ -166,6 +168,11 @@ def resolve_projections(config: Config, widths: dict[str, int], still: list[str]
     lr = float(f"{peak * min(1.0, train.batch_size / batch) ** 0.5:.2g}")
     fill(train, "lr", "train.lr", lr, f"{why}, batch {train.batch_size}")
     return reasons
+
+
+def _is_shared(config: Config) -> bool:
+    """Whether inputs meet in one space: a loss of pairs compares them there."""
+    return any("between" in table or "anchor" in table for table in config.loss.values())
 
 
 def wanted_steps(config: Config, rows: int) -> tuple[int, str]:

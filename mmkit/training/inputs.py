@@ -10,6 +10,7 @@ from mmkit.data.modalities import MODALITIES
 from mmkit.data.shards import Dataset
 from mmkit.errors import ConfigError, UserError, nearest, setting
 from mmkit.fusion import FUSED
+from mmkit.kinds import keys_of
 
 
 def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str]]:
@@ -21,7 +22,7 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
     reasons: dict[str, str] = {}
     config = _without(config, data, reasons)
     there = [name for name, row in MODALITIES.items() if _columns(row, data)]
-    paired = [table for table in config.loss.values() if table["kind"] in losses.PAIRED]
+    paired = [table for name, table in config.loss.items() if _takes(name, table, "between")]
     for name, one in config.input.items():
         _complete(name, one, data)
     if any("between" not in table for table in paired):
@@ -30,11 +31,14 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
         if "between" not in table and "anchor" not in table:
             table["anchor"] = next((name for name in there if MODALITIES[name].LANGUAGE), there[0])
     for name, table in config.loss.items():
-        if table["kind"] not in losses.PAIRED and "of" not in table:
+        if _takes(name, table, "of") and "of" not in table:
             table["of"] = FUSED if config.fusion else _unsaid(there, data)
             reasons[f"loss.{name}.of"] = (
                 f"{table['of']} ({'what is fused' if config.fusion else 'the first input that is not words'})"
             )
+    if config.fusion and not config.fusion.get("inputs"):
+        config.fusion["inputs"] = _fused(config, there)
+        reasons["fusion.inputs"] = f"{config.fusion['inputs']} (an input of each modality, named ones first)"
     used = _used(config, there)
     for name in used:
         one = config.input.setdefault(name, Input())
@@ -60,6 +64,11 @@ def _without(config: Config, data: Dataset, reasons: dict[str, str]) -> Config:
             tables = merge(tables, over)
             reasons[f"without.{kind}"] = "applies (the data has none)"
     return build(tables)
+
+
+def _takes(name: str, table: dict[str, Any], key: str) -> bool:
+    """Whether the kind of a loss has a key."""
+    return key in keys_of(losses.loss_class(name, table))
 
 
 def _columns(row: Any, data: Dataset) -> list[str]:
@@ -104,16 +113,26 @@ def _unsaid(there: list[str], data: Dataset) -> str:
     raise UserError("the dataset has no column that an encoder reads", data.path, f"it has: {', '.join(data.columns)}")
 
 
+def _fused(config: Config, there: list[str]) -> list[str]:
+    """Of each modality of the data the inputs that are named, else the one that is called like it.
+
+    Raises:
+        ConfigError: there is but one.
+    """
+    found = []
+    for modality in there:
+        found += [name for name, one in config.input.items() if one.modality == modality] or [modality]
+    if len(found) < 2:
+        hint = setting("fusion.inputs", [*found, "…"])
+        raise ConfigError("a fusion of one input", "fusion.inputs", where=f"the data has: {', '.join(there)}", hint=hint)
+    return found
+
+
 def _used(config: Config, there: list[str]) -> list[str]:
     """The inputs that losses and fusion name, those that are called like their modality in the order of the table."""
     named: list[str] = list(config.fusion.get("inputs", ()))
-    if config.fusion and not named:
-        hint = setting("fusion.inputs", there[:2])
-        raise ConfigError("fusion does not say what it is of", "fusion.inputs", where="fusion", hint=hint)
-    for table in config.loss.values():
-        if table["kind"] in losses.PAIRED:
-            named += table.get("between") or there
-        elif table["of"] != FUSED:
-            named.append(table["of"])
+    for name, table in config.loss.items():
+        named += there if table.get("anchor") else losses.loss_class(name, table).names(table)
+    named = [name for name in named if name != FUSED]
     order = [*MODALITIES, *config.input]
     return sorted(dict.fromkeys(named), key=lambda name: order.index(name) if name in order else len(order))

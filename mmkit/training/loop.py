@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +18,7 @@ from mmkit.data.loader import Loader
 from mmkit.errors import UserError
 from mmkit.loading import WEIGHTS, load_weights
 from mmkit.model import Model
-from mmkit.talk import Measured
+from mmkit.talk import VAL, Measured, Talk
 from mmkit.training.distributed import agreed, world
 from mmkit.training.measure import does_not_fit, is_out_of_memory
 from mmkit.training.run import checkpoints, load_optimizer, point_latest, read_state, save_checkpoint, save_weights, truncate_log
@@ -35,20 +34,24 @@ class Interrupted(Exception):
     """The run was asked to stop (Ctrl-C, SIGTERM); it is saved and can be resumed."""
 
 
-@dataclass
-class Hooks:
-    """What the loop is given, so that it imports no other verb."""
-
-    evaluate: Callable[[Model], Measured] | None = None  # on val, or FloatingPointError; None without a val split
-    report: Callable[[Row], None] = lambda row: None  # one row of metrics.jsonl, as it is written
-    step: Callable[[int, float], None] = lambda done, seconds: None  # after every step, and with 0 seconds before the first
-    stop: Callable[[], bool] = lambda: False  # asked after every step
+Evaluate = Callable[[Model], Measured]
 
 
-def train(config: Config, folder: Path, model: Model, loaders: Callable[[Stage], Loader], hooks: Hooks) -> Row:
+def train(
+    config: Config,
+    folder: Path,
+    model: Model,
+    loaders: Callable[[Stage], Loader],
+    talk: Talk,
+    evaluate: Evaluate | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Row:
     """Train `model` to `train.steps`, from the newest checkpoint in `folder` if there is one.
 
     Args:
+        talk: told every step, and with 0 seconds before the first; and each row of metrics.jsonl, as it is written.
+        evaluate: measures val, or raises FloatingPointError; None without a val split.
+        stop: asked after every step.
         loaders: the loader of a stage, asked for at its beginning: it may run what is frozen now with the weights of now.
 
     Returns:
@@ -56,9 +59,9 @@ def train(config: Config, folder: Path, model: Model, loaders: Callable[[Stage],
 
     Raises:
         UserError: the loss is not finite; step, sample ids and the last good checkpoint are named.
-        Interrupted: `hooks.stop` said so; a checkpoint of the last step is on disk.
+        Interrupted: `stop` said so; a checkpoint of the last step is on disk.
     """
-    run = _Run(config, folder, model, loaders, hooks)
+    run = _Run(config, folder, model, loaders, talk, evaluate)
     try:
         while not run.over:
             lr = run.begin_step()
@@ -66,7 +69,7 @@ def train(config: Config, folder: Path, model: Model, loaders: Callable[[Stage],
             values = run.gradients(batch)
             norms = run.update(batch)
             run.log(batch, values, lr, norms)
-            stopping = agreed(hooks.stop())
+            stopping = agreed(stop())
             run.evaluate(batch)
             run.save(batch, stopping)
             if stopping and not run.over:
@@ -80,8 +83,17 @@ def train(config: Config, folder: Path, model: Model, loaders: Callable[[Stage],
 class _Run:
     """A run between two steps; each of its steps is a function of its number and the weights alone."""
 
-    def __init__(self, config: Config, folder: Path, model: Model, loaders: Callable[[Stage], Loader], hooks: Hooks) -> None:
-        self.config, self.folder, self.model, self.loaders, self.hooks = config, folder, model, loaders, hooks
+    def __init__(
+        self,
+        config: Config,
+        folder: Path,
+        model: Model,
+        loaders: Callable[[Stage], Loader],
+        talk: Talk,
+        evaluate: Evaluate | None,
+    ) -> None:
+        self.config, self.folder, self.model, self.loaders = config, folder, model, loaders
+        self.talk, self.measure = talk, evaluate
         self.keys, self.steps, self.main = config.train, _int(config.train.steps), world()[0] == 0
         self.state = _restore(folder, model)
         step = self.state["step"]
@@ -93,13 +105,13 @@ class _Run:
         if self.main:
             truncate_log(folder / LOG, step or -1)
             if step == 0:
-                _log(folder, hooks, _facts(config, model))
+                _log(folder, talk, _facts(config, model))
         self.batches = loaders(self.stage).batches(step)
         model.train()
         self.clock = _Clock()
         self.begun = time.perf_counter()
         self.over = step >= self.steps or self._without_patience()
-        hooks.step(step, 0.0)
+        talk.step(step, 0.0)
 
     def begin_step(self) -> float:
         """Turn to the stage of the step that comes, its learning rate and its chance; returns the rate."""
@@ -155,8 +167,8 @@ class _Run:
         done = self.state["step"]
         if self._logs(done):
             row = _row(done, batch, values, self.model, lr, norms) | self.clock.rates(self.keys.batch_size or 0)
-            _log(self.folder, self.hooks, row)
-        self.hooks.step(done, time.perf_counter() - self.begun)
+            _log(self.folder, self.talk, row)
+        self.talk.step(done, time.perf_counter() - self.begun)
 
     def evaluate(self, batch: Batch) -> None:
         """Measure val and keep the best weights, where it is due; the last step is the last."""
@@ -164,9 +176,9 @@ class _Run:
         self.over = done == self.steps
         if done % _int(self.keys.eval_every) and not self.over:
             return
-        if self.main and self.hooks.evaluate:
+        if self.main and self.measure:
             try:
-                _evaluate(self.folder, self.model, self.hooks, self.state)
+                _log(self.folder, self.talk, _evaluate(self.folder, self.model, self.measure, self.state))
             except FloatingPointError:
                 raise _not_finite(self.folder, done, batch) from None
         self.over = agreed(self.over or self._without_patience())
@@ -175,14 +187,13 @@ class _Run:
         """Write a checkpoint where it is due."""
         if self.main and (self.state["step"] % _int(self.keys.checkpoint_every) == 0 or self.over or stopping):
             self._check_weights(batch)
-            _save(self.folder, self.model, self.optimizer, self.state, has_val=self.hooks.evaluate is not None)
+            _save(self.folder, self.model, self.optimizer, self.state, has_val=self.measure is not None)
 
     @torch.no_grad()
     def _check_weights(self, batch: Batch) -> None:
         """A checkpoint is one to go back to, so its weights must give finite vectors: a step too far shows one forward later."""
         self.model.eval()
-        clean = [want for want in self.model.wants() if not want.of]
-        found = self.model(batch.split(self.keys.accumulate)[0], clean)
+        found = self.model(batch.split(self.keys.accumulate)[0], self.model.clean_wants())
         self.model.train()
         if not all(v.isfinite().all() for v in found.values()):
             raise _not_finite(self.folder, self.state["step"], batch, "model's output")
@@ -202,10 +213,10 @@ def _restore(folder: Path, model: Model) -> Row:
     return read_state(found[-1])
 
 
-def _evaluate(folder: Path, model: Model, hooks: Hooks, state: Row) -> None:
-    assert hooks.evaluate is not None
+def _evaluate(folder: Path, model: Model, evaluate: Evaluate, state: Row) -> Row:
+    """Measure val and keep the weights if they are the best; returns the row for the log."""
     model.eval()
-    found = hooks.evaluate(model)
+    found = evaluate(model)
     model.train()
     best = state["best"]
     state["since_best"] = 0 if best is None or found.score > best else state["since_best"] + 1
@@ -213,7 +224,7 @@ def _evaluate(folder: Path, model: Model, hooks: Hooks, state: Row) -> None:
     if best is None or found.score >= best:
         state |= {"best": found.score, "best_step": state["step"], "select": found.name}
         save_weights(model, folder / WEIGHTS)
-    _log(folder, hooks, {"step": state["step"], **{f"val/{k}": v for k, v in found.values.items()}})
+    return {"step": state["step"], **{f"{VAL}{k}": v for k, v in found.values.items()}}
 
 
 def _save(folder: Path, model: Model, optimizer: torch.optim.Optimizer, state: Row, has_val: bool) -> None:
@@ -266,10 +277,10 @@ def _norms(model: Model) -> Row:
     return norms
 
 
-def _log(folder: Path, hooks: Hooks, row: Row) -> None:
+def _log(folder: Path, talk: Talk, row: Row) -> None:
     with open(folder / LOG, "a", encoding="utf-8") as f:
         f.write(json.dumps(row) + "\n")
-    hooks.report(row)
+    talk.report(row)
 
 
 def _not_finite(folder: Path, step: int, batch: Batch, what: str = "loss") -> UserError:

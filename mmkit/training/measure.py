@@ -136,9 +136,10 @@ def activation_bytes(model: Model, batch: Batch) -> int:
         return x
 
     with torch.autograd.graph.saved_tensors_hooks(count, lambda x: x):
-        outputs = model(batch, model.wants())  # held until the count is over, so that no storage is used twice
+        outputs = model(batch, model.clean_wants())  # held until the count is over, so that no storage is used twice
     del outputs
-    return total
+    # a version of the batch keeps about as much as the clean one
+    return total * (1 + len({want.of for want in model.wants()} - {""}))
 
 
 def free_memory(device: torch.device) -> int:

@@ -281,7 +281,11 @@ def encode(figure: Figure, suffix: str) -> bytes:
     import matplotlib
 
     sink = io.BytesIO()
-    about = {".svg": {"Date": None}, ".pdf": {"CreationDate": None}, ".png": {"Software": MAKER}}[suffix]
+    about = {
+        ".svg": {"Date": None, "Creator": MAKER},
+        ".pdf": {"CreationDate": None, "Creator": MAKER},
+        ".png": {"Software": MAKER},
+    }[suffix]
     settings: Any = {"svg.fonttype": "path", "svg.hashsalt": "mmkit", "pdf.fonttype": 42}
     with matplotlib.rc_context(settings), warnings.catch_warnings():
         # a character that no font here has is drawn as a box, which says enough

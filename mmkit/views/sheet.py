@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from PIL import Image, ImageDraw
-from PIL.PdfParser import encode_text
 from PIL.PngImagePlugin import PngInfo
 
-from mmkit.files import MAKER, check_output, write_text, writing
-from mmkit.views import fonts
+from mmkit.files import MAKER, write_text, writing
+from mmkit.views import fonts, target
 from mmkit.views.charts import LIGHT, check_suffix
 from mmkit.views.page import render
 
@@ -22,14 +21,6 @@ GROUND, INK, FAINT, CARD, EDGE = LIGHT.ground, LIGHT.ink, LIGHT.faint, "#f3f5f8"
 # green and red of unlike lightness; a mark beside the score says the same without colour
 RIGHT, WRONG = "#0b8f63", "#d0374b"
 MARKS = {True: "✓ ", False: "✗ ", None: ""}
-# the bytes by which a file shows that it is ours; they stand near its beginning or its end
-SIGNS = {
-    "PNG": f"tEXtSoftware\0{MAKER}".encode(),
-    "JPEG": b"\xff\xfe" + (2 + len(MAKER)).to_bytes(2) + MAKER.encode(),
-    "PDF": b"/Creator (" + encode_text(MAKER) + b")",
-    "HTML": f'name="generator" content="{MAKER}"'.encode(),
-}
-SIGNED_WITHIN = 4096  # bytes
 CELL, GAP, FRAME, TEXT, SMALL = 168, 14, 4, 15, 13
 LINES = 3
 
@@ -128,21 +119,8 @@ def answer_sheet(strips: Sequence[Strip], cell: int = CELL) -> Image.Image:
 
 
 def check_target(path: str | Path, force: bool = False) -> None:
-    """Refuse a path that no sheet can be written to, before any work is done.
-
-    Raises:
-        UsageError: its suffix is of no format that a sheet can be written in.
-        UserError: it is a folder, or without `force` a file that mmkit did not write.
-    """
-    kind = FORMATS[check_suffix(path, FORMATS)]
-    check_output(path, lambda there: _is_signed(there, SIGNS[kind]), force)
-
-
-def _is_signed(path: Path, sign: bytes) -> bool:
-    with open(path, "rb") as f:
-        head = f.read(SIGNED_WITHIN)
-        f.seek(max(len(head), path.stat().st_size - SIGNED_WITHIN))
-        return sign in head + f.read()
+    """Refuse a path that no sheet can be written to; see `mmkit.views.target`."""
+    target.check_target(path, FORMATS, force)
 
 
 def save_answers(strips: Sequence[Strip], path: str | Path, title: str = "") -> None:

@@ -3,14 +3,30 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from mmkit.config import Config
 from mmkit.data.shards import Dataset
 from mmkit.files import write_text
+from mmkit.metrics.evaluation import METRICS
 from mmkit.model import Model
+from mmkit.talk import VAL, chosen_by
 
 README = "README.md"
+
+
+class Task(NamedTuple):
+    """What a model that a metric measures is for: its tag on the Hub, and a command that asks it."""
+
+    tag: str
+    use: str
+
+
+TASKS = {
+    "recall@k": Task("retrieval", 'mmkit retrieve "a sentence" --in ./pictures'),
+    "classify": Task("classification", "mmkit predict picture.jpg"),
+    "vqa": Task("visual-question-answering", 'mmkit answer picture.jpg "what is it?"'),
+}
 
 
 def write_card(folder: Path, config: Config, model: Model, data: Dataset, rows: list[dict[str, Any]]) -> None:
@@ -22,7 +38,7 @@ def write_card(folder: Path, config: Config, model: Model, data: Dataset, rows: 
     head = [
         "---",
         "library_name: mmkit",
-        f"tags: [{', '.join(dict.fromkeys([Path(config.recipe).stem, 'image-text', 'retrieval', 'mmkit']))}]",
+        f"tags: [{', '.join(_tags(config, model))}]",
         "---",
         "",
     ]
@@ -30,6 +46,7 @@ def write_card(folder: Path, config: Config, model: Model, data: Dataset, rows: 
 
 
 def _text(folder: Path, config: Config, model: Model, data: Dataset, rows: list[dict[str, Any]]) -> list[str]:
+    batch = f"{config.train.batch_size} {'pairs' if model.embedded else 'rows'}"
     train, splits = config.train, ", ".join(f"{name} {count:,}" for name, count in data.splits.items())
     origin = f", started from {train.init}" if train.init else ""
     return [
@@ -41,19 +58,18 @@ def _text(folder: Path, config: Config, model: Model, data: Dataset, rows: list[
         "|---|---|",
         *(f"| {modality} encoder | {_encoder(table)} |" for modality, table in config.encoder.items()),
         f"| parameters | {model.parameter_count:,} |",
-        f"| shared space | {config.project.dim} values, L2-normalised |",
+        *([f"| shared space | {config.project.dim} values, L2-normalised |"] if model.embedded else []),
         *(f"| loss {name} | {table['kind']} |" for name, table in config.loss.items()),
         f"| data | {data.name} ({splits} rows), content {config.data.hash} |",
         f"| licence of the data | {data.manifest.get('license', 'unknown')} |",
-        f"| training | {config.run.get('finished')} steps of {train.batch_size} pairs, peak rate {train.lr}, seed {train.seed} |",
+        f"| training | {config.run.get('finished')} steps of {batch}, peak rate {train.lr}, seed {train.seed} |",
         f"| weights | {config.run.get('weights')} |",
         "",
-        *_recall(rows),
+        *_measured(rows),
         "## Use",
         "",
         "```sh",
-        f'mmkit retrieve "a sentence" --in ./pictures --model {folder.name}',
-        f"mmkit eval recall@k --data ./data --model {folder.name}",
+        *(f"{line} --model {folder.name}" for line in _uses(model)),
         "```",
     ]
 
@@ -63,13 +79,33 @@ def _encoder(table: dict[str, Any]) -> str:
     return f"{table['kind']}{source}"
 
 
-def _recall(rows: list[dict[str, Any]]) -> list[str]:
+def _tags(config: Config, model: Model) -> list[str]:
+    """The recipe, the modalities of what it reads, and the tasks."""
+    tasks = [TASKS[metric].tag for metric in _metrics(model) if metric in TASKS]
+    return list(dict.fromkeys([Path(config.recipe).stem, "-".join(model.modalities), *tasks, "mmkit"]))
+
+
+def _metrics(model: Model) -> list[str]:
+    """What it is measured by, as `eval` has it."""
+    return [metric for metric in dict.fromkeys(loss.metric for loss in model.loss.values()) if metric in METRICS]
+
+
+def _uses(model: Model) -> list[str]:
+    """Commands that ask the model, and those that measure it."""
+    metrics = _metrics(model)
+    return [TASKS[metric].use for metric in metrics if metric in TASKS] + [f"mmkit eval {m} --data ./data" for m in metrics]
+
+
+def _measured(rows: list[dict[str, Any]]) -> list[str]:
     """The table of the evaluation whose weights were kept: the last of the best."""
-    measured = [row for row in rows if "val/mean_recall" in row]
+    measured = [row for row in rows if chosen_by(row)]
     if not measured:
         return []
-    best = max(measured, key=lambda row: (row["val/mean_recall"], row["step"]))
-    found = {key.removeprefix("val/"): value for key, value in best.items() if "_recall@" in key}
+    chosen = f"{VAL}{chosen_by(measured[-1])}"
+    best = max(measured, key=lambda row: (row[chosen], row["step"]))
+    found = {key.removeprefix(VAL): value for key, value in best.items() if key.startswith(VAL) and "median_rank" not in key}
+    mean, chance = found.pop("mean_recall", None), found.pop("chance@1", None)
     lines = [f"| {name} | {value:.3f} |" for name, value in found.items()]
-    chance = f" (R@1 by chance {best['val/chance@1']:.3f})" if "val/chance@1" in best else ""
-    return [f"## Recall on val at step {best['step']}{chance}", "", "| metric | value |", "|---|---|", *lines, ""]
+    head = f"## {'Recall' if mean is not None else 'Measured'} on val at step {best['step']}"
+    head += f" (R@1 by chance {chance:.3f})" if chance is not None else ""
+    return [head, "", "| metric | value |", "|---|---|", *lines, ""]

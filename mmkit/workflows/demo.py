@@ -14,7 +14,7 @@ from typing import Any
 from mmkit.config import parse_set, resolve
 from mmkit.errors import UserError
 from mmkit.files import lock, move_aside, read_json, write_json
-from mmkit.talk import Progress, Talk
+from mmkit.talk import Talk
 
 STATE, REPORT = "demo.json", "report.html"
 VERSION = 1
@@ -30,13 +30,8 @@ class Options:
     seed: int = 0
 
 
-@dataclass(frozen=True)
-class Voice:
-    """Where a demo reports to; the command line fills it in. `training` and `bars` open a view for one part."""
-
-    say: Callable[[str], None]
-    training: Callable[[], AbstractContextManager[Talk]]
-    bars: Callable[[], AbstractContextManager[Progress]]
+# opens where one part of a demo reports to: with the live view of a run, or with bars
+View = Callable[[bool], AbstractContextManager[Talk]]
 
 
 @dataclass
@@ -66,7 +61,7 @@ class State:
             self.save()
 
 
-def run(folder: Path, options: Options, force: bool, device: str, voice: Voice) -> State:
+def run(folder: Path, options: Options, force: bool, device: str, say: Callable[[str], None], view: View) -> State:
     """Make, continue or reuse the demo in `folder`.
 
     Returns:
@@ -77,22 +72,23 @@ def run(folder: Path, options: Options, force: bool, device: str, voice: Voice) 
         Interrupted: stopped while training; the same call continues.
     """
     if force and folder.exists():
-        voice.say(f"moved the old one to {_set_aside(folder)}")
+        say(f"moved the old one to {_set_aside(folder)}")
     state = _open(folder, options)
     with lock(folder):
         if state.record and (folder / REPORT).is_file():
-            voice.say(f"{folder} is finished: nothing to do; --force makes a new one")
+            say(f"{folder} is finished: nothing to do; --force makes a new one")
             return state
         state.save()
-        _announce(folder, options, voice.say)
+        _announce(folder, options, say)
         with state.timed("data"):
-            _prepare(folder / "data", options.seed, voice)
+            _prepare(folder / "data", options.seed, view)
         with state.timed("train"):
-            trained = _train(folder, options, device, voice)
+            trained = _train(folder, options, device, view)
         with state.timed("measure"):
-            record, vectors = _measure(trained, folder / "data", device, voice)
+            record, vectors = _measure(trained, folder / "data", device, view)
         with state.timed("report"):
-            _report(folder, trained, record, vectors, state, voice)
+            say("drawing the report")
+            _report(folder, trained, record, vectors, state)
         state.record = record
         state.save()
     return state
@@ -141,23 +137,23 @@ def _set_aside(folder: Path) -> Path:
     return move_aside(folder)
 
 
-def _prepare(out: Path, seed: int, voice: Voice) -> None:
+def _prepare(out: Path, seed: int, view: View) -> None:
     from mmkit.data.plan import Choices
     from mmkit.data.schema import Ask
     from mmkit.data.write import prepare
 
-    with voice.bars() as progress:
-        ask = Ask(out, options={"limit": SCENES, "seed": seed}, say=voice.say, progress=progress)
+    with view(False) as talk:
+        ask = Ask(out, options={"limit": SCENES, "seed": seed}, say=talk.say, progress=talk.progress)
         # the settings that `mmkit prep shapes` records, so that it would reuse this folder
         prepare("shapes", ask, Choices(workers=os.cpu_count() or 1), ask.options)
 
 
-def _train(folder: Path, options: Options, device: str, voice: Voice) -> Path:
+def _train(folder: Path, options: Options, device: str, view: View) -> Path:
     """The finished run: reused, resumed or trained from the start."""
     from mmkit.workflows import fit
 
     runs = folder / "runs"
-    with voice.training() as talk:
+    with view(True) as talk:
         trained = fit.resume("auto", runs, device, talk) if runs.is_dir() else None
         if trained is None:
             config = resolve("clip", None, [parse_set(text) for text in _own(folder / "data", options)])
@@ -174,7 +170,7 @@ def _own(data: Path, options: Options) -> list[str]:
     return [f"data.path={path}", f"train.steps={options.steps}", f"train.seed={options.seed}", f"train.eval_every={every}"]
 
 
-def _measure(trained: Path, data: Path, device: str, voice: Voice) -> tuple[dict[str, Any], Path]:
+def _measure(trained: Path, data: Path, device: str, view: View) -> tuple[dict[str, Any], Path]:
     """The record of recall on the test split, and the embeddings file that it was measured on."""
     from mmkit.data.shards import open_dataset
     from mmkit.embedding import embed_dataset
@@ -184,15 +180,14 @@ def _measure(trained: Path, data: Path, device: str, voice: Voice) -> tuple[dict
     from mmkit.metrics.recall import of_model
 
     model, opened = load_model(str(trained), device), open_dataset(data)
-    with voice.bars() as progress:
-        result = of_model(model, opened, Request(split="test", progress=progress))[0]
+    with view(False) as talk:
+        result = of_model(model, opened, Request(split="test", progress=talk.progress))[0]
         result.save(trained / "eval")
         return result.record, embed_dataset(model, opened, "test", pace=Pace())
 
 
-def _report(folder: Path, trained: Path, record: dict[str, Any], vectors: Path, state: State, voice: Voice) -> None:
+def _report(folder: Path, trained: Path, record: dict[str, Any], vectors: Path, state: State) -> None:
     from mmkit.views.report import write_report
     from mmkit.workflows.story import tell
 
-    voice.say("drawing the report")
     write_report(tell(folder, trained, record, vectors, state.seconds, state.options.steps), folder / REPORT)

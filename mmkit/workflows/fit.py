@@ -47,6 +47,8 @@ from mmkit.training.run import checkpoints, find_run, new_run, sweep
 from mmkit.workflows import feed
 from mmkit.workflows.card import write_card
 
+FEW = 4  # names that are said one by one
+
 
 @dataclass
 class Plan:
@@ -137,7 +139,8 @@ def _readers(config: Config, data: Dataset, reasons: dict[str, str]) -> dict[str
         if table["kind"] == foreign.KIND:
             readers[name] = row.foreign(spec, foreign.open_checkpoint(table["from"]))
             continue
-        columns = list(dict.fromkeys(str(one.column) for one in config.input.values() if one.encoder == name))
+        # of all that could be read: a later stage, which may read captions as this one and questions too, keeps the tokenizer
+        columns = [column for column, kind in data.columns.items() if kind in row.KINDS]
         readers[name], found = row.learn(spec, data, columns, config.data.limit)
         reasons |= {f"data.{modality}.{key}": reason for key, reason in found.items()}
     return readers
@@ -237,7 +240,7 @@ def _run(config: Config, folder: Path, model: Model, data: Dataset, talk: Talk, 
         if first:
             sweep(folder)
         evaluate = feed.evaluation(config, data, model, talk) if first else None
-        state = loop.train(config, folder, model, loaders, loop.Hooks(evaluate, report, talk.step, stop))
+        state = loop.train(config, folder, model, loaders, replace(talk, report=report), evaluate, stop)
     if first:
         best = state["best_step"]
         weights = f"step {state['step']}, the last"
@@ -287,7 +290,20 @@ def _first_weights(config: Config, model: Model, talk: Talk) -> None:
     fresh = load_init(model, config.train.init)
     foreign.load(model, [n for n in model.encoder if all(f"encoder.{n}.{k}" in fresh for k in model.encoder[n].state_dict())])
     if fresh:
-        talk.say(f"init      not from {config.train.init}: {', '.join(fresh)}")
+        talk.say(f"init      not from {config.train.init}: {', '.join(_gathered(fresh, list(model.state_dict())))}")
+
+
+def _gathered(fresh: list[str], names: list[str]) -> list[str]:
+    """Names of tensors, `fusion.*` standing for many of which there is no other of that beginning."""
+    if len(fresh) <= FEW:
+        return fresh
+    found: list[str] = []
+    for name in fresh:
+        parts = name.split(".")
+        beginnings = [".".join(parts[:depth]) + "." for depth in range(1, len(parts))]
+        whole = next((b for b in beginnings if all(n in fresh for n in names if n.startswith(b))), None)
+        found.append(f"{whole}*" if whole else name)
+    return list(dict.fromkeys(found))
 
 
 @torch.no_grad()

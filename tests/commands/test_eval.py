@@ -99,6 +99,19 @@ def test_several_models_are_numbered_files(colours, colour_model, invoke):
     assert json.loads((folder / "r-2.json").read_text()) == outcome.lines[1]
 
 
+def test_each_pair_of_inputs_is_a_result_and_a_file_of_its_own(invoke, tmp_path):
+    with EmbeddingsWriter(tmp_path / "three.arrow", 3) as writer:
+        for name in ("image", "series", "text"):
+            text = list("xyz") if name == "text" else None
+            writer.write(list("abc"), name, np.eye(3, dtype=np.float32), ["test"] * 3, text)
+    outcome = invoke("eval", "recall@1", "--embeddings", "three.arrow", "-o", "r.json", "--json", cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    pairs = [["image", "series"], ["image", "text"], ["series", "text"]]
+    assert [list(record["n"]) for record in outcome.lines] == pairs
+    assert [list(json.loads((tmp_path / f"r-{i}.json").read_text())["n"]) for i in (1, 2, 3)] == pairs
+    assert outcome.lines[2]["metrics"]["series_retrieval_recall@1"] == 1
+
+
 def test_a_result_of_ours_is_replaced_and_a_file_of_others_is_not(vectors, invoke, tmp_path):
     ask = ["eval", "recall@k", "--embeddings", vectors, "-o", "r.json"]
     for _ in range(2):
@@ -199,3 +212,76 @@ def test_a_trained_run(run, invoke, tmp_path):
     assert record["caption_ceiling"]["image_retrieval_recall@1"] == 1
     assert (folder / "runs" / "latest" / "eval" / "data-test.json").exists()
     assert len(invoke("eval", "recall@k", "--model", "runs/latest", "--model", record["model"], cwd=folder).lines) == 2
+
+
+@pytest.fixture
+def classes(asked, tmp_path):
+    """A folder of its own with ./data, one label a row, and the run ./runs/classes."""
+    (tmp_path / "data").symlink_to(asked / "colours")
+    shutil.copytree(asked / "runs/classes", tmp_path / "runs/classes")
+    return tmp_path
+
+
+def test_classes_with_their_confusion(classes, invoke):
+    outcome = invoke("eval", "classify", "--model", "runs/classes", cwd=classes)
+    assert outcome.code == 0, outcome.stderr
+    (record,) = outcome.lines
+    assert (record["task"], record["n"], record["model"]) == ("classification", {"image": 6}, "runs/classes")
+    assert record["metrics"]["acc1"] == 1
+    assert record["chance"]["acc1"] == pytest.approx(1 / 3)
+    folder = classes / "runs/classes/eval"
+    names = ["colours-test-classify.confusion.png", "colours-test-classify.json", "colours-test-classify.rows.parquet"]
+    assert sorted(os.listdir(folder)) == names
+    assert pq.read_table(folder / names[2])["predicted"].to_pylist() == ["red", "green", "blue"] * 2
+
+
+@pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".html"])
+def test_a_figure_of_the_confusion(classes, invoke, suffix):
+    ask = ["eval", "classify", "--model", "runs/classes", "--figure", f"f{suffix}"]
+    for _ in range(2):  # what is ours is drawn over
+        outcome = invoke(*ask, cwd=classes)
+        assert outcome.code == 0, outcome.stderr
+        assert f"wrote f{suffix}" in outcome.stderr
+    (classes / f"f{suffix}").write_text("mine")
+    refused = invoke(*ask, cwd=classes)
+    assert refused.code == 1
+    assert f"error: the file exists and is not one that mmkit wrote, f{suffix}" in refused.stderr
+    assert (classes / f"f{suffix}").read_text() == "mine"
+    assert invoke(*ask, "--force", cwd=classes).code == 0
+    assert (classes / f"f{suffix}.old-1").read_text() == "mine"
+
+
+def test_a_figure_of_each_of_several_models(classes, invoke):
+    models = ["--model", "runs/classes", "--model", "runs/classes/checkpoints/step-00000030"]
+    assert invoke("eval", "classify", *models, "--figure", "f.png", "--quiet", cwd=classes).code == 0
+    assert sorted(path.name for path in classes.glob("f*")) == ["f-1.png", "f-2.png"]
+
+
+def test_what_cannot_be_drawn_is_said(classes, asked, vectors, invoke):
+    outcome = invoke("eval", "recall@k", "--embeddings", vectors, "--figure", "f.png", cwd=classes)
+    assert outcome.code == 2
+    assert "error: --figure draws the confusion of classes, f.png\nhint: mmkit eval classify" in outcome.stderr
+    outcome = invoke("eval", "classify", "--figure", "f.csv", cwd=classes)
+    assert (outcome.code, outcome.stdout) == (2, "")
+    assert "error: cannot draw a .csv, f.csv" in outcome.stderr
+    outcome = invoke("eval", "vqa", "--model", "runs/classes", cwd=classes)
+    assert outcome.code == 1
+    assert "error: the model was not trained to answer questions (loss kind answers), runs/classes" in outcome.stderr
+
+
+def test_answers_to_questions(asked, invoke, tmp_path):
+    (tmp_path / "data").symlink_to(asked / "shapes")
+    shutil.copytree(asked / "runs/answers", tmp_path / "runs/answers")
+    outcome = invoke("eval", "vqa", "--limit", 10, "--model", "runs/answers", cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    (record,) = outcome.lines
+    assert record["task"] == "vqa"
+    assert 0 <= record["metrics"]["vqa_accuracy"] <= 1
+    assert record["n"]["question"] == record["n"]["answers"] > 10
+    assert (tmp_path / "runs/answers/eval/data-test-first10-vqa.json").exists()
+
+
+def test_a_model_that_compares_nothing_has_no_recall(classes, invoke):
+    outcome = invoke("eval", "recall@k", "--model", "runs/classes", cwd=classes)
+    assert outcome.code == 1
+    assert "error: the model compares nothing: it has no loss of pairs, runs/classes" in outcome.stderr

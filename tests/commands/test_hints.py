@@ -1,6 +1,7 @@
 """The hints of train, each followed as tests/following.py says: what it names is typed, and the error is gone."""
 
 import shutil
+import tomllib
 
 import pytest
 
@@ -71,6 +72,12 @@ def folder(trained, tmp_path, monkeypatch):
 )
 def test_what_a_hint_says_to_type(invoke, folder, typed):
     follow(invoke, folder, f"{DRY} {typed}")
+
+
+def test_a_loss_of_pairs_has_an_anchor_where_it_names_no_pair(invoke, folder):
+    outcome = invoke(*f"{DRY} --set loss.new.kind=infonce".split(), cwd=folder)
+    assert outcome.code == 0, outcome.stderr
+    assert tomllib.loads(outcome.stdout)["loss"]["new"] == {"kind": "infonce", "anchor": "text"}
 
 
 @pytest.mark.parametrize(

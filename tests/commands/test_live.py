@@ -18,8 +18,9 @@ from mmkit.cli.progress import Screen, bars
 LONG = "a line with a path that nobody wants to find cut in two /" + "far/" * 60 + "picture.jpg [bold]"
 ROW = {"step": 1, "train/loss": 3.0, "train/lr": 1e-3, "train/logit_scale": 14.0, "train/samples_per_second": 9.0}
 VAL = {
+    **{"step": 2, "val/mean_recall": 0.05},
     **{f"val/{way}_retrieval_recall@{k}": k / 100 for way in ("image", "text") for k in (1, 5, 10)},
-    **{"step": 2, "val/mean_recall": 0.05, "val/chance@1": 0.005},
+    "val/chance@1": 0.005,
 }
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]|\r")
 
@@ -135,6 +136,47 @@ def test_figures_stay_with_the_step_that_they_are_of(terminal, clock, frame, mon
         "val image_retrieval  R@1 0.010  R@5 0.050  R@10 0.100",
         "val text_retrieval   R@1 0.010  R@5 0.050  R@10 0.100  at step 2",
     ]
+
+
+CLASSES = {"step": 2, "val/acc1": 0.5, "val/macro_f1": 0.25}
+QUESTIONS = {
+    "step": 2,
+    "val/vqa_accuracy": 0.5,
+    "val/vqa_accuracy/count": 0.25,
+    "val/vqa_accuracy/colour": 1.0,
+    "val/vqa_accuracy/shape": 0.5,
+}
+CHOSEN = {"step": 2, "val/text_retrieval_recall@5": 0.05, **VAL}
+
+
+@pytest.mark.parametrize(
+    ("row", "lines", "said"),
+    [
+        (CLASSES, ["val  acc1 0.500  macro_f1 0.250"], "val acc1 0.500"),
+        (QUESTIONS, ["val  vqa_accuracy 0.500  count 0.250  colour 1.000"], "val vqa accuracy 0.500"),
+        (CHOSEN, None, "val text retrieval recall@5 0.050"),
+        (
+            {"step": 2, "val/mean_recall": 0.5, "val/image-text/image_retrieval_recall@1": 0.5, "val/acc1": 0.125},
+            ["val image-text/image_retrieval  R@1 0.500", "val                             acc1 0.125"],
+            "val mean recall 0.500",
+        ),
+    ],
+)
+def test_what_a_run_is_measured_by_is_shown_whatever_it_is(terminal, clock, frame, monkeypatch, capsys, row, lines, said):
+    monkeypatch.setenv("COLUMNS", "100")
+    with LiveView(console) as view:
+        view.begin(4, 8)
+        view.step(0, 0.0)
+        run_steps(view, clock, [1, 2])
+        view.row(row)
+        shown = frame(view.screen)[1:]
+    assert lines is None or shown == [*lines[:-1], f"{lines[-1]}  at step 2"]
+    monkeypatch.setattr(Console, "live", False)
+    capsys.readouterr()
+    with LiveView(console) as view:
+        view.begin(4, 8)
+        view.row(row)
+    assert capsys.readouterr().err == f"step 2/4  {said}\n"
 
 
 @pytest.mark.parametrize("columns", [20, 40, 60, 80, 140])

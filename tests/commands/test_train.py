@@ -263,7 +263,48 @@ def test_a_finished_run_has_a_model_card(invoke, folder):
     assert outcome.code == 0, outcome.stderr
     card = (folder / "runs/carded/README.md").read_text()
     rows = [json.loads(line) for line in (folder / "runs/carded/metrics.jsonl").read_text().splitlines()]
-    val = [row for row in rows if "val/mean_recall" in row][-1]
+    val = max((row for row in rows if "val/mean_recall" in row), key=lambda row: (row["val/mean_recall"], row["step"]))
     assert card.startswith("---\nlibrary_name: mmkit\n")
     assert f"| image_retrieval_recall@1 | {val['val/image_retrieval_recall@1']:.3f} |" in card
     assert "2 steps of" in card and f"step {val['step']}, best on val" in card
+
+
+@pytest.mark.parametrize(
+    ("name", "chosen", "tags", "uses"),
+    [
+        ("classes", "acc1", "classify, image, classification", ["predict picture.jpg", "eval classify --data ./data"]),
+        (
+            "answers",
+            "vqa_accuracy",
+            "vqa, image-text, visual-question-answering",
+            ['answer picture.jpg "what is it?"', "eval vqa --data ./data"],
+        ),
+        (
+            "both",
+            "mean_recall",
+            "clip, image-text, retrieval, classification",
+            [
+                'retrieve "a sentence" --in ./pictures',
+                "predict picture.jpg",
+                "eval recall@k --data ./data",
+                "eval classify --data ./data",
+            ],
+        ),
+    ],
+)
+def test_a_card_says_what_the_model_is_for(asked, name, chosen, tags, uses):
+    card = (asked / f"runs/{name}/README.md").read_text()
+    assert f"\ntags: [{tags}, mmkit]\n" in card
+    use = card.partition("```sh\n")[2].partition("```")[0]
+    assert use.splitlines() == [f"mmkit {line} --model {name}" for line in uses]
+    assert ("shared space" in card) == (name == "both")
+    best = max((r for r in rows(asked / f"runs/{name}") if f"val/{chosen}" in r), key=lambda r: (r[f"val/{chosen}"], r["step"]))
+    assert f" on val at step {best['step']}" in card
+    shown = "image_retrieval_recall@1" if name == "both" else chosen
+    assert f"| {shown} | {best[f'val/{shown}']:.3f} |" in card
+
+
+@pytest.mark.parametrize(("name", "chosen"), [("classes", "acc1"), ("answers", "vqa_accuracy"), ("both", "mean_recall")])
+def test_what_weights_are_chosen_by_stands_first_among_what_val_gives(asked, name, chosen):
+    measured = [[key for key in row if key.startswith("val/")] for row in rows(asked / f"runs/{name}")]
+    assert {keys[0] for keys in measured if keys} == {f"val/{chosen}"}

@@ -13,6 +13,7 @@ LAYERS = [
     {"errors"},
     {"files", "fields", "kinds", "talk", "layers", "batch"},
     {"config"},
+    {"ragged"},
     {"vectors"},
     {"data"},
     {"encoders", "fusion", "losses"},

@@ -1,97 +1,59 @@
-"""What every row of MODALITIES keeps to at prep, and a new one that is added by its row alone; RAW needs one line for it."""
+"""Every row of MODALITIES keeps what the table says of it: stored again it is the same, and a blank is a valid input."""
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
-from collections.abc import Callable
+import random
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import torch
 
-from mmkit.data.cells import Blank
+from mmkit.config import build
 from mmkit.data.modalities import MODALITIES
-from mmkit.data.schema import arrow_schema
 from mmkit.data.shards import open_dataset
-from tests import raw
-from tests.conftest import Outcome
-
-# modality -> a raw value, a cell of a table, and a raw value that holds nothing
-RAW: dict[str, tuple[Any, Any, Any]] = {
-    "image": (raw.encoded(raw.picture(1)), "1.jpg", None),
-    "text": (["a b", "nan", " a b "], ["a b", "c"], ["", "nan"]),
-    "series": ([[0.5, 1], [2, 3]], [0.5, 1.0], []),
-}
-
-every_modality = pytest.mark.parametrize("name", list(MODALITIES))
+from mmkit.encoders import build as build_encoder
+from tests.core import whole_dataset
 
 
-def plain(value: Any) -> Any:
-    return value.tolist() if hasattr(value, "tolist") else value
+@pytest.fixture(scope="module")
+def data(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    return open_dataset(whole_dataset(run / "data", tmp_path_factory.mktemp("data") / "data"))
 
 
-@every_modality
-def test_what_it_stores_fits_its_column(name: str) -> None:
-    pa = pytest.importorskip("pyarrow")
-    modality = MODALITIES[name]
-    stored = plain(modality.store(RAW[name][0]))
-    schema = arrow_schema({modality.COLUMN: modality.FEATURE})
-    assert pa.Table.from_pylist([{modality.COLUMN: stored}], schema=schema).to_pylist() == [{modality.COLUMN: stored}]
-    if RAW[name][2] is not None:
-        assert plain(modality.store(stored)) == stored
-        with pytest.raises(Blank):
-            modality.store(RAW[name][2])
+@pytest.mark.parametrize("name", list(MODALITIES))
+def test_a_row(name: str, data: Any) -> None:
+    row, spec = MODALITIES[name], build({"data": {name: {}}}).data[name]
+    reasons = row.fill(spec, data, "tiny", {}) | row.settle(spec, data, still=False)
+    reader, learnt = row.learn(spec, data, [row.COLUMN], None)
+    assert all(isinstance(reason, str) for reason in (reasons | learnt).values())
+    cells = [one[row.COLUMN] for one in data.rows("train", [row.COLUMN], 5)]
+    items = [item for cell in cells for item in row.items(cell)]
+    assert row.items(None) == []
+    prepared = [reader.prepare(item) for item in items]
+    assert reader.still and len({reader.key(item) for item in items}) > 1
+    encoder = build_encoder(name, name, {"kind": row.ENCODER}, reader.given()).eval()
+    with torch.no_grad():
+        together = encoder(**reader.collate([*prepared, reader.blank]))
+        alone = [encoder(**reader.collate([one])).pooled for one in prepared]
+    assert together.mask.dtype == torch.bool and together.tokens.shape[:2] == together.mask.shape
+    assert together.pooled.isfinite().all() and together.pooled.size(1) == encoder.dim
+    # what stands beside an item in a batch changes nothing of it
+    assert torch.allclose(together.pooled[:-1], torch.cat(alone), atol=1e-5)
+    assert reader.made_of() == reader.over(reader.spec).made_of()
+    assert set(row.TRAINING) <= set(spec.__dataclass_fields__)
 
 
-@every_modality
-def test_its_column_is_known_by_its_type(name: str) -> None:
-    for other, (_, cell, _) in RAW.items():
-        assert MODALITIES[name].holds(cell) == (name == other) or {name, other} == {"text", "series"}
-
-
-@every_modality
-def test_it_is_light(name: str) -> None:
-    code = f"import sys, mmkit.data.modalities.{name}; print(*sys.modules)"
-    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
-    assert not {"torch", "PIL", "numpy", "pyarrow"} & set(loaded)
-
-
-def place(raw: Any) -> list[float]:
-    """A point of a map, from `lat lon`."""
-    numbers = [float(n) for n in raw.split()] if isinstance(raw, str) else raw
-    if len(numbers) != 2:
-        raise ValueError("not a latitude and a longitude")
-    return numbers
-
-
-PLACE = SimpleNamespace(
-    ROLE="place",
-    COLUMN="place",
-    FEATURE={"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"},
-    SUFFIXES=set(),
-    NAMES=("place",),
-    holds=lambda value: isinstance(value, str) and value.replace(".", "").replace(" ", "").isdigit(),
-    store=place,
-)
-
-
-def test_a_new_row_is_prepared(tmp_path: Path, invoke: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(MODALITIES, "place", PLACE)
-    rows = [{"where": f"{i}.5 7", "words": "a town"} for i in range(8)] + [{"where": "1", "words": "x y"}, {"words": "a b"}]
-    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
-    for column in ((), ("--column", "place=where")):
-        outcome = invoke("prep", "table", "data", "--source", "t.jsonl", *column, "--force", cwd=tmp_path)
-        assert outcome.code == 0, outcome.stderr
-        assert "place column 'where'" in outcome.stderr
-    data = open_dataset(tmp_path / "data")
-    assert data.manifest["columns"] == {"captions": "text", "place": "place"}
-    assert {row["id"]: row["place"] for row in data.rows()} == {f"row {i + 1}": [i + 0.5, 7] for i in range(8)}
-    assert data.manifest["audit"]["filled"]["place"]["train"] == data.splits["train"]
-    reasons = [json.loads(line)["reason"] for line in (tmp_path / "data" / "rejected.jsonl").read_text().splitlines()]
-    assert reasons == ["not a latitude and a longitude", "no place in the row"]
-    datasets = pytest.importorskip("datasets")
-    loaded = datasets.load_dataset(str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
-    assert loaded["train"].column_names == ["id", "captions", "place"]
+@pytest.mark.parametrize("name", list(MODALITIES))
+def test_what_is_drawn_hangs_on_the_seed_alone(name: str, data: Any) -> None:
+    row = MODALITIES[name]
+    drawn = {"image": {"augment": ["crop", "colour"]}, "text": {"word_dropout": 0.5}, "series": {"jitter": 1.0}}[name]
+    spec = build({"data": {name: drawn}}).data[name]
+    row.fill(spec, data, "tiny", {})
+    reader = row.learn(spec, data, [row.COLUMN], None)[0].over(spec)
+    assert not reader.still
+    item = next(item for one in data.rows("train", [row.COLUMN]) for item in row.items(one[row.COLUMN]))
+    one, again, other = (reader.draw(reader.prepare(item), random.Random(seed), []) for seed in (1, 1, 5))
+    first, second, third = (reader.collate([x]) for x in (one, again, other))
+    assert all(torch.equal(first[key], second[key]) for key in first)
+    assert any(first[key].shape != third[key].shape or not torch.equal(first[key], third[key]) for key in first)

@@ -13,6 +13,9 @@ import pytest
 import torch
 
 from mmkit.batch import Batch
+from mmkit.encoders import ENCODERS
+from mmkit.fusion import FUSIONS
+from mmkit.losses import LOSSES
 from mmkit.model import Model
 from mmkit.training.step import gradients
 from mmkit.workflows.fit import Plan
@@ -50,6 +53,32 @@ def test_four_parts_have_the_gradient_of_one(recipe: str, made: Callable[[str], 
     again, ours = gradient(model, batch, 4)
     assert again == pytest.approx(loss, abs=1e-5)
     assert same(ours, expected)
+
+
+def of_kind(section: str, kind: str, data: Path) -> Plan:
+    """The plan of `fusion-mid` with another fusion, or of `nmodal` with another loss of pairs or encoder."""
+    if section == "fusion":
+        return plan(smallest("fusion-mid", data, {"fusion": {"kind": kind}}))
+    if section == "loss":
+        return plan(smallest("nmodal", data, {"loss": {"itc": {"kind": kind}}}))
+    small = {"kind": kind, "dim": 16}
+    return plan(smallest("nmodal", data, {"encoder": {ENCODERS[kind][0]: small}}))
+
+
+KINDS = [("fusion", kind) for kind in FUSIONS]
+KINDS += [("loss", kind) for kind in LOSSES if kind not in ("classify", "answers")]
+KINDS += [("encoder", kind) for kind in ENCODERS if kind != "pretrained"]
+
+
+@pytest.mark.parametrize(("section", "kind"), KINDS)
+def test_every_row_of_the_tables_is_exact_in_parts(section: str, kind: str, data: Path) -> None:
+    found = of_kind(section, kind, data)
+    model, batch = found.model.train(), found.first_batch
+    loss, expected = gradient(model, batch)
+    again, ours = gradient(model, batch, 3)
+    assert again == pytest.approx(loss, abs=1e-5)
+    assert same(ours, expected)
+    assert all(grad.isfinite().all() for grad in expected.values())
 
 
 @pytest.mark.parametrize("recipe", [r for r in RECIPES if r in ("clip", "filip", "siglip", "nmodal")])

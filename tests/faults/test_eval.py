@@ -78,7 +78,7 @@ FAULTS = [
     (["retrieve", "a dog", "--in", "nothing"], 1, "not a dataset folder", "mmkit prep"),
     (["retrieve", "dog.jpg"], 1, "no such image, dog.jpg", ""),
     (["retrieve", "note.txt"], 1, "cannot be read as an image", ""),
-    (["retrieve", "a dog", "--find", "sound"], 2, "'sound' is not one of", "mmkit retrieve --help"),
+    (["retrieve", "a dog", "--find", "sound"], 2, "the model has nothing called 'sound' to find, --find", "known: image, text"),
     (["retrieve", "a dog", "--top", "0"], 2, "greater than or equal to 1", "mmkit retrieve --help"),
     (["predict", "note.txt", "a dog"], 1, "cannot be read as an image", ""),
     (["predict", "absent.jpg", "a dog"], 1, "no such image, absent.jpg", ""),

@@ -65,7 +65,7 @@ def test_shapes(kind: str, names: tuple[str, ...]) -> None:
 @every_fusion
 def test_sizes_make_one(kind: str) -> None:
     one = build({"kind": kind, **fusion_class({"kind": kind}).sizes("tiny")}, {"widths": WIDTHS, "language": ["text"]})
-    assert one.dim == (sum(WIDTHS.values()) if kind == "logits" else 64)
+    assert one.dim == (64 * len(WIDTHS) if kind == "logits" else 64)
 
 
 @every_fusion
@@ -149,8 +149,8 @@ def test_which_input_looks() -> None:
 def test_a_head_over_logits_is_the_mean_of_a_head_an_input() -> None:
     one, parts = made("logits"), given()
     head = nn.Linear(one.dim, 4)
-    image, text = head.weight.split([WIDTHS["image"], WIDTHS["text"]], 1)
-    heads = [parts["image"].pooled @ image.T + head.bias, parts["text"].pooled @ text.T + head.bias]
+    weights = zip(parts, head.weight.chunk(2, 1), strict=True)
+    heads = [one.adapt[name](parts[name].pooled) @ weight.T + head.bias for name, weight in weights]
     assert torch.allclose(head(one(parts).pooled), torch.stack(heads).mean(0), atol=1e-6)
 
 

@@ -9,7 +9,7 @@ import pytest
 from mmkit.errors import UserError
 from mmkit.metrics import ranking
 from mmkit.metrics.ranking import Chance
-from mmkit.vectors import Ragged
+from mmkit.ragged import Ragged
 
 NAMES = ("image", "text")
 retrieval = partial(ranking.retrieval, names=NAMES)

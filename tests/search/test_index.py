@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from mmkit.errors import UserError
+from mmkit.ragged import Ragged
 from mmkit.search import index
 from mmkit.search.index import top, top_late
-from mmkit.vectors import Ragged
 
 
 @pytest.mark.parametrize("tile", [3, 65_536])

@@ -86,7 +86,7 @@ def test_another_encoder_takes_the_place_of_the_checkpoints(place: Path, invoke:
     save_file(weights | {name: weights[name] + 1}, place / "same/model.safetensors", {"format": "pt"})
     outcome = invoke("train", "--init", clip_folder, "--image-encoder", place / "same", *BRIEF, *still, cwd=place)
     assert outcome.code == 0, outcome.stderr
-    assert "not from" in outcome.stderr and "encoder.image.body.embeddings.class_embedding" in outcome.stderr
+    assert f"not from {clip_folder}: encoder.image.*" in outcome.stderr
     before, after = (load_model(str(m), "cpu").state_dict() for m in (clip_folder, place / outcome.stdout.strip()))
     moved = {k for k in before if not torch.equal(before[k], after[k]) and not k.startswith("loss.")}
     assert moved == {"encoder.image.body.embeddings.class_embedding"}

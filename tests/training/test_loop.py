@@ -15,7 +15,7 @@ from mmkit.batch import Batch
 from mmkit.config import Config
 from mmkit.errors import UserError
 from mmkit.model import Model
-from mmkit.talk import Measured
+from mmkit.talk import Measured, Talk
 from mmkit.training import loop
 from mmkit.training.run import checkpoints
 from mmkit.training.schedule import learning_rate, make_optimizer
@@ -38,27 +38,27 @@ def measured(recall: float) -> Measured:
 
 
 def train(folder: Path, model: Model, evaluate: Callable[[Model], Measured] | None = None, **keys: Any) -> dict[str, Any]:
-    return watched(folder, model, loop.Hooks(evaluate=evaluate), **keys)
+    return watched(folder, model, Talk(), evaluate, **keys)
 
 
-def watched(folder: Path, model: Model, hooks: loop.Hooks, **keys: Any) -> dict[str, Any]:
+def watched(folder: Path, model: Model, talk: Talk, evaluate: loop.Evaluate | None = None, **keys: Any) -> dict[str, Any]:
     config = Config(encoder=model.config.encoder)
     defaults = {"steps": 6, "batch_size": B, "lr": 1e-3, "warmup": 1, "checkpoint_every": 1, "eval_every": 1, "log_every": 1}
     for key, value in (defaults | keys).items():
         setattr(config.train, key, value)
     loader = Repeat(tiny_batch(model))
     (folder / "run").mkdir(exist_ok=True)
-    return loop.train(config, folder / "run", model, lambda stage: loader, hooks)  # type: ignore[arg-type,return-value]
+    return loop.train(config, folder / "run", model, lambda stage: loader, talk, evaluate)  # type: ignore[arg-type,return-value]
 
 
 def test_every_step_is_told_whatever_log_every_is_and_after_its_row(tmp_path: Path) -> None:
     told: list[Any] = []
-    hooks = loop.Hooks(step=lambda done, seconds: told.append((done, seconds > 0)), report=lambda row: told.append(row["step"]))
-    watched(tmp_path, tiny_model(), hooks, log_every=4, checkpoint_every=2)
+    talk = Talk(step=lambda done, seconds: told.append((done, seconds > 0)), report=lambda row: told.append(row["step"]))
+    watched(tmp_path, tiny_model(), talk, log_every=4, checkpoint_every=2)
     assert told == [0, (0, False), 1, (1, True), (2, True), (3, True), 4, (4, True), (5, True), 6, (6, True)]
     told.clear()
     # resumed, it begins where it stopped
-    watched(tmp_path, tiny_model(), hooks, steps=8, log_every=100, checkpoint_every=2)
+    watched(tmp_path, tiny_model(), talk, steps=8, log_every=100, checkpoint_every=2)
     assert told == [(6, False), (7, True), 8, (8, True)]
 
 

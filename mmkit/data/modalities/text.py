@@ -153,12 +153,12 @@ def learn(spec: Spec, data: Dataset, columns: list[str], limit: int | None) -> t
         sample = [text for text, _ in zip(texts(), range(CAPTIONS_MEASURED), strict=False)]
         longest = max(tokenizer.lengths(sample), default=2)
         spec.context = min(CONTEXT_LIMIT, longest + 2)
-        what = "training captions" if columns == [COLUMN] else f"training texts of {' and '.join(columns)}"
+        what = "training captions" if columns == [COLUMN] else f"training texts of {' and '.join(columns)},"
         why = f"longest of {len(sample):,} {what} {longest} tokens, at most {CONTEXT_LIMIT}"
         reasons["context"] = f"{spec.context} ({why})"
         tokenizer = Tokenizer(tokenizer.backend, spec.context)
     if spec.vocab_size != tokenizer.vocab_size:
-        reasons["vocab_size"] = f"{tokenizer.vocab_size} (all that the captions give, at most {spec.vocab_size})"
+        reasons["vocab_size"] = f"{tokenizer.vocab_size} (all that the texts give, at most {spec.vocab_size})"
         spec.vocab_size = tokenizer.vocab_size
     return Reader(replace(spec, word_dropout=0.0), tokenizer), reasons
 

@@ -1,0 +1,98 @@
+"""`mmkit answer`: what a model that was trained on questions says of an image."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from mmkit.cli.console import console
+from mmkit.cli.help import Page
+from mmkit.cli.options import Debug, Device, Json, Model, Quiet
+from mmkit.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from mmkit.model import Model as LoadedModel
+
+METRIC = "vqa"  # of the losses that answer
+ANSWERS = "Answers"  # a heading of --help
+EPILOG = """\b
+Examples:
+  mmkit answer cat.jpg "what colour is the cat?"
+  mmkit answer cat.jpg "how many are there?" --top 5 --model runs/vqa-data-1
+  echo '{"id": 1, "image": "cat.jpg", "question": "is it a cat?"}' | mmkit answer -
+"""
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+@app.command(cls=Page, epilog=EPILOG)
+def answer(
+    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture, or - for JSONL on stdin: image, question.")],
+    question: Annotated[str | None, typer.Argument(metavar="QUESTION", help="What to ask of it.", show_default=False)] = None,
+    top: Annotated[
+        int, typer.Option("--top", metavar="N", min=1, help="Answers to a question, best first.", rich_help_panel=ANSWERS)
+    ] = 1,
+    model: Model = "runs/latest",
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """The answer to a question about an image, of those that the model was trained on, and how probable it is.
+
+    Prints a table in a terminal and one JSON object an answer elsewhere: image, question, answer, probability.
+    Lines on stdin are {"id": …, "image": "path", "question": …} and are answered one by one.
+    """
+    from mmkit.cli.queries import answer_lines
+    from mmkit.embedding import require_file
+    from mmkit.loading import load_model
+
+    asks = f'mmkit answer {image} "what colour is it?"'
+    if image == "-" and question is not None:
+        raise UsageError("- reads the questions from stdin, all of them", hint="leave - out, or the question")
+    if image != "-" and question is None:
+        raise UsageError("which question?", hint=asks)
+    if question is not None and not question.strip():
+        raise UsageError("the question is empty", hint=asks)
+    if image != "-":
+        require_file(image, "image")
+    loaded = load_model(model, device, console.say)
+    if question is not None:
+        _show(_answers(loaded, image, question, top))
+        return
+    for asked in answer_lines(sys.stdin):
+        line = asked.query
+        with asked.named():
+            answers = _answers(loaded, line["image"], line["question"], top)
+        for one in answers:
+            console.record(({"id": line["id"]} if "id" in line else {}) | one)
+
+
+def _answers(model: LoadedModel, path: str, question: str, top: int) -> list[dict[str, Any]]:
+    """The most probable answers, best first.
+
+    Raises:
+        UserError: the model answers no questions, or the image cannot be read.
+    """
+    from mmkit.metrics import heads
+
+    objective = heads.objective_of(model, METRIC, "to answer questions (loss kind answers)")
+    words = [name for name in heads.read_by(model, objective) if model.config.is_language(name)]
+    if not words:
+        raise UserError("the model answers without reading the question", model.name)
+    asked = next((name for name in words if model.inputs[name].column == objective.column), words[0])
+    inputs = heads.of_file(model, objective, path) | {asked: model.reader(asked).prepare(question)}
+    probabilities = heads.scored(model, objective, [inputs])[1][0].tolist()
+    best = sorted(range(len(probabilities)), key=lambda c: -probabilities[c])[:top]
+    return [{"image": path, "question": question, "answer": objective.classes[c], "probability": probabilities[c]} for c in best]
+
+
+def _show(answers: list[dict[str, Any]]) -> None:
+    if console.json:
+        for one in answers:
+            console.record(one)
+        return
+    rows = [[one["answer"], f"{one['probability']:.3f}"] for one in answers]
+    console.table(f"{answers[0]['image']}: {answers[0]['question']}", ["answer", "probability"], rows, to_stdout=True)
