@@ -11,12 +11,13 @@ import time
 import pytest
 import torch
 
-from mmkit.config import build, read_toml
-from mmkit.data.augment import Augment
-from mmkit.data.loader import Loader
+from mmkit.batch import Want
 from mmkit.data.shards import open_dataset
+from mmkit.loading import from_run, run_config
 from mmkit.losses.contrastive import infonce
-from mmkit.model import from_config
+from mmkit.talk import Talk
+from mmkit.training.stages import stages_of
+from mmkit.workflows import feed
 
 STEPS, WARM, ROUNDS = 240, 10, 5
 
@@ -30,12 +31,12 @@ def bare_loop(model, batches, steps):
     for step, batch in zip(range(steps), itertools.cycle(batches), strict=False):
         if step == WARM:
             seen, start = 0, time.perf_counter()
-        vectors = model(batch, ("image.vector", "text.vector"))
-        loss = infonce(vectors["image.vector"], vectors["text.vector"], scale.exp())
+        vectors = model(batch, (Want("image"), Want("text")))
+        loss = infonce(*vectors.values(), scale.exp())
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
-        seen += batch["image"].size(0)
+        seen += batch.rows
     return seen / (time.perf_counter() - start)
 
 
@@ -51,11 +52,11 @@ def ratio(invoke, folder, size):
     args = ["train", "./data", "--quiet", "--set", "train.eval_every=1000", *size]
     assert invoke(*args, "--steps", 2, "--name", "model", cwd=folder).code == 0
     run = folder / "runs/model"
-    config = build(read_toml(run / "config.toml"))
-    data = open_dataset(folder / "data")
-    model = from_config(config, run / "tokenizer.json")
-    loader = Loader(data, "train", Augment(config.data.image, model.pixels), model.tokenizer, config.train.batch_size)
-    batches = loader.batches()
+    config = run_config(run)
+    config.data.path = str(folder / "data")
+    model = from_run(config, run)
+    data = open_dataset(config.data.path)
+    batches = feed.loader(config, data, model, stages_of(config), Talk(), cached=False).batches()
     held = [next(batches) for _ in range(8)]
     batches.close()
     ratios = []
