@@ -20,6 +20,9 @@ from PIL import Image
 from mmkit.files import DATASET_VERSION
 
 COLUMNS = {"image": "image", "text": "captions"}
+# models of the tests are so small that threads wait for each other longer than they compute; read when torch is imported
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 COLOURS = {"red": (230, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 230)}
 
 
