@@ -171,8 +171,8 @@ def init_readers(name: str, config: Config) -> dict[str, Any]:
     """encoder -> the Reader that belongs to it in `--init NAME`, where that has the encoder."""
     run = _run_of(name)
     if run is None:
-        source = foreign.open_whole(name)
-        return {n: source.readers[n] for n in config.encoder if n in source.readers}
+        whole, checkpoint = foreign.whole_config(name)
+        return {n: MODALITIES[n].foreign(config.data[n], checkpoint) for n in config.encoder if n in whole.encoder}
     there = run_config(run)
     shared = [n for n in config.encoder if n in there.encoder]
     return {n: MODALITIES[m].load(config.data[m], run, n) for n in shared for m in [config.modality_of(n)]}

@@ -331,8 +331,8 @@ class EmbeddingsWriter:
     ) -> None:
         """Append n rows of one modality; `vectors` is (n, dim), or several (…, dim) a row: all rows are of one form."""
         n = len(ids)
-        several = vectors if isinstance(vectors, Ragged) else None
-        check_target(self.path, several is not None)
+        if isinstance(vectors, Ragged) and not self._rows:
+            check_target(self.path, several=True)
         single = vectors.means() if isinstance(vectors, Ragged) else vectors
         if single.shape != (n, self.dim):
             raise ValueError(f"vectors of shape {single.shape} for {n} ids and dim {self.dim}")
@@ -340,9 +340,9 @@ class EmbeddingsWriter:
         try:
             self._strings.write(pa.record_batch([pa.array(c or [None] * n, pa.string()) for c in columns], STRINGS))
             self._raw.write(np.ascontiguousarray(single, self.dtype).data)
-            if several is not None:
-                self._tokens.write(np.ascontiguousarray(several.flat, self.dtype).data)
-                self._lengths += np.diff(several.starts).tolist()
+            if isinstance(vectors, Ragged):
+                self._tokens.write(np.ascontiguousarray(vectors.flat, self.dtype).data)
+                self._lengths += np.diff(vectors.starts).tolist()
         except OSError as e:
             raise disk_error(e, self.path) from e
         self._rows += n

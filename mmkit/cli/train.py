@@ -262,5 +262,11 @@ def _first_rows(batch: Any, shown: int) -> tuple[list[Any], list[str]]:
     if pixels is not None:
         pictures = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in pixels[:shown]]
     said = [" / ".join(texts[i] for texts in batch.said.values()) for i in range(shown)]
-    targets = ["" if value is None else str(value) for value in next(iter(batch.targets.values()), [None] * shown)[:shown]]
+    targets = [_told(value) for value in next(iter(batch.targets.values()), [None] * shown)[:shown]]
     return pictures, [" · ".join(part for part in (text, target) if part) for text, target in zip(said, targets, strict=True)]
+
+
+def _told(target: Any) -> str:
+    """A target in words: a class, several, or the answers of a question."""
+    told = target["answers"] if isinstance(target, dict) else target
+    return ", ".join(told) if isinstance(told, list) else "" if told is None else str(told)

@@ -157,11 +157,12 @@ class Paired(Objective):
         between: list[str] | None = None,
         anchor: str | None = None,
         weight: float = 1.0,
+        share: float | None = None,
         *,
         names: Sequence[str] = (),
         name: str = "",
     ) -> None:
-        super().__init__(weight, name=name)
+        super().__init__(weight, share, name=name)
         self.pairs = [(between[0], between[1])] if between else pairs_of(anchor or "all", names)
 
     @classmethod
@@ -233,8 +234,7 @@ class InfoNCE(Paired):
     """InfoNCE with a learned logit_scale, clamped after each step.
 
     Args:
-        between, anchor: see `Paired`.
-        weight: factor in the sum of losses.
+        between, anchor: see `Paired`; weight, share: see `Objective`.
         temperature: the initial one; logit_scale = 1 / temperature.
         label_smoothing: see `infonce`.
         max_scale: logit_scale never exceeds it.
@@ -245,6 +245,7 @@ class InfoNCE(Paired):
         between: list[str] | None = None,
         anchor: str | None = None,
         weight: float = 1.0,
+        share: float | None = None,
         temperature: float = 0.07,
         label_smoothing: float = 0.0,
         max_scale: float = 100.0,
@@ -252,7 +253,7 @@ class InfoNCE(Paired):
         names: Sequence[str] = (),
         name: str = "",
     ) -> None:
-        super().__init__(between, anchor, weight, names=names, name=name)
+        super().__init__(between, anchor, weight, share, names=names, name=name)
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing {label_smoothing} is not a share below 1")
         self.label_smoothing, self.max_scale = label_smoothing, max_scale
@@ -280,7 +281,7 @@ class Sigmoid(Paired):
     beyond CLIP's 100.
 
     Args:
-        between, anchor, weight: see `InfoNCE`.
+        between, anchor, weight, share: see `InfoNCE`.
         scale, bias: initial values; 10 and -10 are the paper's, for batches of thousands: bias = -ln(batch) suits small ones.
         lr_factor: scale and bias learn at `train.lr` times this.
     """
@@ -290,6 +291,7 @@ class Sigmoid(Paired):
         between: list[str] | None = None,
         anchor: str | None = None,
         weight: float = 1.0,
+        share: float | None = None,
         scale: float = 10.0,
         bias: float = -10.0,
         lr_factor: float = 1.0,
@@ -297,7 +299,7 @@ class Sigmoid(Paired):
         names: Sequence[str] = (),
         name: str = "",
     ) -> None:
-        super().__init__(between, anchor, weight, names=names, name=name)
+        super().__init__(between, anchor, weight, share, names=names, name=name)
         self.lr_factor = lr_factor
         self.logit_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.logit_bias = nn.Parameter(torch.tensor(float(bias)))

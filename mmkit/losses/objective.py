@@ -85,7 +85,7 @@ class Objective(nn.Module):
         return {}
 
     def rng(self, draw: str, id: str) -> random.Random:
-        """The chance of one row in one epoch: the same whatever part or process it is in."""
+        """The chance of one row in one step: the same whatever part or process it is in."""
         from mmkit.files import stable_hash
 
         return random.Random(stable_hash(f"{draw} {self.name} {id}"))

@@ -27,20 +27,11 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
     Raises:
         UserError: the model is no classifier, or no row has a label.
     """
-    from mmkit.encode import Pace
-
     objective = heads.objective_of(model, METRIC, "to classify (loss kind classify)")
     split, record, stem = heads.scope(model, data, request, METRIC)
-    pace = Pace(request.batch_size, request.workers, request.progress("classified"))
-    samples: list[heads.Asked] = []
-    found = []
-    for chunk in heads.asked(model, objective, data, split, request.limit, pace, total=heads.rows_of(data, split, request.limit)):
-        known = [one for one in chunk if one.target is not None]
-        found.append(heads.probabilities(model, objective, known, request.batch_size))
-        samples += [one._replace(inputs=dict.fromkeys(one.inputs)) for one in known]
+    samples, probabilities = heads.of_split(model, objective, data, split, request, "classified", _labelled)
     if not samples:
         raise UserError(f"no row of the split has a {objective.column}", f"{data.path} {split or 'all'}")
-    probabilities = np.concatenate(found)
     target, outside = _targets(objective, samples)
     predicted = _predicted(objective, probabilities)
     prior = scores.frequency(*_train_targets(objective, data))
@@ -76,23 +67,20 @@ def during(model: Model, val: Val) -> Callable[[Model], Measured]:
         UserError: none has a label.
     """
     objective = heads.objective_of(model, METRIC, "to classify")
-    total = heads.rows_of(val.data, val.split, val.limit)
-    chunks = heads.asked(model, objective, val.data, val.split, val.limit, val.pace, val.features, total)
-    samples = [one for chunk in chunks for one in chunk if one.target is not None]
+    samples, probabilities = heads.of_val(objective, model, val, _labelled)
     if not samples:
         raise UserError(f"no row of {val.split} has a {objective.column}: nothing to measure by", val.data.path)
     target, outside = _targets(objective, samples)
 
     def measure(model: Model) -> Measured:
-        own = model.loss[objective.name]
-        try:
-            probabilities = heads.probabilities(model, own, samples, 256, val.features)
-        except UserError as e:
-            raise FloatingPointError(e.what) from e
-        values = _metrics(own, probabilities, target, outside)
+        values = _metrics(objective, probabilities(model), target, outside)
         return Measured(SELECT, values[SELECT], values)
 
     return measure
+
+
+def _labelled(one: heads.Asked) -> bool:
+    return one.target is not None
 
 
 def _metrics(objective: Any, probabilities: np.ndarray, target: np.ndarray, outside: np.ndarray) -> dict[str, float]:

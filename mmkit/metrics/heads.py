@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mmkit.batch import Want
-from mmkit.embedding import file_item, suffixes
+from mmkit.embedding import data_name, file_item, model_name, suffixes
 from mmkit.encode import Pace, answer, chunks, columns_of, diverged
 from mmkit.errors import UserError
 
 if TYPE_CHECKING:
     from mmkit.data.shards import Dataset
-    from mmkit.metrics.evaluation import Request
+    from mmkit.metrics.evaluation import Request, Val
     from mmkit.model import Model
 
 
@@ -118,15 +118,37 @@ def _of_row(row: dict[str, Any], items: dict[str, list[Any]], column: str, each:
         yield Asked(row["id"], first | {each: value}, target)
 
 
-def probabilities(
-    model: Model, objective: Any, samples: Sequence[Asked], batch_size: int, features: Mapping[str, Any] | None = None
-) -> np.ndarray:
-    """Of each class for each sample: (n, C) float32.
+def of_split(
+    model: Model, objective: Any, data: Dataset, split: str | None, request: Request, title: str, known: Callable[[Asked], bool]
+) -> tuple[list[Asked], np.ndarray]:
+    """The samples of a split whose target is known, without what was prepared of their inputs, and the probabilities (n, C)."""
+    total = rows_of(data, split, request.limit)
+    pace = Pace(request.batch_size, request.workers, request.progress(title))
+    samples: list[Asked] = []
+    found = [np.empty((0, len(objective.classes)), np.float32)]
+    for chunk in asked(model, objective, data, split, request.limit, pace, total=total):
+        kept = [one for one in chunk if known(one)]
+        found.append(scored(model, objective, [one.inputs for one in kept], request.batch_size)[1])
+        samples += [one._replace(inputs=dict.fromkeys(one.inputs)) for one in kept]
+    return samples, np.concatenate(found)
 
-    Raises:
-        UserError: they are not finite.
-    """
-    return scored(model, objective, [sample.inputs for sample in samples], batch_size, features)[1]
+
+def of_val(
+    objective: Any, model: Model, val: Val, known: Callable[[Asked], bool]
+) -> tuple[list[Asked], Callable[[Model], np.ndarray]]:
+    """The samples of val whose target is known, prepared once, and a function of the model to the probabilities (n, C), which
+    raises FloatingPointError where they are not finite."""
+    total = rows_of(val.data, val.split, val.limit)
+    chunks = asked(model, objective, val.data, val.split, val.limit, val.pace, val.features, total)
+    samples = [one for chunk in chunks for one in chunk if known(one)]
+
+    def probabilities(model: Model) -> np.ndarray:
+        try:
+            return scored(model, model.loss[objective.name], [one.inputs for one in samples], 256, val.features)[1]
+        except UserError as e:
+            raise FloatingPointError(e.what) from e
+
+    return samples, probabilities
 
 
 def scored(
@@ -153,7 +175,6 @@ def scored(
 def scope(model: Model, data: Dataset, request: Request, metric: str) -> tuple[str | None, dict[str, Any], str]:
     """The split that was asked for, the part of a record that says what was measured, and the stem of its files."""
     from mmkit.data.shards import default_split
-    from mmkit.embedding import data_name, model_name
 
     split = data.split_name(request.split) if request.split else default_split(data)
     stem = f"{data_name(data)}-{split or 'all'}" + (f"-first{request.limit}" if request.limit else "")

@@ -127,10 +127,9 @@ def during(model: Model, val: Val) -> Callable[[Model], Measured]:
 
     columns = columns_of(model, val.data, model.embedded)
     read = {name: column for name, column in columns.items() if name not in val.features}
-    counted = {name: column for name, column in columns.items() if name in val.features and model.config.is_language(name)}
     items: dict[str, list[Any]] = {name: [] for name in columns}
     ids: dict[str, list[str]] = {name: [] for name in columns}
-    wanted = list(dict.fromkeys(["id", *read.values(), *counted.values()]))
+    wanted = list(dict.fromkeys(["id", *read.values()]))
     done, total = 0, min(val.data.splits[val.split], val.limit or val.data.splits[val.split])
     order: list[str] = []
     for rows, found in chunks(model, read, val.data.rows(val.split, wanted, val.limit), val.pace):

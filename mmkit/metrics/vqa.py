@@ -27,20 +27,12 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
     Raises:
         UserError: the model answers no questions, or there is none with an answer.
     """
-    from mmkit.encode import Pace
-
     objective = heads.objective_of(model, METRIC, "to answer questions (loss kind answers)")
     split, record, stem = heads.scope(model, data, request, METRIC)
-    pace = Pace(request.batch_size, request.workers, request.progress("answered"))
-    samples: list[heads.Asked] = []
-    said: list[str] = []
-    for chunk in heads.asked(model, objective, data, split, request.limit, pace, total=heads.rows_of(data, split, request.limit)):
-        known = _answered(chunk)
-        found = heads.probabilities(model, objective, known, request.batch_size)
-        said += [objective.classes[i] for i in found.argmax(1)] if known else []
-        samples += [one._replace(inputs=dict.fromkeys(one.inputs)) for one in known]
+    samples, probabilities = heads.of_split(model, objective, data, split, request, "answered", _answered)
     if not samples:
         raise UserError("no question of the split has an answer", f"{data.path} {split or 'all'}")
+    said = [objective.classes[i] for i in probabilities.argmax(1)]
     worth = _worth(samples, said)
     blind = _blind(objective.column, data, samples)
     types = by_type((one.target["type"], value) for one, value in zip(samples, worth, strict=True))
@@ -79,19 +71,12 @@ def during(model: Model, val: Val) -> Callable[[Model], Measured]:
         UserError: none has an answer.
     """
     objective = heads.objective_of(model, METRIC, "to answer questions")
-    total = heads.rows_of(val.data, val.split, val.limit)
-    chunks = heads.asked(model, objective, val.data, val.split, val.limit, val.pace, val.features, total)
-    samples = [one for chunk in chunks for one in _answered(chunk)]
+    samples, probabilities = heads.of_val(objective, model, val, _answered)
     if not samples:
         raise UserError(f"no question of {val.split} has an answer: nothing to measure by", val.data.path)
 
     def measure(model: Model) -> Measured:
-        own = model.loss[objective.name]
-        try:
-            found = heads.probabilities(model, own, samples, 256, val.features)
-        except UserError as e:
-            raise FloatingPointError(e.what) from e
-        worth = _worth(samples, [own.classes[i] for i in found.argmax(1)])
+        worth = _worth(samples, [objective.classes[i] for i in probabilities(model).argmax(1)])
         types = by_type((one.target["type"], value) for one, value in zip(samples, worth, strict=True))
         values = {f"{SELECT}/{kind}": each["mean"] for kind, each in types.items()}
         mean = float(np.mean(worth))
@@ -100,8 +85,8 @@ def during(model: Model, val: Val) -> Callable[[Model], Measured]:
     return measure
 
 
-def _answered(chunk: Sequence[heads.Asked]) -> list[heads.Asked]:
-    return [one for one in chunk if one.target["answers"]]
+def _answered(one: heads.Asked) -> bool:
+    return bool(one.target["answers"])
 
 
 def _worth(samples: Sequence[heads.Asked], said: Sequence[str]) -> list[float]:

@@ -72,6 +72,10 @@ def evaluation(config: Config, data: Dataset, model: Model, talk: Talk) -> Calla
         found = [measure(model) for measure in measures]
         values = {name: value for one in found for name, value in one.values.items()}
         name = config.train.select or found[0].name
+        if name not in values:
+            raise ConfigError(
+                f"train.select = {name!r} is undefined on this val split", "train.select", hint=nearest(name, values)
+            )
         return Measured(name, values[name], {name: values[name], **values})
 
     return evaluate

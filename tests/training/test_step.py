@@ -12,8 +12,9 @@ from mmkit.config import Project, resolve
 from mmkit.data.modalities import image, text
 from mmkit.data.tokenizer import Tokenizer, train_tokenizer
 from mmkit.errors import UserError
+from mmkit.losses.contrastive import InfoNCE, Sigmoid
 from mmkit.model import Model, check_widths, projection
-from mmkit.training.step import gradients
+from mmkit.training.step import drawn, gradients
 
 B = 16
 
@@ -140,3 +141,12 @@ def test_two_processes_have_the_gradient_of_one(tmp_path):
     for rank in (0, 1):
         ours = torch.load(tmp_path / f"grad{rank}", weights_only=True)
         assert (ours - expected).norm() / expected.norm() < 1e-6
+
+
+def test_of_the_losses_with_a_share_one_is_drawn_in_proportion():
+    between = ["image", "text"]
+    losses = {"a": InfoNCE(between, share=3.0), "b": Sigmoid(between, share=1.0), "always": InfoNCE(between)}
+    seen = [frozenset(drawn(losses, f"0 {step}")) for step in range(400)]
+    assert set(seen) == {frozenset({"a", "always"}), frozenset({"b", "always"})}
+    assert sum("a" in one for one in seen) / 400 == pytest.approx(0.75, abs=0.06)
+    assert [set(drawn(losses, "0 7")) for _ in range(3)] == [seen[7]] * 3
