@@ -81,9 +81,9 @@ def test_killed_before_the_first_shard(tmp_path: Path, invoke: Invoke) -> None:
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
-    process = start(tmp_path, "shapes", "data", "--limit", "9000")
+    process = start(tmp_path, "shapes", "data", "--limit", "30000")
     wait_for(lambda: (tmp_path / "data" / ".prep" / "plan.json").exists())
-    # on a busy machine the threads may not be up yet, and Python swallows an interrupt that falls into a finaliser: press again
+    # Python swallows an interrupt that falls into a finaliser: press again, while there is still enough to do
     while process.poll() is None:
         process.send_signal(signal.SIGINT)
         time.sleep(2)
