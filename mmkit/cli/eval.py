@@ -159,7 +159,7 @@ def _figures(figure: Path | None, metrics: list[str], models: int, force: bool) 
         return []
     if not models or not any(hasattr(metric(name), "CONFUSION") for name in metrics):
         raise UsageError("--figure draws the confusion of classes", str(figure), f"mmkit eval classify --figure {figure}")
-    from mmkit.views.charts import FORMATS
+    from mmkit.views.style import FORMATS
     from mmkit.views.target import check_target
 
     targets = _numbered(figure, models)
@@ -233,7 +233,8 @@ def _draw(results: list[Result], targets: list[Path], force: bool) -> None:
 
 
 def _confusion(result: Result, path: Path) -> None:
-    from mmkit.views.charts import confusion, save
+    from mmkit.views.charts import confusion
+    from mmkit.views.style import save
 
     assert result.confusion
     title = f"{result.record['model']} on {result.record['dataset']} {result.record['split']}"

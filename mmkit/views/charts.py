@@ -2,52 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 import math
-import warnings
-from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmkit.errors import UsageError
-from mmkit.files import MAKER, writing
-from mmkit.views import fonts
+from mmkit.views.style import LIGHT, WIDTH, Theme, drawing, short
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FORMATS = (".png", ".svg", ".pdf", ".html")
-WIDTH = 5.4  # inches; readable on a phone, where it is shrunk to 3.7
-DPI = 200  # sharp on a screen of twice the usual density
-FONTS = ("Helvetica Neue", "Helvetica", "Arial", "Liberation Sans", "DejaVu Sans")
 # query -> answer, as a reader says it
 DIRECTIONS = {"image_retrieval": "sentence → picture", "text_retrieval": "picture → sentence"}
 MOST_CLASSES = 40  # whose names can still be read beside each other
 MOST_COUNTED = 16  # classes whose cells have room for a number
-LONGEST_NAME = 22
 SMOOTH = 9  # rows of the log that the bold loss line averages
-
-
-@dataclass(frozen=True)
-class Theme:
-    """Colours of a chart. `first` and `second` are Okabe and Ito's blue and vermilion, told apart by any eye."""
-
-    ink: str
-    faint: str
-    grid: str
-    first: str
-    second: str
-    ground: str
-    within: str  # text on `first` and `second`
-
-
-LIGHT = Theme("#1b1f24", "#667080", "#e3e7ec", "#0072b2", "#d55e00", "#ffffff", "#ffffff")
-DARK = Theme("#e8eaee", "#98a2b0", "#333a44", "#56b4e9", "#f0894a", "none", "#14181d")
 
 
 def training_curve(rows: Sequence[dict[str, Any]], batch_size: int | None = None, theme: Theme = LIGHT) -> Figure:
@@ -60,7 +31,7 @@ def training_curve(rows: Sequence[dict[str, Any]], batch_size: int | None = None
     losses = [(r["step"], r["train/loss"]) for r in rows if "train/loss" in r]
     recalls = {d: [(r["step"], r[k]) for r in rows if (k := f"val/{d}_recall@1") in r] for d in DIRECTIONS}
     measured = any(recalls.values())
-    with _figure(theme, 4.6 if measured else 2.6, rows=2 if measured else 1) as (figure, axes):
+    with drawing(theme, 4.6 if measured else 2.6, rows=2 if measured else 1) as (figure, axes):
         top = axes[0]
         steps, values = _columns(losses)
         top.plot(steps, values, color=theme.first, alpha=0.35, linewidth=0.9)
@@ -96,7 +67,7 @@ def recall_bars(record: dict[str, Any], theme: Theme = LIGHT) -> Figure:
     """
     metrics, chance = record["metrics"], record.get("chance", {})
     ks = sorted({int(name.partition("recall@")[2]) for name in metrics if "recall@" in name})
-    with _figure(theme, 0.75 + 0.72 * len(ks)) as (figure, (axes,)):
+    with drawing(theme, 0.75 + 0.72 * len(ks)) as (figure, (axes,)):
         for i, direction in enumerate(DIRECTIONS):
             colour = (theme.first, theme.second)[i]
             for row, k in enumerate(ks):
@@ -132,7 +103,7 @@ def space_map(
         ids: (n,); draws a hair line from each picture to the texts of its id.
     """
     looks = {"image": ("o", theme.first, "pictures", 22), "text": ("^", theme.second, "sentences", 20)}
-    with _figure(theme, 4.9) as (figure, (axes,)):
+    with drawing(theme, 4.9) as (figure, (axes,)):
         if ids is not None:
             _pair_lines(axes, points, modality, ids, theme)
         for name, (marker, colour, label, size) in looks.items():
@@ -185,11 +156,11 @@ def confusion(counts: np.ndarray, names: Sequence[str], theme: Theme = LIGHT, no
     shares = (counts / counts.sum(1, keepdims=True).clip(1))[np.ix_(shown, shown)]
     cells = np.array([[to_rgba(theme.first if i == j else theme.second) for j in shown] for i in shown])
     cells[..., 3] = _strength(shares)
-    labels, few = [_short(names[i]) for i in shown], len(shown) <= MOST_COUNTED
+    labels, few = [short(names[i]) for i in shown], len(shown) <= MOST_COUNTED
     size, cell = (10, 0.3) if few else (8, 0.17)  # points of a label, inches
     longest = max(map(len, labels))
     side = max(WIDTH, 0.6 + longest * 0.008 * size + len(shown) * cell)
-    with _figure(theme, side, width=side) as (figure, (axes,)):
+    with drawing(theme, side, width=side) as (figure, (axes,)):
         axes.pcolormesh(cells, edgecolors=theme.grid, linewidth=0.5)
         if few:
             _write_counts(axes, counts[np.ix_(shown, shown)], cells, theme)
@@ -236,96 +207,6 @@ def _key_of_shares(figure: Figure, theme: Theme) -> None:
     looks = (("right 100%", right, 1.0), ("wrong 50%", wrong, 0.5), ("10%", wrong, 0.1), ("1%", wrong, 0.01))
     handles = [Patch(facecolor=to_rgba(colour, _strength(s)), linewidth=0, label=label) for label, colour, s in looks]
     figure.legend(handles=handles, loc="outside upper left", ncols=4, frameon=False, handlelength=1.2)
-
-
-def _short(name: str) -> str:
-    name = " ".join(name.split())
-    return name if len(name) <= LONGEST_NAME else name[: LONGEST_NAME - 1].rstrip() + fonts.ELLIPSIS
-
-
-def save(figure: Figure, path: str | Path, title: str = "") -> None:
-    """Write a figure as PNG, SVG, PDF or one self-contained HTML page, by suffix, whole or not at all.
-
-    Args:
-        title: of the page; by default the file's name.
-
-    Raises:
-        UsageError: another suffix.
-    """
-    suffix = check_suffix(path, FORMATS)
-    if suffix == ".html":
-        from mmkit.views.page import data_uri, render
-
-        chart = data_uri(encode(figure, ".svg"), "svg+xml")
-        data = render("figure.html", title=title or Path(path).stem, chart=chart).encode()
-    else:
-        data = encode(figure, suffix)
-    with writing(path) as temporary:
-        temporary.write_bytes(data)
-
-
-def check_suffix(path: str | Path, formats: Collection[str]) -> str:
-    """The suffix of a path, in lower case.
-
-    Raises:
-        UsageError: it is none of the formats.
-    """
-    suffix = Path(path).suffix.lower()
-    if suffix not in formats:
-        raise UsageError(f"cannot draw a {suffix or 'file without suffix'}", str(path), f"one of {' '.join(formats)}")
-    return suffix
-
-
-def encode(figure: Figure, suffix: str) -> bytes:
-    """The bytes of a figure as `.png`, `.svg` or `.pdf`; the same figure gives the same bytes."""
-    import matplotlib
-
-    sink = io.BytesIO()
-    about = {
-        ".svg": {"Date": None, "Creator": MAKER},
-        ".pdf": {"CreationDate": None, "Creator": MAKER},
-        ".png": {"Software": MAKER},
-    }[suffix]
-    settings: Any = {"svg.fonttype": "path", "svg.hashsalt": "mmkit", "pdf.fonttype": 42}
-    with matplotlib.rc_context(settings), warnings.catch_warnings():
-        # a character that no font here has is drawn as a box, which says enough
-        warnings.filterwarnings("ignore", message="Glyph .* missing")
-        figure.savefig(sink, format=suffix[1:], dpi=DPI, metadata=about)
-    return sink.getvalue()
-
-
-@contextlib.contextmanager
-def _figure(theme: Theme, height: float, rows: int = 1, width: float = WIDTH) -> Iterator[tuple[Figure, list[Axes]]]:
-    """A figure of so many inches with axes, one below the other, in the house style."""
-    import matplotlib
-    from matplotlib.figure import Figure
-
-    style: Any = {
-        "font.family": fonts.installed((*FONTS, *fonts.CJK)),
-        "font.size": 10,
-        "text.parse_math": False,  # a class may be called $5
-        "axes.edgecolor": theme.faint,
-        "axes.labelcolor": theme.ink,
-        "axes.spines.top": False,
-        "axes.spines.right": False,
-        "axes.grid": True,
-        "axes.axisbelow": True,
-        "grid.color": theme.grid,
-        "grid.linewidth": 0.8,
-        "xtick.color": theme.faint,
-        "ytick.color": theme.faint,
-        "xtick.labelcolor": theme.ink,
-        "ytick.labelcolor": theme.ink,
-        "legend.labelcolor": theme.ink,
-        "text.color": theme.ink,
-    }
-    with matplotlib.rc_context(style):
-        # a Figure of its own, not pyplot's: no window system, nothing kept after it is drawn
-        figure = Figure((width, height), facecolor=theme.ground, layout="constrained")
-        axes = figure.subplots(rows, 1, sharex=rows > 1, squeeze=False)[:, 0]
-        for one in axes:
-            one.set_facecolor("none")
-        yield figure, list(axes)
 
 
 def _level(axes: Axes, y: float, text: str, theme: Theme) -> None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from PIL import Image
 
 from mmkit.files import MAKER
-from mmkit.views import charts
+from mmkit.views import style
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -79,9 +79,9 @@ def photo(image: Image.Image) -> Photo:
     return Photo(data_uri(sink.getvalue(), "png" if small else "jpeg"), *image.size, small)
 
 
-def chart(draw: Callable[[charts.Theme], Figure]) -> Chart:
+def chart(draw: Callable[[style.Theme], Figure]) -> Chart:
     """A chart for a page, drawn for light and for dark."""
-    return Chart(*(data_uri(charts.encode(draw(theme), ".svg"), "svg+xml") for theme in (charts.LIGHT, charts.DARK)))
+    return Chart(*(data_uri(style.encode(draw(theme), ".svg"), "svg+xml") for theme in (style.LIGHT, style.DARK)))
 
 
 def data_uri(data: bytes, kind: str) -> str:

@@ -11,10 +11,11 @@ import numpy as np
 
 from mmkit.files import write_text
 from mmkit.views import charts
-from mmkit.views.charts import DIRECTIONS, Theme
+from mmkit.views.charts import DIRECTIONS
 from mmkit.views.page import chart, render
 from mmkit.views.projection import Gap
 from mmkit.views.sheet import Strip, Tile
+from mmkit.views.style import Theme
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -13,8 +13,8 @@ from PIL.PngImagePlugin import PngInfo
 
 from mmkit.files import MAKER, write_text, writing
 from mmkit.views import fonts, target
-from mmkit.views.charts import LIGHT, check_suffix
 from mmkit.views.page import render
+from mmkit.views.style import LIGHT, check_suffix
 
 FORMATS = {".png": "PNG", ".jpg": "JPEG", ".jpeg": "JPEG", ".pdf": "PDF", ".html": "HTML"}
 GROUND, INK, FAINT, CARD, EDGE = LIGHT.ground, LIGHT.ink, LIGHT.faint, "#f3f5f8", "#d5dae1"

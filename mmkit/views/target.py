@@ -8,7 +8,7 @@ from pathlib import Path
 from PIL.PdfParser import encode_text
 
 from mmkit.files import MAKER, check_output
-from mmkit.views.charts import check_suffix
+from mmkit.views.style import check_suffix
 
 JPEG = b"\xff\xfe" + (2 + len(MAKER)).to_bytes(2) + MAKER.encode()
 # the bytes by which a file shows that it is ours; they stand near its beginning or its end

@@ -11,7 +11,7 @@ ROOT = Path(mmkit.__file__).parent
 # from the ground up; modules of one layer do not import each other's siblings unless they share a folder
 LAYERS = [
     {"errors"},
-    {"files", "fields", "kinds", "talk", "layers", "batch"},
+    {"files", "fields", "kinds", "talk", "layers", "batch", "bootstrap"},
     {"config"},
     {"ragged"},
     {"vectors"},
@@ -22,7 +22,7 @@ LAYERS = [
     {"loading"},
     {"encode"},
     {"embedding", "decoding"},
-    {"training", "metrics", "search", "views"},
+    {"training", "metrics", "search", "space", "explain", "views"},
     {"workflows"},
     {"cli"},
 ]

@@ -10,7 +10,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from PIL import Image
 
 from mmkit.errors import UsageError
-from mmkit.views import charts
+from mmkit.views import charts, style
 from mmkit.views.projection import flat, modality_gap
 
 
@@ -42,7 +42,7 @@ def drawn():
         "curve without val": charts.training_curve(rows()[:50]),
         "curve of nothing": charts.training_curve([]),
         "bars": charts.recall_bars(record()),
-        "bars in the dark": charts.recall_bars(record(0.01), charts.DARK),
+        "bars in the dark": charts.recall_bars(record(0.01), style.DARK),
         "confusion": charts.confusion(*confused(5)),
         "map": charts.space_map(points[:, :2], modality, note="a note", ids=ids),
     }
@@ -50,24 +50,24 @@ def drawn():
 
 def test_every_figure_is_written_in_every_format(tmp_path):
     for name, figure in drawn().items():
-        charts.save(figure, tmp_path / f"{name}.png")
+        style.save(figure, tmp_path / f"{name}.png")
         width, height = Image.open(tmp_path / f"{name}.png").size
-        assert (width, height) == tuple(round(v * charts.DPI) for v in figure.get_size_inches())
-    charts.save(figure, tmp_path / "map.svg")
+        assert (width, height) == tuple(round(v * style.DPI) for v in figure.get_size_inches())
+    style.save(figure, tmp_path / "map.svg")
     assert ET.parse(tmp_path / "map.svg").getroot().tag.endswith("svg")
-    charts.save(figure, tmp_path / "map.pdf")
+    style.save(figure, tmp_path / "map.pdf")
     assert (tmp_path / "map.pdf").read_bytes().startswith(b"%PDF")
-    charts.save(figure, tmp_path / "map.html", "A <map>")
+    style.save(figure, tmp_path / "map.html", "A <map>")
     page = (tmp_path / "map.html").read_text()
     assert "<title>A &lt;map&gt;</title>" in page
     assert page.count('src="data:image/svg+xml;base64,') == 1
 
 
 def test_a_figure_is_not_blank_and_the_same_twice():
-    png = charts.encode(charts.recall_bars(record()), ".png")
+    png = style.encode(charts.recall_bars(record()), ".png")
     assert len(Image.open(io.BytesIO(png)).convert("RGB").getcolors(1 << 24)) > 20
     assert Image.open(io.BytesIO(png)).info["Software"] == "mmkit"
-    twice = [charts.encode(charts.recall_bars(record()), ".svg") for _ in range(2)]
+    twice = [style.encode(charts.recall_bars(record()), ".svg") for _ in range(2)]
     assert twice[0] == twice[1]
 
 
@@ -84,7 +84,7 @@ def test_the_curve_has_the_level_of_guessing_and_labelled_axes():
 
 def test_an_unknown_suffix_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match=r"cannot draw a \.bmp"):
-        charts.save(charts.recall_bars(record()), tmp_path / "x.bmp")
+        style.save(charts.recall_bars(record()), tmp_path / "x.bmp")
     assert not list(tmp_path.iterdir())
 
 
