@@ -8,12 +8,15 @@ Shapes: n rows, G groups, M figures.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from statistics import NormalDist
 
 import numpy as np
 
 DRAWS = 1000
 LEVEL = 0.95
+FEW = 5  # samples on one side of a share: what is drawn of so few says little of how rare they are
 CHUNK = 4 << 20  # weights held at a time
 
 
@@ -31,18 +34,23 @@ def means(values: np.ndarray, groups: np.ndarray | None = None, draws: int = DRA
     Args:
         groups: (n,) integers from 0; each row its own group where None.
     """
-    values = np.asarray(values, np.float64)
     groups = np.arange(len(values)) if groups is None else groups
-    there = ~np.isnan(values)
-    count = int(groups.max(initial=-1)) + 1
-    sums, sizes = np.zeros((count, values.shape[1])), np.zeros((count, values.shape[1]))
-    np.add.at(sums, groups, np.where(there, values, 0.0))
-    np.add.at(sizes, groups, there)
-    found = []
-    for weights in _weights(count, draws, seed):
+    mean = weighted_mean(values, groups)
+    return weighted(lambda weights: {"means": mean(weights)}, groups, draws, seed)["means"]
+
+
+def weighted_mean(values: np.ndarray, groups: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """A function of the weights of groups (D, G) to the mean of each column of values (n, M), nan left out: (D, M)."""
+    values = np.asarray(values, np.float64)
+    there, count = ~np.isnan(values), int(groups.max(initial=-1)) + 1
+    sums = np.array([np.bincount(groups, column, count) for column in np.where(there, values, 0.0).T])
+    sizes = np.array([np.bincount(groups, column, count) for column in there.T])
+
+    def mean(weights: np.ndarray) -> np.ndarray:
         with np.errstate(invalid="ignore"):
-            found.append((weights @ sums) / (weights @ sizes))
-    return np.concatenate(found)
+            return np.asarray((weights @ sums.T) / (weights @ sizes.T))
+
+    return mean
 
 
 def statistics(
@@ -63,6 +71,26 @@ def statistics(
     return {name: np.array([one.get(name, np.nan) for one in found]) for name in names}
 
 
+def weighted(
+    statistic: Callable[[np.ndarray], Mapping[str, np.ndarray]],
+    groups: np.ndarray,
+    draws: int = DRAWS,
+    seed: int = 0,
+    room: int = 1,
+) -> dict[str, np.ndarray]:
+    """What `statistic` gives of how often the groups are in each draw, by name: (draws, …) each. The draws are those of `means`.
+
+    Args:
+        statistic: of the weights (some draws, G), (some draws, …) by name; always the same names.
+        groups: (n,) integers from 0.
+        room: numbers that it holds for each draw, where they are more than G.
+    """
+    found: list[Mapping[str, np.ndarray]] = []
+    for weights in _weights(int(groups.max(initial=-1)) + 1, draws, seed, room):
+        found.append(statistic(weights))
+    return {name: np.concatenate([one[name] for one in found]) for name in found[0]}
+
+
 def interval(samples: np.ndarray, level: float = LEVEL) -> list[float]:
     """The percentile interval of one figure's draws, nan left out; [nan, nan] of none."""
     samples = samples[~np.isnan(samples)]
@@ -71,13 +99,28 @@ def interval(samples: np.ndarray, level: float = LEVEL) -> list[float]:
     return [float(end) for end in np.quantile(samples, [(1 - level) / 2, (1 + level) / 2])]
 
 
-def _weights(count: int, draws: int, seed: int) -> Iterator[np.ndarray]:
+def share(samples: np.ndarray, value: float, n: float, level: float = LEVEL) -> list[float]:
+    """The interval of a share `value` of n independent samples, of which the draws gave `samples`.
+
+    The percentile interval; but where fewer than 5 of the n lie on one side, Wilson's score interval (1927), because draws of
+    a share of 0 or 1 are all alike and would give it a width of none. Near 0 and 1 it holds the truth as often as it should
+    (Brown, Cai and DasGupta, 2001, doi:10.1214/ss/1009213286).
+    """
+    if min(value, 1 - value) * n >= FEW:
+        return interval(samples, level)
+    z = NormalDist().inv_cdf((1 + level) / 2)
+    middle, reach = value + z * z / (2 * n), z * math.sqrt(value * (1 - value) / n + (z / (2 * n)) ** 2)
+    # rounding must not leave the value outside of its interval, nor the interval outside of 0..1
+    low, high = ((middle + sign * reach) / (1 + z * z / n) for sign in (-1, 1))
+    return [max(0.0, min(value, low)), min(1.0, max(value, high))]
+
+
+def _weights(count: int, draws: int, seed: int, room: int = 1) -> Iterator[np.ndarray]:
     """How often each of `count` groups is in each draw: (some draws, count), in chunks that fit into memory."""
     rng = np.random.default_rng(seed)
-    height = max(1, CHUNK // max(count, 1))
+    height = max(1, CHUNK // max(count, room, 1))
     for begin in range(0, draws, height):
-        rows = min(height, draws - begin)
-        # row by row, so that chunks of any height hold the same draws
-        chosen = np.array([rng.integers(0, count, count) if count else [] for _ in range(rows)], np.int64)
-        flat = np.bincount((chosen + count * np.arange(rows)[:, None]).ravel(), minlength=rows * count)
-        yield flat.reshape(rows, count).astype(np.float64)
+        weights = np.zeros((min(height, draws - begin), count))
+        for row in weights if count else ():
+            row[:] = np.bincount(rng.integers(0, count, count), minlength=count)
+        yield weights

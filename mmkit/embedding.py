@@ -224,9 +224,15 @@ def embeddings_path(model: Model, data: str, part: str, limit: int | None = None
     stem = f"{data}-{part}" + (f"-first{limit}" if limit else "")
     if not model.folder:
         return Path(f"{Path(model.name).name}.embeddings") / f"{stem}.arrow"
-    run, place = model.folder.resolve(), Path(model_name(model)).resolve()
-    stem += f"-{place.name}" if place != run else ""
-    return Path(model_name(model) if place == run else model.folder) / "embeddings" / f"{stem}.arrow"
+    checkpoint = checkpoint_name(model)
+    stem += f"-{checkpoint}" if checkpoint else ""
+    return Path(model.folder if checkpoint else model_name(model)) / "embeddings" / f"{stem}.arrow"
+
+
+def checkpoint_name(model: Model) -> str:
+    """`step-00000500` of a checkpoint inside a run; empty for a run's own weights, or beside no run."""
+    place = Path(model_name(model)).resolve()
+    return place.name if model.folder and place != model.folder.resolve() else ""
 
 
 def _made_by(model: Model) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from typing import Any
 from mmkit.errors import UserError
 
 DATASET_VERSION = 1
+WEIGHTS, CONFIG, TARGETS = "model.safetensors", "config.toml", "targets.json"  # of a run folder
 MAKER = "mmkit"  # what a picture or a page of ours names as the software that made it
 
 
@@ -150,6 +151,11 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise UserError(f"not valid JSON ({e})", str(path)) from e
 
 
+def pointed(path: Path) -> Path:
+    """What `runs/latest` names, where a system with no symlinks holds it as a text file; any other path as it is."""
+    return path.with_name(path.read_text().strip()) if path.name == "latest" and path.is_file() else path
+
+
 def sha256(path: str | os.PathLike[str]) -> str:
     """Hex digest of a file's bytes, read in blocks."""
     with open(path, "rb") as f:
@@ -169,6 +175,34 @@ def move_aside(path: Path) -> Path:
         n += 1
     path.rename(target)
     return target
+
+
+def move_folder_aside(folder: Path, hint: str) -> Path:
+    """As `move_aside`, of a folder that a command works in.
+
+    Raises:
+        UserError: it is the current folder, or holds it; with the hint.
+    """
+    here = Path.cwd().resolve()
+    if folder.resolve() in (here, *here.parents):
+        raise UserError("the folder is the one you are in, or holds it", str(folder), hint)
+    return move_aside(folder)
+
+
+def check_beginning(folder: Path, state: str, what: str, hint: str) -> None:
+    """Refuse to begin in a folder that holds more than a process that was killed before its first line of state leaves behind.
+
+    Args:
+        state: name of the file that the state is kept in.
+        what: a word for what is begun.
+
+    Raises:
+        UserError: it does, or it is a file; with the hint.
+    """
+    if not folder.exists():
+        return
+    if not folder.is_dir() or any(p.name != ".lock" and not p.name.startswith(f".{state}.") for p in folder.iterdir()):
+        raise UserError(f"the folder is not empty and holds no {what}", str(folder), hint)
 
 
 def check_output(path: str | os.PathLike[str], is_ours: Callable[[Path], bool], force: bool = False) -> None:

@@ -5,8 +5,8 @@ B batch, N tokens (queries), M tokens (keys), D width, H heads
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import NamedTuple
 
 import torch
@@ -69,19 +69,34 @@ class Attention(nn.Module):
         self.captured.append(weights)
         return F.dropout(weights, dropout) @ v
 
+    @contextmanager
+    def capturing(self, name: str, maps: Maps) -> Iterator[None]:
+        """See `capture`."""
+        self.captured = maps[name] = []
+        try:
+            yield
+        finally:
+            self.captured = None
+
+
+Maps = dict[str, list[Tensor]]
+
 
 @contextmanager
-def capture(model: nn.Module) -> Iterator[dict[str, list[Tensor]]]:
-    """While open, keep the attention weights of each forward pass: module name -> the (B, H, N, M) of each of its calls."""
-    found = {name: module for name, module in model.named_modules() if isinstance(module, Attention)}
-    maps: dict[str, list[Tensor]] = {}
-    for name, module in found.items():
-        module.captured = maps[name] = []
-    try:
+def capture(model: nn.Module) -> Iterator[Maps]:
+    """While open, keep the attention weights of each forward pass, gradient and all: module name -> the (B, H, N, M) of each of
+    its calls, in the order of the modules.
+
+    A module that can give weights has `capturing(name, maps)`, a context in which it adds them: `Attention`, and the adapter to
+    transformers for what is inside. One that cannot adds nothing.
+    """
+    maps: Maps = {}
+    with ExitStack() as stack:
+        for name, module in model.named_modules():
+            capturing: Callable[[str, Maps], AbstractContextManager[None]] | None = getattr(module, "capturing", None)
+            if capturing is not None:
+                stack.enter_context(capturing(name, maps))
         yield maps
-    finally:
-        for module in found.values():
-            module.captured = None
 
 
 class Block(nn.Module):

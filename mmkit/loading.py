@@ -19,11 +19,10 @@ from mmkit.config import Config, build, merge, read_toml, to_dict
 from mmkit.data.checkpoint import is_local
 from mmkit.data.modalities import MODALITIES
 from mmkit.errors import UserError, nearest
-from mmkit.files import read_json, write_json
+from mmkit.files import CONFIG, TARGETS, WEIGHTS, pointed, read_json, write_json
 from mmkit.model import Model
 
 RUNS_NAMED = 5
-WEIGHTS, CONFIG, TARGETS = "model.safetensors", "config.toml", "targets.json"
 # of what a run folder holds; 1 was that of mmkit before inputs, heads and fusions
 RUN_VERSION = 2
 
@@ -56,11 +55,6 @@ def pick_device(name: str) -> torch.device:
     if not available.get(name.partition(":")[0], False):
         raise UserError(f"no device {name!r} here", hint=f"there is: {', '.join(d for d, there in available.items() if there)}")
     return torch.device(name)
-
-
-def pointed(path: Path) -> Path:
-    """What `latest` names, where a system with no symlinks holds it as a text file; any other path as it is."""
-    return path.with_name(path.read_text().strip()) if path.name == "latest" and path.is_file() else path
 
 
 def other_runs(path: Path) -> str:
@@ -176,6 +170,23 @@ def init_readers(name: str, config: Config) -> dict[str, Any]:
     there = run_config(run)
     shared = [n for n in config.encoder if n in there.encoder]
     return {n: MODALITIES[m].load(config.data[m], run, n) for n in shared for m in [config.modality_of(n)]}
+
+
+def made_readers(run: Path, config: Config) -> dict[str, Any]:
+    """encoder -> its Reader in a run, where `config` reads with it as the run does; never a checkpoint's own."""
+    there = run_config(run)
+    readers = {}
+    for name, table in config.encoder.items():
+        modality = config.modality_of(name)
+        kinds = (table["kind"], there.encoder.get(name, {}).get("kind", foreign.KIND))
+        if foreign.KIND not in kinds and _reads(config, modality) == _reads(there, modality):
+            readers[name] = MODALITIES[modality].load(config.data[modality], run, name)
+    return readers
+
+
+def _reads(config: Config, modality: str) -> dict[str, Any]:
+    """How a modality is read, without what concerns training alone."""
+    return {k: v for k, v in vars(config.data[modality]).items() if k not in MODALITIES[modality].TRAINING}
 
 
 def load_init(model: Model, name: str) -> list[str]:

@@ -58,6 +58,13 @@ class Embeddings:
             keep &= self.split == split
         return np.flatnonzero(keep)
 
+    def only(self, rows: np.ndarray) -> Embeddings:
+        """Some of the rows, by one vector each."""
+        if len(rows) == len(self):
+            return replace(self, tokens=None)
+        named = {name: getattr(self, name)[rows] for name in ("ids", *STRINGS[1:], "vectors")}
+        return replace(self, **named, tokens=None)
+
     def take(self, rows: np.ndarray) -> np.ndarray | Ragged:
         """What some ascending rows are compared by: their tokens, else (len(rows), d), a view where they lie together."""
         if self.tokens is not None:

@@ -22,6 +22,8 @@ from mmkit.files import DATASET_VERSION
 COLUMNS = {"image": "image", "text": "captions"}
 # models of the tests are so small that threads wait for each other longer than they compute; read when torch is imported
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+# umap-learn's compiler gives torch as many threads as it takes itself
+os.environ.setdefault("NUMBA_NUM_THREADS", "1")
 
 COLOURS = {"red": (230, 30, 30), "green": (30, 200, 30), "blue": (30, 30, 230)}
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from mmkit.errors import UserError
-from mmkit.files import lock, write_text, writing
+from mmkit.files import check_beginning, lock, move_folder_aside, write_text, writing
 from mmkit.vectors import EmbeddingsWriter
 
 
@@ -111,3 +111,26 @@ def test_a_lock_that_was_removed_while_it_was_opened_keeps_out_the_next(tmp_path
         assert len(opened) == 2
         with pytest.raises(UserError, match="another mmkit is writing here"), lock(tmp_path):
             pass
+
+
+def test_work_begins_in_a_new_folder_or_where_a_killed_one_had_begun(tmp_path):
+    folder = tmp_path / "work"
+    check_beginning(folder, "state.json", "work", "")
+    folder.mkdir()
+    for name in (".lock", ".state.json.x.partial"):
+        (folder / name).touch()
+    check_beginning(folder, "state.json", "work", "")
+    (folder / "mine.txt").touch()
+    for path in (folder, folder / "mine.txt"):
+        with pytest.raises(UserError, match="holds no work"):
+            check_beginning(path, "state.json", "work", "")
+
+
+def test_the_folder_that_one_is_in_is_not_moved(tmp_path, monkeypatch):
+    (tmp_path / "work/inner").mkdir(parents=True)
+    monkeypatch.chdir(tmp_path / "work/inner")
+    for path in (tmp_path / "work", tmp_path / "work/inner"):
+        with pytest.raises(UserError, match="the one you are in"):
+            move_folder_aside(path, "")
+    monkeypatch.chdir(tmp_path)
+    assert move_folder_aside(tmp_path / "work", "") == tmp_path / "work.old-1"

@@ -29,13 +29,21 @@ PARTS = {
         "recipes": "List and show the recipes.",
     },
     "Evaluate": {
-        "eval": "Measure a model: recall@k, classify, vqa.",
+        "eval": "Measure a model: recall@k, zero-shot, classify, vqa, cost.",
+        "compare": "Whether B is better than A, on the same queries.",
+        "ablate": "What each part of a recipe is worth: a grid of runs, compared.",
     },
-    "Search and inspect": {
+    "Search and ask": {
         "embed": "Embed a dataset; prints the written file.",
         "retrieve": "Search images with a sentence, or texts with an image.",
         "predict": "The probability of each text, or of a classifier's classes, for an image.",
         "answer": "Answer a question about an image.",
+        "attn-viz": "What a model looks at in an image and a text.",
+    },
+    "Look inside": {
+        "umap": "A map of the shared space: in the terminal, as a figure, a page or coordinates.",
+        "contribution": "How much each modality contributes to what a model decides.",
+        "report": "One page about a run: figures, a map, examples, attention, the data.",
     },
 }
 COMMANDS = {name: text for listed in PARTS.values() for name, text in listed.items()}
@@ -50,7 +58,7 @@ class Lazy(GroupPage):
     def get_command(self, ctx: Any, cmd_name: str) -> Any:
         if cmd_name not in COMMANDS:
             return None
-        module = importlib.import_module(f"mmkit.cli.{cmd_name}")
+        module = importlib.import_module(f"mmkit.cli.{cmd_name.replace('-', '_')}")
         command = typer.main.get_command(module.app)
         command.name = cmd_name
         return command

@@ -56,8 +56,14 @@ class Console:
         # not to be wrapped, and said to print() it would hold for the bar below, too.
         self.above.print(Group(Text(text, no_wrap=True, overflow="ignore")), crop=False)
 
-    def table(self, title: str, columns: list[str], rows: list[list[str]], to_stdout: bool = False) -> None:
-        """A table for people: Rich in a terminal, aligned plain text elsewhere."""
+    def table(
+        self, title: str, columns: list[str], rows: list[list[str]], to_stdout: bool = False, figures: bool = False
+    ) -> None:
+        """A table for people: Rich in a terminal, aligned plain text elsewhere.
+
+        Args:
+            figures: all but the first column is never cut in two, however narrow the terminal is.
+        """
         if self.quiet and not to_stdout:
             return
         from rich.console import Console as Rich
@@ -68,7 +74,7 @@ class Console:
         width = None if stream.isatty() or os.environ.get("COLUMNS") else 120
         table = Table(title=title, title_justify="left", title_style="bold")
         for i, name in enumerate(columns):
-            table.add_column(name, justify="left" if i == 0 else "right", overflow="fold")
+            table.add_column(name, justify="left" if i == 0 else "right", overflow="fold", no_wrap=figures and i > 0)
         for row in rows:
             table.add_row(*[cell.replace("[", r"\[") for cell in row])
         Rich(file=stream, width=width).print(table)

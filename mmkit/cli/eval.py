@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmkit.cli.console import console
+from mmkit.cli.eval_options import TABLES, Classes, Embeddings, Figure, Format, Models, NoIntervals, Out, Templates
 from mmkit.cli.help import Page
-from mmkit.cli.options import DATA, MODEL, OUTPUT, BatchSize, DataOption, Debug, Device, Force, Json, Limit, Quiet, Split, Workers
+from mmkit.cli.options import BatchSize, DataOption, Debug, Device, Force, Json, Limit, Quiet, Split, Workers
 from mmkit.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,66 +23,30 @@ Examples:
   mmkit eval recall@k
   mmkit eval recall@1,10 --model runs/clip-data-1 --model openai/clip-vit-base-patch32 --data ./coco
   mmkit eval recall@k --embeddings "$(mmkit embed --split test)" -o recall.json
-  mmkit eval classify --figure confusion.png
+  mmkit eval zero-shot --classes "cat,dog,bird" --templates openai --figure confusion.png
+  mmkit eval cost recall@k --model runs/a --model runs/b --format md
   mmkit eval vqa --split val --json
 """
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
-Models = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--model",
-        "-m",
-        metavar="RUN|CHECKPOINT",
-        help="A run, a checkpoint in one, or a CLIP / SigLIP checkpoint; may repeat.",
-        show_default="runs/latest",
-        rich_help_panel=MODEL,
-    ),
-]
-Out = Annotated[
-    str | None,
-    typer.Option(
-        "--out",
-        "-o",
-        metavar="FILE",
-        help="FILE.json for one result, FILE-1.json, FILE-2.json … for several; `-` is stdout.",
-        show_default=False,
-        rich_help_panel=OUTPUT,
-    ),
-]
-
 
 @app.command(cls=Page, epilog=EPILOG)
 def evaluate(
     metrics: Annotated[
-        list[str], typer.Argument(metavar="METRIC", help="recall@k (for example recall@1,5,10), classify or vqa.")
+        list[str], typer.Argument(metavar="METRIC", help="recall@k (or recall@1,5,10), zero-shot, classify, vqa, cost.")
     ],
     data: DataOption = None,
     model: Models = None,
-    embeddings: Annotated[
-        Path | None,
-        typer.Option(
-            "--embeddings",
-            metavar="FILE",
-            help="Rank the rows of this file; no model.",
-            show_default=False,
-            rich_help_panel=DATA,
-        ),
-    ] = None,
+    embeddings: Embeddings = None,
     split: Split = None,
     limit: Limit = None,
+    classes: Classes = None,
+    templates: Templates = None,
+    no_intervals: NoIntervals = False,
     out: Out = None,
-    figure: Annotated[
-        Path | None,
-        typer.Option(
-            "--figure",
-            metavar="FILE",
-            help="Draw what classify takes for what: .png .svg .pdf or .html; of several models FILE-1, FILE-2 …",
-            show_default=False,
-            rich_help_panel=OUTPUT,
-        ),
-    ] = None,
+    form: Format = None,
+    figure: Figure = None,
     force: Force = False,
     device: Device = "auto",
     batch_size: BatchSize = 64,
@@ -91,8 +57,9 @@ def evaluate(
 ) -> None:
     """Measure models on a split: test, else val, else all rows. Values are fractions, chance stands beside them.
 
-    recall@k: of models that compare, how often the right one is among the k nearest. classify: how well classes are named.
-    vqa: how well questions are answered, as the official VQA evaluation counts it.
+    recall@k: of models that compare, how often the right one is among the k nearest. zero-shot: how often the sentence of the
+    right class is the nearest. classify: how well a classifier names classes. vqa: how well questions are answered, as the
+    official VQA evaluation counts it. cost: parameters, milliseconds an item, memory.
     Prints a table in a terminal and one JSON object a line elsewhere. In a run folder the result is kept in eval/, with a
     picture of the confusion of classes.
     """
@@ -103,12 +70,24 @@ def evaluate(
         given = [option for option, value in (("--model", model), ("--data", data)) if value]
         raise UsageError("--embeddings needs no --model and no --data", hint=f"leave {' and '.join(given)} out")
     asked = parse_metrics(metrics)
+    _check_zero_shot([name for name, _ in asked], classes, templates)
+    form = _form(out, form, json)
     models = [] if embeddings else model or ["runs/latest"]
-    targets = _targets(out, len(asked) * (len(models) or 1), force)
-    figures = _figures(figure, [name for name, _ in asked], len(models), force)
+    targets = _targets(out, len(asked) * (len(models) or 1), form, force)
+    figures = _figures(figure, [name for name, _ in asked], len(models), force) if figure else []
     results: list[Result] = []
     with bars() as progress:
-        requests = [Request(name, ks, split, limit, batch_size, workers, progress) for name, ks in asked]
+        same = Request(
+            split=split,
+            limit=limit,
+            intervals=not no_intervals,
+            batch_size=batch_size,
+            workers=workers,
+            classes=tuple(classes or ()),
+            templates=tuple(templates or ()),
+            progress=progress,
+        )
+        requests = [replace(same, metric=name, ks=ks) for name, ks in asked]
         if embeddings:
             results += [result for request in requests for result in _of_embeddings(embeddings, request)]
         for name in models:
@@ -116,15 +95,41 @@ def evaluate(
     records = [result.record for result in results]
     if targets:
         # how many pairs of inputs there are to rank for each other is known only now
-        targets = targets if len(targets) == len(records) else _targets(out, len(records), force)
-        _write(records, targets, force)
-    if figures:
-        _draw([result for result in results if result.confusion], figures, force)
-    _show(records, out)
+        targets = targets if form or len(targets) == len(records) else _targets(out, len(records), form, force)
+        _write(records, targets, form, force)
+    if figure:
+        drawn = [result for result in results if result.confusion]
+        _draw(drawn, figures if len(drawn) <= len(figures) else _drawable(figure, len(drawn), force), force)
+    _show(records, out, form)
 
 
-def _targets(out: str | None, results: int, force: bool) -> list[Path]:
-    """The files that results go to, checked before any work is done: one object a file, as clip_benchmark reads them.
+def _check_zero_shot(metrics: list[str], classes: list[str] | None, templates: list[str] | None) -> None:
+    given = [option for option, value in (("--classes", classes), ("--templates", templates)) if value]
+    if given and "zero-shot" not in metrics:
+        raise UsageError(f"{given[0]} is of zero-shot, which is not measured", hint=f"mmkit eval zero-shot {given[0]} …")
+
+
+def _form(out: str | None, form: str | None, as_json: bool) -> str | None:
+    """The table that is asked for, by `--format` or by the suffix of a file; None where it is JSON.
+
+    Raises:
+        UsageError: two things are asked for.
+    """
+    from mmkit.files import is_special
+
+    by_suffix = next((name for name, suffix in TABLES.items() if out and Path(out).suffix == suffix), None)
+    if form and as_json:
+        raise UsageError("--json or --format: which?", f"--format {form}")
+    if form and out and out != "-" and form != by_suffix and not (form in TABLES and is_special(out)):
+        suffix = TABLES.get(form)
+        hint = f"-o {Path(out).with_suffix(suffix)}" if suffix else "leave -o out, or --format"
+        raise UsageError(f"--format {form} is not what this file is named for", out, hint)
+    return form or by_suffix
+
+
+def _targets(out: str | None, results: int, form: str | None, force: bool) -> list[Path]:
+    """The files that results go to, checked before any work is done: a table of all, or one object a file, as clip_benchmark
+    reads them.
 
     Several results get numbered names; a pipe or a device takes all of them.
     """
@@ -133,10 +138,14 @@ def _targets(out: str | None, results: int, force: bool) -> list[Path]:
     if not out or out == "-":
         return []
     path = Path(out)
+    if form:
+        check_output(path, _is_table, force)
+        return [path]
     # a pipe or a device has no suffix to pick a format with
     if path.suffix != ".json" and not is_special(path):
         what = f"results cannot be written as {path.suffix or 'a file without suffix'}"
-        raise UsageError(what, out, f"-o {path.with_suffix('.json')}, or -o - for stdout")
+        hint = f"-o {path.with_suffix('.json')}, .md, .csv or .tex, or -o - for stdout"
+        raise UsageError(what, out, hint)
     targets = [path] * results if is_special(path) else _numbered(path, results)
     for target in targets:
         check_output(target, _is_result, force)
@@ -147,7 +156,7 @@ def _numbered(path: Path, count: int) -> list[Path]:
     return [path.with_stem(f"{path.stem}-{i}") if count > 1 else path for i in range(1, count + 1)]
 
 
-def _figures(figure: Path | None, metrics: list[str], models: int, force: bool) -> list[Path]:
+def _figures(figure: Path, metrics: list[str], models: int, force: bool) -> list[Path]:
     """The files that figures go to, checked before any work is done.
 
     Raises:
@@ -155,14 +164,17 @@ def _figures(figure: Path | None, metrics: list[str], models: int, force: bool) 
     """
     from mmkit.metrics.evaluation import metric
 
-    if figure is None:
-        return []
-    if not models or not any(hasattr(metric(name), "CONFUSION") for name in metrics):
+    drawn = models * sum(hasattr(metric(name), "CONFUSION") for name in metrics)
+    if not drawn:
         raise UsageError("--figure draws the confusion of classes", str(figure), f"mmkit eval classify --figure {figure}")
+    return _drawable(figure, drawn, force)
+
+
+def _drawable(figure: Path, count: int, force: bool) -> list[Path]:
     from mmkit.views.style import FORMATS
     from mmkit.views.target import check_target
 
-    targets = _numbered(figure, models)
+    targets = _numbered(figure, count)
     for target in targets:
         check_target(target, FORMATS, force)
     return targets
@@ -178,6 +190,13 @@ def _is_result(path: Path) -> bool:
     except UserError:
         return False
     return isinstance(value, dict) and {"task", "n", "metrics", "chance", "data_hash"} <= value.keys()
+
+
+def _is_table(path: Path) -> bool:
+    """Whether a file holds a table of `eval`."""
+    from mmkit.cli.eval_table import is_ours
+
+    return is_ours(path.read_text(encoding="utf-8", errors="replace"))
 
 
 def _of_embeddings(path: Path, request: Request) -> list[Result]:
@@ -204,30 +223,41 @@ def _of_model(name: str, path: Path, device: str, requests: list[Request]) -> li
     return results
 
 
-def _show(records: list[dict[str, Any]], out: str | None) -> None:
-    if console.as_json or out == "-" or (console.json and not out):
+def _show(records: list[dict[str, Any]], out: str | None, form: str | None) -> None:
+    from mmkit.cli import eval_table
+
+    if form in TABLES and (not out or out == "-"):
+        sys.stdout.write(eval_table.rendered(records, form))
+    elif form == "table" or (sys.stdout.isatty() and not console.as_json and out != "-"):
+        eval_table.show(records)
+    elif console.as_json or not out or out == "-":
         for record in records:
             console.record(record)
-    elif sys.stdout.isatty():
-        (_one if len(records) == 1 else _several)(records)
 
 
-def _write(records: list[dict[str, Any]], targets: list[Path], force: bool) -> None:
-    from mmkit.files import make_way, write_json
+def _write(records: list[dict[str, Any]], targets: list[Path], form: str | None, force: bool) -> None:
+    from mmkit.cli.eval_table import rendered
+    from mmkit.files import make_way, write_json, write_text
 
-    for record, target in zip(records, targets, strict=True):
+    for i, target in enumerate(targets):
         make_way(target, force)
-        write_json(target, record)
+        if form:
+            write_text(target, rendered(records, form))
+        else:
+            write_json(target, records[i])
         console.say(f"wrote {target}")
 
 
 def _draw(results: list[Result], targets: list[Path], force: bool) -> None:
     from mmkit.files import make_way
+    from mmkit.views.fonts import lacking
 
     for result, target in zip(results, targets, strict=False):
         make_way(target, force)
         _confusion(result, target)
         console.say(f"wrote {target}")
+    for line in lacking(name for result in results if result.confusion for name in result.confusion[1]):
+        console.say(line)
     if not results:
         console.warn(f"{targets[0]} is not drawn: rows may have several labels, and so no class is taken for one other")
 
@@ -239,38 +269,3 @@ def _confusion(result: Result, path: Path) -> None:
     assert result.confusion
     title = f"{result.record['model']} on {result.record['dataset']} {result.record['split']}"
     save(confusion(*result.confusion, note=title), path, title)
-
-
-def _one(records: list[dict[str, Any]]) -> None:
-    record = records[0]
-    ceiling = record.get("caption_ceiling") or {}
-    ceiling = ceiling if min(ceiling.values(), default=1) < 1 else {}
-    rows = [
-        [name, _figure(value), _figure(record["chance"].get(name))] + ([_figure(ceiling.get(name))] if ceiling else [])
-        for name, value in record["metrics"].items()
-    ]
-    columns = ["metric", "value", "chance"] + (["ceiling"] if ceiling else [])
-    console.table(f"{record['model'] or record['dataset']} on {_scope(record)}", columns, rows, to_stdout=True)
-    if ceiling:
-        console.say("ceiling: what equal captions on different images leave possible; a tie counts half, chance has no ties")
-
-
-def _several(records: list[dict[str, Any]]) -> None:
-    names = list(dict.fromkeys(name for record in records for name in record["metrics"]))
-    rows = [
-        [record["model"] or record["dataset"]] + [_figure(record["metrics"].get(name)) for name in names] for record in records
-    ]
-    rows.append(["chance"] + [_figure(records[0]["chance"].get(name)) for name in names])
-    columns = [name.replace("_retrieval_", " ").replace("recall", "R").replace("_", " ") for name in names]
-    console.table(_scope(records[0]), ["model", *columns], rows, to_stdout=True)
-
-
-def _scope(record: dict[str, Any]) -> str:
-    counts = ", ".join(f"{n:,} {name.removesuffix('s')}s" for name, n in record["n"].items())
-    return f"{record['dataset']} {record['split']}: {counts}"
-
-
-def _figure(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:,.1f}" if value > 1 else f"{value:.3f}" if value >= 0.001 or value == 0 else f"{value:.1e}"

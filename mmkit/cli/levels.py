@@ -31,12 +31,16 @@ class Typed:
     locked: list[str]
     sets: list[str]
 
-    def resolve(self, init: Tables | None = None) -> Config:
-        """The configuration, see `mmkit.config.resolve`."""
+    def resolve(self, init: Tables | None = None, whole: bool = False) -> Config:
+        """The configuration, see `mmkit.config.resolve`.
+
+        Args:
+            whole: `init` says everything that a recipe would.
+        """
         shortcuts: list[Level] = list(self._shortcuts())
         locks: list[Level] = [without(self.locked)] if self.locked else []
         # the losses of --init are the default where nothing else says what is learnt
-        recipe = self.recipe or (None if init and not self.file else "clip")
+        recipe = self.recipe or (None if init and (whole or not self.file) else "clip")
         return resolve(recipe, self.file, [*shortcuts, *locks, self._set()], init)
 
     def overruled(self, config: Config) -> list[str]:

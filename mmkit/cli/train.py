@@ -10,7 +10,29 @@ import typer
 from mmkit.cli.console import console
 from mmkit.cli.help import Page
 from mmkit.cli.levels import Typed
-from mmkit.cli.options import MODEL, OUTPUT, SEED_MOST, Debug, Device, Force, Json, Quiet, Workers
+from mmkit.cli.options import OUTPUT, SEED_MOST, Debug, Device, Force, Json, Quiet, Workers
+from mmkit.cli.train_options import (
+    LENGTH,
+    MEMORY,
+    Accumulate,
+    Amp,
+    ConfigFile,
+    DataFolder,
+    Encoder,
+    Epochs,
+    GlobalBatch,
+    Init,
+    LockImage,
+    LockText,
+    Patience,
+    Rate,
+    Recipe,
+    Sets,
+    Size,
+    Steps,
+    TrainLimit,
+    typed,
+)
 from mmkit.config import Config
 from mmkit.errors import Exit, UsageError
 
@@ -23,95 +45,32 @@ Examples:
   mmkit train --image-encoder facebook/dinov2-small --lock-image --text-encoder ./minilm --lock-text
   mmkit train --resume latest
 """
-# headings of --help
-DATA, LENGTH, CONFIGURATION, MEMORY = "What to train on", "Length and learning", "Configuration", "Memory and precision"
 SHEET = 48  # pictures of the first batch that --dry-run draws
 
 
 @app.command(cls=Page, epilog=EPILOG)
 def train(
-    data: Annotated[
-        str | None, typer.Argument(metavar="DATA", help="A dataset folder.", show_default="data", rich_help_panel=DATA)
-    ] = None,
-    limit: Annotated[
-        int | None, typer.Option(metavar="N", min=1, help="Use at most this many training rows.", rich_help_panel=DATA)
-    ] = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE", help="A recipe (mmkit recipes) or a TOML file.", show_default="clip", rich_help_panel=MODEL
-        ),
-    ] = None,
-    size: Annotated[
-        str | None,
-        typer.Option(
-            metavar="SIZE", help="tiny, small, base or large.", show_default="tiny on a CPU, else small", rich_help_panel=MODEL
-        ),
-    ] = None,
-    image_encoder: Annotated[
-        str | None,
-        typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id.", rich_help_panel=MODEL),
-    ] = None,
-    text_encoder: Annotated[
-        str | None,
-        typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id.", rich_help_panel=MODEL),
-    ] = None,
-    lock_image: Annotated[
-        bool, typer.Option("--lock-image", help="The image encoder does not learn.", rich_help_panel=MODEL)
-    ] = False,
-    lock_text: Annotated[
-        bool, typer.Option("--lock-text", help="The text encoder does not learn.", rich_help_panel=MODEL)
-    ] = False,
-    init: Annotated[
-        str | None,
-        typer.Option(
-            metavar="RUN|CHECKPOINT", help="Start from a run, or from a CLIP or SigLIP checkpoint.", rich_help_panel=MODEL
-        ),
-    ] = None,
-    steps: Annotated[
-        str | None,
-        typer.Option(metavar="DURATION", help='Length of the run: 500, "2 epochs", "15 min".', rich_help_panel=LENGTH),
-    ] = None,
-    epochs: Annotated[
-        float | None, typer.Option(metavar="N", help="Length in passes over the training rows.", rich_help_panel=LENGTH)
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(metavar="N", min=1, help="Stop after this many evaluations without a better one.", rich_help_panel=LENGTH),
-    ] = None,
-    batch_size: Annotated[
-        int | None, typer.Option(metavar="N", min=2, help="Pairs a step, over all processes.", rich_help_panel=LENGTH)
-    ] = None,
-    lr: Annotated[float | None, typer.Option(metavar="RATE", help="Peak learning rate.", rich_help_panel=LENGTH)] = None,
+    data: DataFolder = None,
+    limit: TrainLimit = None,
+    recipe: Recipe = None,
+    size: Size = None,
+    image_encoder: Encoder = None,
+    text_encoder: Encoder = None,
+    lock_image: LockImage = False,
+    lock_text: LockText = False,
+    init: Init = None,
+    steps: Steps = None,
+    epochs: Epochs = None,
+    patience: Patience = None,
+    batch_size: GlobalBatch = None,
+    lr: Rate = None,
     seed: Annotated[
         int | None, typer.Option(metavar="N", min=0, max=SEED_MOST, help="Of everything drawn.", rich_help_panel=LENGTH)
     ] = None,
-    config: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="TOML over the recipe.", show_default=False, rich_help_panel=CONFIGURATION),
-    ] = None,
-    set_: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            metavar="KEY=VALUE",
-            help="One key (mmkit recipes show clip lists all); may repeat. VALUE is TOML.",
-            rich_help_panel=CONFIGURATION,
-        ),
-    ] = None,
-    amp: Annotated[
-        bool | None,
-        typer.Option("--amp/--no-amp", help="Half precision, where this device is faster with it.", rich_help_panel=MEMORY),
-    ] = None,
-    accumulate: Annotated[
-        int | None,
-        typer.Option(
-            metavar="N",
-            min=1,
-            help="Compute a batch in this many parts: less memory, the same result.",
-            rich_help_panel=MEMORY,
-        ),
-    ] = None,
+    config: ConfigFile = None,
+    set_: Sets = None,
+    amp: Amp = None,
+    accumulate: Accumulate = None,
     grad_checkpoint: Annotated[
         bool,
         typer.Option("--grad-checkpoint", help="Recompute activations: less memory, slower.", rich_help_panel=MEMORY),
@@ -154,36 +113,32 @@ def train(
     """Train a model on a dataset folder. Prints the run folder on stdout, nothing else."""
     if name and ("/" in name or name.startswith(".") or name == "latest"):
         raise UsageError(f"--name {name!r} is no folder name", hint="letters, digits, - and _")
-    if steps is not None and epochs is not None:
-        raise UsageError("--steps and --epochs both say how long the run is", hint="leave one out")
     options = {
-        "DATA": ("data.path", data),
-        "--limit": ("data.limit", limit),
-        "--workers": ("data.workers", workers),
-        "--size": ("size", size),
-        "--steps": ("train.steps", steps),
-        "--epochs": ("train.epochs", epochs),
-        "--batch-size": ("train.batch_size", batch_size),
-        "--lr": ("train.lr", lr),
-        "--seed": ("train.seed", seed),
-        "--patience": ("train.patience", patience),
-        "--cache-limit": ("train.cache_limit", cache_limit),
-        "--init": ("train.init", init),
-        "--amp": ("train.amp", amp),
-        "--accumulate": ("train.accumulate", accumulate),
-        "--grad-checkpoint": ("train.grad_checkpoint", grad_checkpoint or None),
-        "--report-to": ("train.report_to", report_to),
-        "--image-encoder": ("encoder.image", image_encoder),
-        "--text-encoder": ("encoder.text", text_encoder),
+        "DATA": data,
+        "--limit": limit,
+        "--workers": workers,
+        "--size": size,
+        "--steps": steps,
+        "--epochs": epochs,
+        "--batch-size": batch_size,
+        "--lr": lr,
+        "--seed": seed,
+        "--patience": patience,
+        "--cache-limit": cache_limit,
+        "--init": init,
+        "--amp": amp,
+        "--accumulate": accumulate,
+        "--grad-checkpoint": grad_checkpoint or None,
+        "--report-to": report_to,
+        "--image-encoder": image_encoder,
+        "--text-encoder": text_encoder,
     }
-    shortcuts = {option: (key, value) for option, (key, value) in options.items() if value is not None}
-    locked = [modality for modality, lock in (("image", lock_image), ("text", lock_text)) if lock]
-    typed = Typed(recipe, config, shortcuts, locked, set_ or [])
-    with typed.named():
-        return _train(typed, resume, name, force, device, out if dry_run else None)
+    words = typed(recipe, config, set_, {"image": lock_image, "text": lock_text}, options)
+    with words.named():
+        return _train(words, resume, name, force, device, out if dry_run else None)
 
 
-def _train(typed: Typed, resume: str | None, name: str | None, force: bool, device: str, sheet: Path | None) -> int:
+def _train(words: Typed, resume: str | None, name: str | None, force: bool, device: str, sheet: Path | None) -> int:
     """Everything of `mmkit train` that needs torch.
 
     Args:
@@ -196,7 +151,7 @@ def _train(typed: Typed, resume: str | None, name: str | None, force: bool, devi
         check_target(sheet, force)
     from mmkit.training.names import check_names
 
-    resolved = typed.resolve()
+    resolved = words.resolve()
     check_names(resolved)
     from mmkit.cli.live import LiveView
     from mmkit.talk import Talk
@@ -207,11 +162,11 @@ def _train(typed: Typed, resume: str | None, name: str | None, force: bool, devi
     if resolved.train.init and not resume:
         from mmkit.loading import init_tables
 
-        resolved = typed.resolve(init_tables(resolved.train.init, console.say))
+        resolved = words.resolve(init_tables(resolved.train.init, console.say))
     distributed.join(device)
     first = distributed.world()[0] == 0
     console.quiet = console.quiet or not first
-    for option in typed.overruled(resolved):
+    for option in words.overruled(resolved):
         console.warn(f"{option} is without effect: --set stage says what learns")
     runs = Path("runs")
     try:
@@ -219,7 +174,7 @@ def _train(typed: Typed, resume: str | None, name: str | None, force: bool, devi
             talk = Talk(console.say, console.warn, view.begin, view.step, view.row, view.progress)
             if sheet is not None:
                 return _dry_run(resolved, device, talk, sheet, force)
-            folder = fit.resume(resume, runs, device, talk, typed.differing) if resume else None
+            folder = fit.resume(resume, runs, device, talk, words.differing) if resume else None
             if folder is None:
                 folder = fit.start(resolved, runs, name, force, device, talk)
     except Interrupted as e:

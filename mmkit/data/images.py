@@ -74,6 +74,11 @@ def load_rgb(source: bytes | str | Path) -> Image.Image:
     return _upright_rgb(_open(data, where), data, where)
 
 
+def load_cell(value: dict[str, Any]) -> Image.Image:
+    """A picture as a dataset holds it, {bytes, path}: as `load_rgb`."""
+    return load_rgb(value["bytes"] if value.get("bytes") else value["path"])
+
+
 def bytes_of(value: dict[str, Any] | None) -> bytes:
     """The encoded bytes of a picture as a dataset holds it, {bytes, path}: those in the row, else of the file at the path.
 

@@ -53,6 +53,7 @@ class Loader:
         inputs: input -> where it comes from.
         batch_size: samples of a global batch; `rank` of `world` takes its slice of each.
         targets: columns whose values go along.
+        listed: of these, those whose cells are lists; a sample has one, that which an input of the column would show.
         limit: use only the first rows.
     """
 
@@ -65,11 +66,14 @@ class Loader:
         seed: int = 0,
         workers: int = 2,
         targets: Sequence[str] = (),
+        listed: Sequence[str] = (),
         limit: int | None = None,
         rank: int = 0,
         world: int = 1,
     ) -> None:
         self.data, self.split, self.inputs, self.targets = data, split, dict(inputs), list(dict.fromkeys(targets))
+        read = {source.column for source in self.inputs.values()}
+        self._unread = [column for column in dict.fromkeys(listed) if column not in read]
         self.batch_size, self.seed, self.workers = batch_size, seed, workers
         self.rank, self.world = rank, world
         # words first: what is drawn about a picture depends on what is said of it
@@ -128,6 +132,10 @@ class Loader:
     def _sample(self, place: Place) -> _Sample:
         row = self._row(place)
         drawn, keys, said, targets = {}, {}, {}, dict(row.targets)
+        for column in self._unread:
+            cell = targets[column] or ()
+            number = chosen(len(cell), self.seed, place.epoch, row.id, column)
+            targets[column] = None if number is None else cell[number]
         for name in self._drawn_in_order:
             source = self.inputs[name]
             count = source.features.count(place) if source.features and not source.light else len(row.items[name])

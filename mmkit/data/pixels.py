@@ -46,6 +46,16 @@ class Pixels:
         left, top = (w - self.size) // 2, (h - self.size) // 2
         return image.crop((left, top, left + self.size, top + self.size)) if (w, h) != (self.size, self.size) else image
 
+    def shown(self, width: int, height: int) -> tuple[float, float, float, float]:
+        """The part of a picture that the square shows: left, top, right, bottom in pixels of the picture, beyond its edges where
+        the square is filled up."""
+        if self.spec.resize == "square":
+            scales = width / self.short_side, height / self.short_side
+        else:
+            scales = (min(width, height) / self.short_side,) * 2
+        half = [scale * self.size / 2 for scale in scales]
+        return width / 2 - half[0], height / 2 - half[1], width / 2 + half[0], height / 2 + half[1]
+
 
 def shrink(image: Image.Image, short_side: int, resample: Image.Resampling) -> Image.Image:
     """Resize so that the short side is `short_side` pixels, the long side rounded down."""

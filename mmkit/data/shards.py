@@ -155,6 +155,14 @@ class Dataset:
                 seen += 1
                 yield row | {"split": group.split}
 
+    def find(self, id: str, columns: list[str], split: str | None = None) -> dict[str, Any] | None:
+        """The row with this id, the first of all splits or that of one, or None; only its row group is read in all columns."""
+        for group in self.groups(split):
+            index = pc.index(self.read(group, ["id"]).column("id"), id).as_py()
+            if index >= 0:
+                return self.read(group, columns).slice(index, 1).to_pylist()[0]
+        return None
+
     def _footer(self, file: str) -> pq.FileMetaData:
         if file not in self._footers:
             path = posixpath.join(self.path, file)

@@ -107,7 +107,8 @@ class ViT(nn.Module):
         check_choice("pool", pool, ("cls", "mean"))
         self.dim, self.pool, self.normalise = dim, pool, Normalise(mean, std)
         self.stem = Stem(dim, patch) if stem == "conv" else nn.Conv2d(3, dim, patch, patch, bias=False)
-        tokens = (size // patch) ** 2 + (pool == "cls")
+        self.prefix = int(pool == "cls")  # tokens before the patches, which follow row by row
+        tokens = (size // patch) ** 2 + self.prefix
         self.positions = nn.Parameter(torch.randn(tokens, dim) * 0.02)
         self.cls = nn.Parameter(torch.randn(dim) * 0.02) if pool == "cls" else None
         self.norm_in = nn.LayerNorm(dim)
@@ -146,6 +147,7 @@ class CNN(nn.Module):
     def __init__(self, dim: int = 64, layers: int = 1, patch: int = 8, *, mean: Sequence[float], std: Sequence[float]) -> None:
         super().__init__()
         self.dim, self.normalise = dim, Normalise(mean, std)
+        self.prefix = 0
         self.stem = Stem(dim, patch)
         self.blocks = nn.Sequential(*[Residual(dim, dim, 1) for _ in range(layers)])
         self.norm = nn.LayerNorm(dim)

@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmkit.encoders.image import Normalise
-from mmkit.layers import Encoded, everywhere, masked_mean
+from mmkit.layers import Encoded, Maps, everywhere, masked_mean
 
 POOLS = ("native", "cls", "mean", "max", "last")
 
@@ -80,7 +81,7 @@ class Pretrained(nn.Module):
         self.body.float()
         kind = config.model_type
         self.masked = kind not in UNMASKED
-        self.pool = pool or POOL.get(kind) or ("cls" if self._prefix() else "mean")
+        self.pool = pool or POOL.get(kind) or ("cls" if self.prefix else "mean")
         if self.pool not in POOLS:
             raise ValueError(f"no pooling {self.pool!r}; known: {', '.join(POOLS)}")
         # positions of a transformer are for one size; others are interpolated where the architecture can
@@ -107,6 +108,32 @@ class Pretrained(nn.Module):
         mask = everywhere(tokens) if mask is None else mask
         return Encoded(tokens, mask, self._pooled(tokens, mask, out))
 
+    @contextmanager
+    def capturing(self, name: str, maps: Maps) -> Iterator[None]:
+        """See `mmkit.layers.capture`. Only the eager implementation has weights, so it is put in and taken out again; the
+        pooling heads of SigLIP, and what has no attention, give none."""
+        before = self.body.config._attn_implementation
+        taken: set[int] = set()
+
+        def keep(path: str, output: Any) -> None:
+            weights = output[1] if isinstance(output, tuple) and len(output) > 1 else None
+            # an attention inside another returns the same tensor twice
+            if isinstance(weights, Tensor) and weights.ndim == 4 and id(weights) not in taken:
+                taken.add(id(weights))
+                maps.setdefault(path, []).append(weights)
+
+        hooks = []
+        for path, module in self.body.named_modules():
+            if "Attention" in type(module).__name__:
+                hooks.append(module.register_forward_hook(lambda m, i, output, p=path: keep(f"{name}.body.{p}", output)))
+        try:
+            self.body.set_attn_implementation("eager")
+            yield
+        finally:
+            self.body.set_attn_implementation(before)
+            for hook in hooks:
+                hook.remove()
+
     def train(self, mode: bool = True) -> Pretrained:
         super().train(mode)
         for module in self.modules():
@@ -127,12 +154,13 @@ class Pretrained(nn.Module):
             return tokens[torch.arange(tokens.size(0), device=tokens.device), last]
         if self.pool == "max":
             return tokens.masked_fill(~mask[..., None], -torch.inf).amax(1)
-        patches = slice(self._prefix(), None)
+        patches = slice(self.prefix, None)
         mean = masked_mean(tokens[:, patches], mask[:, patches])
         # ConvNeXt ends with a trained LayerNorm of the global mean
         return self.body.layernorm(mean) if out.last_hidden_state.ndim == 4 and hasattr(self.body, "layernorm") else mean
 
-    def _prefix(self) -> int:
+    @property
+    def prefix(self) -> int:
         """Image tokens before the patches: a class token, and registers where there are any."""
         embeddings = getattr(self.body, "embeddings", None)
         has_class = getattr(embeddings, "cls_token", None) is not None or hasattr(embeddings, "class_embedding")

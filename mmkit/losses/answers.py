@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -29,6 +30,7 @@ class Answers(Headed):
     """
 
     metric = "vqa"
+    listed = True
 
     def __init__(
         self,
@@ -74,14 +76,19 @@ class Answers(Headed):
     def is_target(self, value: Any) -> bool:
         return value is not None and any(normalise(answer) in self.number for answer in value["answers"] or ())
 
+    def truth(self, values: Iterable[Any]) -> Tensor:
+        values = list(values)
+        found = torch.zeros(len(values), len(self.classes))
+        for i, value in enumerate(values):
+            for answer, worth in worths(value["answers"]).items():
+                if answer in self.number:
+                    found[i, self.number[answer]] = worth
+        return found
+
     def score(self, got: Got, batch: Batch) -> Tensor:
         rows = self.rows(batch)
         logits = got[self.wants()[0]].float()[rows]
-        soft = torch.zeros(len(rows), len(self.classes))
-        for i, row in enumerate(rows):
-            for answer, worth in worths(batch.targets[self.column or ""][row]["answers"]).items():
-                if answer in self.number:
-                    soft[i, self.number[answer]] = worth
+        soft = self.truth(batch.targets[self.column or ""][row] for row in rows)
         soft = soft / soft.sum(1, keepdim=True)
         return F.cross_entropy(logits, soft.to(logits), reduction="sum")
 

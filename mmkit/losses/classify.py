@@ -23,9 +23,11 @@ class Headed(Objective):
 
     Args:
         classes: what the head tells apart, in order.
+        many: any number of them may be true of a row, each on its own.
     """
 
     whole = False
+    many = False
 
     def __init__(
         self,
@@ -61,6 +63,10 @@ class Headed(Objective):
 
     def count(self, batch: Batch) -> Tensor:
         return torch.tensor(float(len(self.rows(batch))))
+
+    def truth(self, values: Iterable[Any]) -> Tensor:
+        """What is true of some cells that are targets: (B, C), of each class from 0, wrong, to 1."""
+        raise NotImplementedError
 
     def probabilities(self, logits: Tensor) -> Tensor:
         """Of each class: (B, C)."""
@@ -130,11 +136,11 @@ class Classify(Headed):
         logits = got[self.wants()[0]].float()[rows]
         values = [batch.targets[self.column or ""][i] for i in rows]
         if self.many:
-            return F.binary_cross_entropy_with_logits(logits, self._hot(values).to(logits), reduction="sum")
+            return F.binary_cross_entropy_with_logits(logits, self.truth(values).to(logits), reduction="sum")
         target = torch.tensor([self.number[value] for value in values], dtype=torch.long, device=logits.device)
         return F.cross_entropy(logits, target, reduction="sum", label_smoothing=self.label_smoothing)
 
-    def _hot(self, values: Iterable[Any]) -> Tensor:
+    def truth(self, values: Iterable[Any]) -> Tensor:
         hot = torch.tensor([[float(name in labels_of(value)) for name in self.classes] for value in values])
         return hot.view(-1, len(self.classes))
 
@@ -145,7 +151,7 @@ class Classify(Headed):
         if not rows:
             return None
         if self.many:
-            share = self._hot(values).mean(0).clamp(1e-6, 1 - 1e-6)
+            share = self.truth(values).mean(0).clamp(1e-6, 1 - 1e-6)
             return float(-(share * share.log() + (1 - share) * (1 - share).log()).sum())
         seen = Counter(values)
         share = torch.tensor([seen[name] / len(values) for name in self.classes])

@@ -25,12 +25,14 @@ class Objective(nn.Module):
         share: where several losses have one, one of them is drawn a step in proportion.
         of: the input, or `fused`, that its head reads.
         column: the dataset column that holds its targets.
+        listed: its cells are lists of targets, of which a sample has one.
         group: rows of the global batch within which it takes others; parts and processes are cut at the borders.
     """
 
     whole = True
     metric = "recall@k"
     column: str | None = None
+    listed = False
     group = 1
 
     def __init__(self, weight: float = 1.0, share: float | None = None, of: str | None = None, name: str = "") -> None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from mmkit.errors import UserError
 from mmkit.losses.classify import labels_of
-from mmkit.metrics import heads, scores
+from mmkit.metrics import heads, intervals, scores
 from mmkit.metrics.evaluation import Request, Result, Val
 from mmkit.talk import Measured
 
@@ -42,11 +42,15 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
         "chance": scores.chance(target, prior, outside if objective.many else None),
         "counts": {"labels_outside_vocabulary": int(outside.sum()), "classes": len(objective.classes)},
     }
+    if request.intervals:
+        ids = [one.id for one in samples]
+        record["interval"] = intervals.of_classes(record["metrics"], probabilities, target, ids, outside)
     rows = {
         "id": [one.id for one in samples],
         "target": [", ".join(labels_of(one.target)) for one in samples],
         "predicted": [", ".join(objective.classes[c] for c in classes) for classes in predicted],
         "probability": [float(p.max()) for p in probabilities],
+        **scores.each(probabilities, target, outside),
     }
     result = Result(record, rows, "rows", stem)
     if not objective.many:

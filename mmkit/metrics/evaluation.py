@@ -18,14 +18,21 @@ KS = (1, 5, 10)
 # of the model
 METRICS = {
     "recall@k": "mmkit.metrics.recall",
+    "zero-shot": "mmkit.metrics.zero_shot",
     "classify": "mmkit.metrics.classify",
     "vqa": "mmkit.metrics.vqa",
+    "cost": "mmkit.metrics.cost",
 }
 
 
 def metric(name: str) -> Any:
     """The module of a row of METRICS."""
     return importlib.import_module(METRICS[name])
+
+
+def metrics_of(model: Any) -> list[str]:
+    """The rows of METRICS that measure the losses of a model, that of the first loss first."""
+    return [metric for metric in dict.fromkeys(loss.metric for loss in model.loss.values()) if metric in METRICS]
 
 
 @dataclass(frozen=True)
@@ -47,15 +54,23 @@ class Val:
 
 @dataclass(frozen=True)
 class Request:
-    """What was asked for; `progress(title)` gives a callable of (done, total)."""
+    """What was asked for; `progress(title)` gives a callable of (done, total).
+
+    Args:
+        intervals: a record says of each metric how far it would move with other samples, `interval`.
+        classes, templates: of `zero-shot`, as typed; see `mmkit.metrics.prompts`.
+    """
 
     metric: str = "recall@k"
     ks: tuple[int, ...] = KS
     split: str | None = None
     limit: int | None = None
+    intervals: bool = True
     batch_size: int = 64
     workers: int | None = None
     progress: Callable[[str], Callable[[int, int], None]] = lambda title: lambda done, total: None
+    classes: tuple[str, ...] = ()
+    templates: tuple[str, ...] = ()
 
     @property
     def module(self) -> Any:
@@ -70,7 +85,7 @@ class Result:
     Args:
         record: the JSON object that is printed.
         rows: column -> what was found of each query or row, which a paired comparison reads; they are saved as
-            `<stem>.<table>.parquet`.
+            `<stem>.<table>.parquet`, where there are any.
         stem: of the files that it is saved as.
         anonymous: what was measured does not say which model made it.
         confusion: counts (C, C), rows the true class, and the names of the classes.
@@ -91,8 +106,9 @@ class Result:
         from mmkit.files import write_json, writing
 
         write_json(folder / f"{self.stem}.json", self.record)
-        with writing(folder / f"{self.stem}.{self.table}.parquet") as temporary:
-            pq.write_table(pa.table(self.rows), temporary)
+        if self.rows:
+            with writing(folder / f"{self.stem}.{self.table}.parquet") as temporary:
+                pq.write_table(pa.table(self.rows), temporary)
 
 
 def parse_metrics(words: Iterable[str]) -> list[tuple[str, tuple[int, ...]]]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mmkit.batch import Want
-from mmkit.embedding import data_name, file_item, model_name, suffixes
+from mmkit.embedding import checkpoint_name, data_name, file_item, model_name, suffixes
 from mmkit.encode import Pace, answer, chunks, columns_of, diverged
 from mmkit.errors import UserError
 
@@ -72,7 +72,7 @@ def asked(
     features: Mapping[str, Any] | None = None,
     total: int = 0,
 ) -> Iterator[list[Asked]]:
-    """The rows of a split, in chunks; where the targets are those of an input's items, such as questions, each of these.
+    """The rows of a split, in chunks; where a row has a list of targets, such as those of its questions, each of these.
 
     Of any other input a row shows its first item. A row without any of the inputs is left out.
 
@@ -103,18 +103,20 @@ def asked(
             for name, held in features.items():
                 if name in columns and name != each:
                     row[name] = held.row(done + i)
-        yield [one for row, items in zip(rows, by_row, strict=True) for one in _of_row(row, items, column, each)]
+        yield [one for row, items in zip(rows, by_row, strict=True) for one in _of_row(row, items, objective, each)]
         done += len(rows)
         pace.progress(done, total)
 
 
-def _of_row(row: dict[str, Any], items: dict[str, list[Any]], column: str, each: str | None) -> Iterator[Asked]:
+def _of_row(row: dict[str, Any], items: dict[str, list[Any]], objective: Any, each: str | None) -> Iterator[Asked]:
     first = {name: values[0] for name, values in items.items() if values}
+    cell = row[objective.column]
     if each is None:
-        if first:
-            yield Asked(row["id"], first, row[column])
+        # the input whose items these targets are of may have been left out of the model
+        for target in (cell or () if objective.listed else [cell]) if first else ():
+            yield Asked(row["id"], first, target)
         return
-    for value, target in zip(items.get(each, ()), row[column] or (), strict=True):
+    for value, target in zip(items.get(each, ()), cell or (), strict=True):
         yield Asked(row["id"], first | {each: value}, target)
 
 
@@ -178,6 +180,8 @@ def scope(model: Model, data: Dataset, request: Request, metric: str) -> tuple[s
 
     split = data.split_name(request.split) if request.split else default_split(data)
     stem = f"{data_name(data)}-{split or 'all'}" + (f"-first{request.limit}" if request.limit else "")
+    # a checkpoint on the way must not replace what the whole run reached
+    stem += f"-{checkpoint}" if (checkpoint := checkpoint_name(model)) else ""
     return (
         split,
         {

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmkit.errors import UserError
+from mmkit.metrics import intervals
 from mmkit.metrics.evaluation import KS, Request, Result, Val
 from mmkit.metrics.ranking import caption_ceiling, retrieval
 from mmkit.talk import Measured
@@ -97,6 +98,7 @@ def _result(
         "split": split or "all",
         "n": {pair[0]: len(a), pair[1]: len(b)},
         "metrics": metrics,
+        **({"interval": intervals.of_ranks(ranks, queries, request.ks)} if request.intervals else {}),
         "chance": chance,
         "cost": ({"parameters": meta["parameters"]} if "parameters" in meta else {}) | meta.get("cost", {}),
         "counts": {"queries_without_positive": {name: int(np.isnan(r).sum()) for name, r in ranks.items()}},
@@ -108,6 +110,7 @@ def _result(
     }
     table = {
         "query": np.concatenate(list(queries.values())).tolist(),
+        "caption": np.concatenate([found.text[b], found.text[a]]).tolist(),
         "direction": [name for name in ranks for _ in range(len(ranks[name]))],
         "rank": np.concatenate(list(ranks.values())),
     }

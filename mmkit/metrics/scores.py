@@ -39,10 +39,8 @@ def single_label(scores: np.ndarray, target: np.ndarray) -> dict[str, float]:
     predicted = scores.argmax(1)
     true = np.where(target < 0, C, target)  # C: outside the vocabulary
     right, support, chosen = (np.bincount(found, minlength=C + 1) for found in (true[true == predicted], true, predicted))
-    metrics = {"acc1": float(np.mean(predicted == target))}
-    if C > 5:
-        metrics["acc5"] = float(np.mean(_place(scores, target) < 5))
-    return metrics | _recall_and_f1(right, support, chosen) | _auroc(scores, target[:, None] == np.arange(C))
+    metrics = {name: float(found.mean()) for name, found in each(scores, target).items()}
+    return metrics | recall_and_f1(right, support, chosen) | _auroc(scores, target[:, None] == np.arange(C))
 
 
 def multi_label(probabilities: np.ndarray, target: np.ndarray, outside: np.ndarray | None = None) -> dict[str, float]:
@@ -71,10 +69,24 @@ def multi_label(probabilities: np.ndarray, target: np.ndarray, outside: np.ndarr
     if not N:
         return {}
     predicted = probabilities > THRESHOLD
-    exact = (predicted == target).all(1) & (outside == 0)
     right, support, chosen = ((predicted & target).sum(0), target.sum(0), predicted.sum(0))
     counts = np.append(right, 0), np.append(support, outside.sum()), np.append(chosen, 0)
-    return {"acc1": float(exact.mean())} | _recall_and_f1(*counts) | _auroc(probabilities, target)
+    exact = each(probabilities, target, outside)["acc1"]
+    return {"acc1": float(exact.mean())} | recall_and_f1(*counts) | _auroc(probabilities, target)
+
+
+def each(scores: np.ndarray, target: np.ndarray, outside: np.ndarray | None = None) -> dict[str, np.ndarray]:
+    """What every row adds to the metrics that are means over rows, (N,) booleans: `acc1`, and `acc5` as above.
+
+    Args:
+        scores, target, outside: as of `single_label`, or of `multi_label` where target is (N, C).
+    """
+    scores, target = np.asarray(scores), np.asarray(target)
+    if target.ndim == 2:
+        right = ((scores > THRESHOLD) == target).all(1)
+        return {"acc1": right if outside is None else right & (np.asarray(outside) == 0)}
+    found = {"acc1": scores.argmax(1) == target}
+    return found | ({"acc5": _place(scores, target) < 5} if scores.shape[1] > 5 else {})
 
 
 def frequency(target: np.ndarray, classes: int) -> np.ndarray:
@@ -124,7 +136,7 @@ def _place(scores: np.ndarray, target: np.ndarray) -> np.ndarray:
     return np.where(target < 0, C, (scores > own).sum(1) + ties_before.sum(1))
 
 
-def _recall_and_f1(right: np.ndarray, support: np.ndarray, chosen: np.ndarray) -> dict[str, float]:
+def recall_and_f1(right: np.ndarray, support: np.ndarray, chosen: np.ndarray) -> dict[str, float]:
     """From the rows of each class that are right, that are truly of it, that were given it; F1 = 2 right / (true + given)."""
     metrics = {}
     true, seen = support > 0, support + chosen > 0

@@ -10,7 +10,7 @@ import numpy as np
 
 from mmkit.data.answers import by_type, normalise, vqa_accuracy
 from mmkit.errors import UserError
-from mmkit.metrics import heads
+from mmkit.metrics import heads, intervals
 from mmkit.metrics.evaluation import Request, Result, Val
 from mmkit.talk import Measured
 
@@ -49,11 +49,15 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
             **{f"questions/{kind}": int(one["n"]) for kind, one in types.items()},
         },
     }
+    if request.intervals:
+        record["interval"] = _intervals(samples, worth)
     rows = {
+        "sample": [one.id for one in samples],
         "id": [one.target["id"] for one in samples],
         "question": [one.target["question"] for one in samples],
         "type": [one.target["type"] for one in samples],
         "answer": said,
+        "truth": [Counter(one.target["answers"]).most_common(1)[0][0] for one in samples],
         "vqa_accuracy": worth,
     }
     return [Result(record, rows, "rows", stem)]
@@ -91,6 +95,15 @@ def _answered(one: heads.Asked) -> bool:
 
 def _worth(samples: Sequence[heads.Asked], said: Sequence[str]) -> list[float]:
     return [vqa_accuracy(answer, one.target["answers"]) for one, answer in zip(samples, said, strict=True)]
+
+
+def _intervals(samples: Sequence[heads.Asked], worth: Sequence[float]) -> intervals.Intervals:
+    """Of all questions and of each type, those of a sample drawn together."""
+    kinds, figures = np.array([one.target["type"] for one in samples], object), np.array(worth)
+    values = {SELECT: figures}
+    for kind in sorted({kind for kind in kinds if kind is not None}):
+        values[f"{SELECT}/{kind}"] = np.where(kinds == kind, figures, np.nan)
+    return intervals.of_shares(values, [one.id for one in samples])
 
 
 def _blind(column: str, data: Dataset, samples: Sequence[heads.Asked]) -> list[float]:

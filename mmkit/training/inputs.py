@@ -20,8 +20,8 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
         UserError: the data lacks what is named.
     """
     reasons: dict[str, str] = {}
-    config = _without(config, data, reasons)
     there = [name for name, row in MODALITIES.items() if _columns(row, data)]
+    config = _without(config, data, there, reasons)
     paired = [table for name, table in config.loss.items() if _takes(name, table, "between")]
     for name, one in config.input.items():
         _complete(name, one, data)
@@ -56,14 +56,18 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
     return config, reasons
 
 
-def _without(config: Config, data: Dataset, reasons: dict[str, str]) -> Config:
-    """The tables of `without` laid over the others where the data lacks the kind of column."""
+def _without(config: Config, data: Dataset, there: list[str], reasons: dict[str, str]) -> Config:
+    """The tables of `without` laid over the others where the data lacks the kind of column; an input that only what they replace
+    has read goes with it."""
     tables = to_dict(config)
     for kind, over in tables.pop("without", {}).items():
         if not data.columns_of(kind):
             tables = merge(tables, over)
             reasons[f"without.{kind}"] = "applies (the data has none)"
-    return build(tables)
+    found = build(tables)
+    for name in set(_used(config, there)) - set(_used(found, there)):
+        found.input.pop(name, None)
+    return found
 
 
 def _takes(name: str, table: dict[str, Any], key: str) -> bool:

@@ -1,4 +1,4 @@
-"""Charts with matplotlib: training curve, recall beside chance, 2-D map of the shared space, confusion of classes."""
+"""Charts with matplotlib: training curve, recall beside chance, confusion of classes."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from mmkit.talk import VAL, chosen_by
 from mmkit.views.style import LIGHT, WIDTH, Theme, drawing, short
 
 if TYPE_CHECKING:
@@ -15,71 +16,105 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # query -> answer, as a reader says it
+PICTURES = {"image", "text"}
 DIRECTIONS = {"image_retrieval": "sentence → picture", "text_retrieval": "picture → sentence"}
+LINES: Sequence[tuple[Any, str]] = (("-", "o"), ((0, (5, 1.5)), "^"), ("-.", "s"), (":", "D"))  # told apart without colour
 MOST_CLASSES = 40  # whose names can still be read beside each other
 MOST_COUNTED = 16  # classes whose cells have room for a number
 SMOOTH = 9  # rows of the log that the bold loss line averages
 
 
 def training_curve(rows: Sequence[dict[str, Any]], batch_size: int | None = None, theme: Theme = LIGHT) -> Figure:
-    """Loss, and recall@1 on val where it was measured, over the steps.
+    """Loss, and what was measured on val, over the steps: recall@1 each way, else what the weights are chosen by.
 
     Args:
         rows: of `metrics.jsonl`.
-        batch_size: draws the loss of guessing, ln(batch), beside the curve.
+        batch_size: of the training; the loss of guessing, where the rows say it, is called ln(batch) where it is that.
     """
     losses = [(r["step"], r["train/loss"]) for r in rows if "train/loss" in r]
-    recalls = {d: [(r["step"], r[k]) for r in rows if (k := f"val/{d}_recall@1") in r] for d in DIRECTIONS}
-    measured = any(recalls.values())
+    guessing = [r["train/loss_at_chance"] for r in rows if r.get("train/loss_at_chance")]
+    level = float(np.median(guessing)) if guessing else 0.0
+    measured = _measured(rows)
     with drawing(theme, 4.6 if measured else 2.6, rows=2 if measured else 1) as (figure, axes):
         top = axes[0]
         steps, values = _columns(losses)
         top.plot(steps, values, color=theme.first, alpha=0.35, linewidth=0.9)
         top.plot(steps, _smooth(values), color=theme.first, linewidth=2)
-        top.set_ylim(0, max([*values, math.log(batch_size) if batch_size else 0.0, 0.1]) * 1.12)
-        if batch_size and len(steps):
-            _level(top, math.log(batch_size), f"guessing: ln {batch_size} = {math.log(batch_size):.2f}", theme)
+        top.set_ylim(0, max([*values, level, 0.1]) * 1.12)
+        if level and len(steps):
+            formula = f"ln {batch_size} = " if batch_size and abs(level - math.log(batch_size)) < 0.005 else ""
+            _level(top, level, f"guessing: {formula}{level:.2f}", theme)
         top.set_ylabel("training loss (nats)")
         if measured:
-            _recall_lines(axes[1], recalls, theme)
+            _val_lines(axes[1], measured, theme)
         axes[-1].set_xlabel("training step")
         figure.align_ylabels(axes)
     return figure
 
 
-def _recall_lines(axes: Axes, recalls: dict[str, list[tuple[int, float]]], theme: Theme) -> None:
-    looks = ((theme.first, "-", "o"), (theme.second, (0, (5, 1.5)), "^"))
-    for (direction, points), (colour, style, marker) in zip(recalls.items(), looks, strict=True):
-        if points:
-            steps, values = _columns(points)
-            label = f"{DIRECTIONS[direction]}  {values[-1]:.2f}"
-            axes.plot(steps, values, color=colour, linewidth=2, linestyle=style, marker=marker, markersize=4.5, label=label)
-    axes.set_ylim(0, 1.02)
-    axes.set_ylabel("R@1 on val (share)")
-    axes.legend(loc="lower right", frameon=False)
+def _measured(rows: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, float]]]:
+    """name -> (step, value) of recall@1 each way; of one line where that would be too many, or where there is no recall."""
+    names = {name for row in rows for name in row if name.startswith(VAL) and name.endswith("_retrieval_recall@1")}
+    if not 1 <= len(names) <= len(LINES):
+        names = {f"{VAL}{name}" for row in rows if (name := chosen_by(row))}
+    return {name: [(row["step"], row[name]) for row in rows if name in row] for name in sorted(names)}
+
+
+def _val_lines(axes: Axes, measured: dict[str, list[tuple[int, float]]], theme: Theme) -> None:
+    kinds = [name.removeprefix(VAL).partition("_retrieval")[0] for name in measured]
+    for (name, points), (style, marker), colour in zip(
+        measured.items(), LINES, (theme.first, theme.second, theme.ink, theme.faint), strict=False
+    ):
+        steps, values = _columns(points)
+        label = f"{said(name.removeprefix(VAL), kinds)}  {values[-1]:.2f}"
+        axes.plot(steps, values, color=colour, linewidth=2, linestyle=style, marker=marker, markersize=4.5, label=label)
+    lowest = min(value for points in measured.values() for _, value in points)
+    axes.set_ylim(min(0, lowest), 1.02 if lowest >= 0 else None)
+    axes.set_ylabel("R@1 on val (share)" if any("recall@1" in name for name in measured) else "on val")
+    axes.legend(loc="best", frameon=False)
+
+
+def said(metric: str, others: Sequence[str] = ()) -> str:
+    """A metric as a reader says it: `image_retrieval_recall@1` is `sentence → picture`, where texts are among the `others`."""
+    place, _, name = metric.rpartition("/")
+    direction = name.partition("_recall@")[0]
+    if not name.endswith("_recall@1"):
+        return metric.replace("_", " ")
+    answer = direction.removesuffix("_retrieval")
+    query = next((one for one in [*place.split("-"), *others] if one and one != answer), "")
+    return f"{query} → {answer}" if place or {query, answer} != PICTURES else DIRECTIONS[direction]
+
+
+def directions_of(record: dict[str, Any]) -> dict[str, str]:
+    """The directions of retrieval in a result of `eval`: the prefix of their metrics, and how a reader says it."""
+    names = list(dict.fromkeys(name.partition("_recall@")[0] for name in record["metrics"] if "_recall@" in name))
+    kinds = [name.removesuffix("_retrieval") for name in names]
+    return {name: said(f"{name}_recall@1", kinds) for name in names}
 
 
 def recall_bars(record: dict[str, Any], theme: Theme = LIGHT) -> Figure:
-    """Recall@k both ways as bars, with what a random order reaches as a line across each.
+    """Recall@k both ways as bars with their intervals, and what a random order reaches as a line across each.
 
     Args:
         record: the JSON object that `mmkit eval recall@k` prints.
     """
-    metrics, chance = record["metrics"], record.get("chance", {})
+    metrics, chance, interval = record["metrics"], record.get("chance", {}), record.get("interval", {})
     ks = sorted({int(name.partition("recall@")[2]) for name in metrics if "recall@" in name})
     with drawing(theme, 0.75 + 0.72 * len(ks)) as (figure, (axes,)):
-        for i, direction in enumerate(DIRECTIONS):
+        for i, (direction, label) in enumerate(directions_of(record).items()):
             colour = (theme.first, theme.second)[i]
             for row, k in enumerate(ks):
                 name, y = f"{direction}_recall@{k}", row + (i - 0.5) * 0.36
-                axes.barh(y, metrics[name], 0.32, color=colour, label=DIRECTIONS[direction] if not row else None)
+                axes.barh(y, metrics[name], 0.32, color=colour, label=label if not row else None)
+                if name in interval:
+                    axes.plot(interval[name], [y, y], color=theme.ink, linewidth=1.4, solid_capstyle="butt")
                 inside = metrics[name] > 0.5
-                x = metrics[name] + (-0.015 if inside else 0.025)
+                x = interval.get(name, [metrics[name]] * 2)[0 if inside else 1] + (-0.015 if inside else 0.025)
                 ink = theme.within if inside else theme.ink
                 axes.text(x, y, f"{metrics[name]:.3f}", color=ink, ha="right" if inside else "left", va="center", fontsize=9)
                 if name in chance:
-                    label = "chance" if not row and not i else None
-                    axes.plot([chance[name]] * 2, [y - 0.2, y + 0.2], color=theme.ink, linewidth=2, label=label)
+                    once = "chance" if not row and not i else None
+                    axes.plot([chance[name]] * 2, [y - 0.2, y + 0.2], color=theme.ink, linewidth=2, label=once)
         axes.set_yticks(range(len(ks)), [f"R@{k}" for k in ks])
         axes.set_ylim(len(ks) - 0.45, -0.55)
         axes.set_xlim(0, 1)
@@ -89,49 +124,6 @@ def recall_bars(record: dict[str, Any], theme: Theme = LIGHT) -> Figure:
         handles = sorted(zip(*axes.get_legend_handles_labels(), strict=True), key=lambda pair: pair[1] == "chance")
         figure.legend(*zip(*handles, strict=True), loc="outside upper left", ncols=3, frameon=False, handlelength=1.2)
     return figure
-
-
-def space_map(
-    points: np.ndarray, modality: np.ndarray, theme: Theme = LIGHT, note: str = "", ids: np.ndarray | None = None
-) -> Figure:
-    """Image and text vectors on one map.
-
-    Args:
-        points: (n, 2), of `mmkit.views.projection.flat`.
-        modality: (n,) "image" or "text".
-        note: a line under the map, such as the gap between the modalities.
-        ids: (n,); draws a hair line from each picture to the texts of its id.
-    """
-    looks = {"image": ("o", theme.first, "pictures", 22), "text": ("^", theme.second, "sentences", 20)}
-    with drawing(theme, 4.9) as (figure, (axes,)):
-        if ids is not None:
-            _pair_lines(axes, points, modality, ids, theme)
-        for name, (marker, colour, label, size) in looks.items():
-            chosen = points[modality == name]
-            if len(chosen):
-                text = f"{len(chosen):,} {label}"
-                axes.scatter(
-                    chosen[:, 0], chosen[:, 1], s=size, marker=marker, color=colour, alpha=0.75, linewidths=0, label=text
-                )
-        axes.grid(visible=False)
-        # the directions and units of a map mean nothing; only what lies near what does
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.set_aspect("equal", adjustable="datalim")
-        for side in axes.spines.values():
-            side.set_visible(True)
-            side.set_color(theme.grid)
-        axes.set_xlabel(note)
-        figure.legend(loc="outside upper left", ncols=2, frameon=False, handletextpad=0.3)
-    return figure
-
-
-def _pair_lines(axes: Axes, points: np.ndarray, modality: np.ndarray, ids: np.ndarray, theme: Theme) -> None:
-    from matplotlib.collections import LineCollection
-
-    pictures = {ids[i]: points[i] for i in np.flatnonzero(modality == "image")}
-    lines = [(pictures[ids[i]], points[i]) for i in np.flatnonzero(modality == "text") if ids[i] in pictures]
-    axes.add_collection(LineCollection(lines, colors=theme.faint, linewidths=0.5, alpha=0.45))
 
 
 def confusion(counts: np.ndarray, names: Sequence[str], theme: Theme = LIGHT, note: str = "") -> Figure:

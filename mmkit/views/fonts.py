@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import unicodedata
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from PIL import ImageFont
 
@@ -78,3 +78,10 @@ def _fitting(text: str, font: ImageFont.FreeTypeFont, width: int, end: str = "")
 
 def _is_wide(character: str) -> bool:
     return unicodedata.east_asian_width(character) in "WF"
+
+
+def lacking(texts: Iterable[str]) -> list[str]:
+    """A line for the user where some texts are East Asian and no font here has their characters; else none."""
+    if any(_is_wide(c) for text in texts for c in text) and not installed(CJK):
+        return ["no font here has Chinese or Japanese characters, so they are drawn as boxes: install Noto Sans CJK"]
+    return []

@@ -1,39 +1,32 @@
-"""The report of a run: one HTML file that says what was done, how well it went, and how to go on."""
+"""The report of a run: one HTML file that says what was done, how well it went, what the model looks at, and how to go on."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmkit.files import write_text
 from mmkit.views import charts
-from mmkit.views.charts import DIRECTIONS
 from mmkit.views.page import chart, render
-from mmkit.views.projection import Gap
 from mmkit.views.sheet import Strip, Tile
 from mmkit.views.style import Theme
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-KS = (1, 5, 10)
-SMALL_GAP = 0.3  # where the words of the report change; no standard
 PURPOSE = {"train": "to learn from", "val": "to watch the training by", "test": "to measure at the end; never seen before"}
 
+Draw = Callable[[Theme], "Figure"]
 
-@dataclass(frozen=True)
-class SpaceMap:
-    """Points (n, 2) of the vectors with their modality and ids (n,), how they were made, and the gap measured."""
 
-    points: np.ndarray
-    modality: np.ndarray
-    ids: np.ndarray
-    method: str
-    gap: Gap
+class Shown(NamedTuple):
+    """A chart, what it is called where pictures are not seen, and what is said of it."""
+
+    draw: Draw
+    alt: str
+    words: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -43,32 +36,40 @@ class Report:
     Args:
         steps: what was done, and a remark to each (its seconds).
         stats: large figures on top: figure, what it is, remark.
-        splits: split -> rows; data_note says what the pictures are.
-        samples: some training pictures with their captions.
-        model: names and facts.
+        findings: what the doctor says, a pair of what is wrong and what to do; None where nobody asked it.
+        records: the JSON objects of `mmkit eval`; confusion: of classes.
+        strips: queries with their answers, under a heading each; marks: what the marks of the answers mean.
         rows: of `metrics.jsonl`; batch_size is the training batch, curve_note a remark on the curve.
-        record: the JSON object of `mmkit eval recall@k`.
-        right, wrong, reverse: queries that found their picture at once, those that did not, and pictures that look for sentences.
+        map: of the shared space; attention: what single answers rest on; contribution: of each modality.
+        splits: split -> rows; own_data: the run learned from it; data_note says what it is; samples of it; audit: what, how many,
+            remark.
+        model: names and facts; config: the resolved configuration as TOML.
         commands: shell lines with a remark to each; footer: a line at the end.
     """
 
     title: str
     kicker: str = ""
     lead: str = ""
-    steps: Sequence[tuple[str, str]] = ()
     stats: Sequence[tuple[str, str, str]] = ()
-    splits: dict[str, int] = field(default_factory=dict)
-    data_note: str = ""
-    samples: Sequence[Tile] = ()
-    model: Sequence[tuple[str, str]] = ()
+    steps: Sequence[tuple[str, str]] = ()
+    findings: Sequence[tuple[str, str]] | None = None
+    records: Sequence[dict[str, Any]] = ()
+    confusion: Shown | None = None
+    strips: Sequence[tuple[str, Sequence[Strip]]] = ()
+    marks: str = ""
     rows: Sequence[dict[str, Any]] = ()
     batch_size: int | None = None
     curve_note: str = ""
-    record: dict[str, Any] | None = None
-    right: Sequence[Strip] = ()
-    wrong: Sequence[Strip] = ()
-    reverse: Sequence[Strip] = ()
-    map: SpaceMap | None = None
+    map: Shown | None = None
+    attention: Sequence[Shown] = ()
+    contribution: Shown | None = None
+    splits: dict[str, int] = field(default_factory=dict)
+    own_data: bool = True
+    data_note: str = ""
+    samples: Sequence[Tile] = ()
+    audit: Sequence[Sequence[str]] = ()
+    model: Sequence[tuple[str, str]] = ()
+    config: str = ""
     commands: Sequence[tuple[str, str]] = ()
     footer: str = ""
 
@@ -80,39 +81,64 @@ def write_report(report: Report, path: str | Path) -> None:
 
 def html(report: Report) -> str:
     """The report as one page."""
-    record, rows, shown = report.record, report.rows, report.map
+    rows = report.rows
     learned = any("train/loss" in row for row in rows)
     return render(
         "report.html",
         title=report.title,
         report=report,
-        directions=list(DIRECTIONS.values()),
-        recall=_recall(record) if record else None,
-        bars=chart(lambda theme: charts.recall_bars(record, theme)) if record else None,
+        tables=[_table(record) for record in report.records],
         curve=chart(lambda theme: charts.training_curve(rows, report.batch_size, theme)) if learned else None,
-        measured=any("val/image_retrieval_recall@1" in row for row in rows),
-        map=chart(lambda theme: _map(shown, theme)) if shown else None,
-        small_gap=SMALL_GAP,
-        splits=[(name, f"{count:,}", PURPOSE.get(name, "")) for name, count in report.splits.items()],
+        guessing=any(row.get("train/loss_at_chance") for row in rows),
+        measured=any(name.endswith("_retrieval_recall@1") for row in rows for name in row),
+        drawn=lambda shown: chart(shown.draw),
+        splits=[(name, f"{count:,}", PURPOSE.get(name, "") if report.own_data else "") for name, count in report.splits.items()],
     )
 
 
-def _recall(record: dict[str, Any]) -> list[list[str]]:
+class Table(NamedTuple):
+    """A result of `eval` for the page: what was measured on what, its figures, and bars where it is recall."""
+
+    record: dict[str, Any]
+    counts: str
+    columns: list[str]
+    rows: list[list[str]]
+    bars: Any
+
+
+def _table(record: dict[str, Any]) -> Table:
+    counts = " and ".join(f"{n:,} {name.removesuffix('s')}s" for name, n in record["n"].items())
+    directions = charts.directions_of(record)
+    if directions:
+        columns, rows = ["", *directions.values(), "chance"], _recall(record, list(directions))
+        return Table(record, counts, columns, rows, chart(lambda theme: charts.recall_bars(record, theme)))
+    rows = [
+        [name.replace("_", " "), _figure(record, name), _value(record["chance"][name], name) if name in record["chance"] else ""]
+        for name in record["metrics"]
+    ]
+    return Table(record, counts, ["", "value", "chance"], rows, None)
+
+
+def _recall(record: dict[str, Any], directions: list[str]) -> list[list[str]]:
     """Rows of the table: the name of a figure, the figure in each direction, and by chance."""
-    metrics, chance = record["metrics"], record["chance"]
-    names = [f"recall@{k}" for k in KS if f"image_retrieval_recall@{k}" in metrics] + ["median_rank"]
+    ks = sorted({int(name.partition("@")[2]) for name in record["metrics"] if "_recall@" in name})
     return [
         [name.replace("recall", "R").replace("_", " ")]
-        + [_figure(metrics[f"{direction}_{name}"], name) for direction in DIRECTIONS]
-        + [_figure(chance[f"image_retrieval_{name}"], name)]
-        for name in names
+        + [_figure(record, f"{direction}_{name}") for direction in directions]
+        + [_value(record["chance"][f"{directions[0]}_{name}"], name)]
+        for name in [*(f"recall@{k}" for k in ks), "median_rank"]
+        if f"{directions[0]}_{name}" in record["metrics"]
     ]
 
 
-def _figure(value: float, name: str) -> str:
+def _figure(record: dict[str, Any], name: str) -> str:
+    """A metric with its interval, where that is known."""
+    value = _value(record["metrics"][name], name)
+    if name not in record.get("interval", {}):
+        return value
+    low, high = record["interval"][name]
+    return f"{value} [{_value(low, name)}, {_value(high, name)}]"
+
+
+def _value(value: float, name: str) -> str:
     return f"{value:,.4g}" if "rank" in name else f"{value:.3f}"
-
-
-def _map(shown: SpaceMap, theme: Theme) -> Figure:
-    note = f"modality gap {shown.gap.distance:.2f} (from the mean picture to the mean sentence)"
-    return charts.space_map(shown.points, shown.modality, theme, note, shown.ids)

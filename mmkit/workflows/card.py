@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from mmkit.config import Config
 from mmkit.data.shards import Dataset
 from mmkit.files import write_text
-from mmkit.metrics.evaluation import METRICS
+from mmkit.metrics.evaluation import metrics_of
 from mmkit.model import Model
 from mmkit.talk import VAL, chosen_by
 
@@ -81,18 +81,13 @@ def _encoder(table: dict[str, Any]) -> str:
 
 def _tags(config: Config, model: Model) -> list[str]:
     """The recipe, the modalities of what it reads, and the tasks."""
-    tasks = [TASKS[metric].tag for metric in _metrics(model) if metric in TASKS]
+    tasks = [TASKS[metric].tag for metric in metrics_of(model) if metric in TASKS]
     return list(dict.fromkeys([Path(config.recipe).stem, "-".join(model.modalities), *tasks, "mmkit"]))
-
-
-def _metrics(model: Model) -> list[str]:
-    """What it is measured by, as `eval` has it."""
-    return [metric for metric in dict.fromkeys(loss.metric for loss in model.loss.values()) if metric in METRICS]
 
 
 def _uses(model: Model) -> list[str]:
     """Commands that ask the model, and those that measure it."""
-    metrics = _metrics(model)
+    metrics = metrics_of(model)
     return [TASKS[metric].use for metric in metrics if metric in TASKS] + [f"mmkit eval {m} --data ./data" for m in metrics]
 
 

@@ -13,7 +13,7 @@ from typing import Any
 
 from mmkit.config import parse_set, resolve
 from mmkit.errors import UserError
-from mmkit.files import lock, move_aside, read_json, write_json
+from mmkit.files import check_beginning, lock, move_folder_aside, read_json, write_json
 from mmkit.talk import Talk
 
 STATE, REPORT = "demo.json", "report.html"
@@ -72,7 +72,7 @@ def run(folder: Path, options: Options, force: bool, device: str, say: Callable[
         Interrupted: stopped while training; the same call continues.
     """
     if force and folder.exists():
-        say(f"moved the old one to {_set_aside(folder)}")
+        say(f"moved the old one to {move_folder_aside(folder, 'name a folder below it: mmkit demo ./demo --force')}")
     state = _open(folder, options)
     with lock(folder):
         if state.record and (folder / REPORT).is_file():
@@ -85,10 +85,10 @@ def run(folder: Path, options: Options, force: bool, device: str, say: Callable[
         with state.timed("train"):
             trained = _train(folder, options, device, view)
         with state.timed("measure"):
-            record, vectors = _measure(trained, folder / "data", device, view)
+            record = _measure(trained, folder / "data", device, view)
         with state.timed("report"):
             say("drawing the report")
-            _report(folder, trained, record, vectors, state)
+            _report(folder, trained, state, device, view)
         state.record = record
         state.save()
     return state
@@ -107,8 +107,7 @@ def _open(folder: Path, options: Options) -> State:
     """The state of a demo begun here with the same options, or a new one."""
     path = folder / STATE
     if not path.is_file():
-        if folder.exists() and (not folder.is_dir() or any(not _is_ours(p.name) for p in folder.iterdir())):
-            raise UserError("the folder is not empty and holds no demo", str(folder), "name a new folder: mmkit demo ./another")
+        check_beginning(folder, STATE, "demo", "name a new folder: mmkit demo ./another")
         folder.mkdir(parents=True, exist_ok=True)
         return State(path, options)
     found = read_json(path)
@@ -121,20 +120,6 @@ def _open(folder: Path, options: Options) -> State:
             f"the demo here was made with {made}, not {asked}", str(folder), "--force moves it aside, or name another folder"
         )
     return State(path, options, found["seconds"], found["record"])
-
-
-def _is_ours(name: str) -> bool:
-    """What a demo that was killed before its first line of state leaves behind."""
-    return name == ".lock" or name.startswith(f".{STATE}.")
-
-
-def _set_aside(folder: Path) -> Path:
-    here = Path.cwd().resolve()
-    if folder.resolve() in (here, *here.parents):
-        raise UserError(
-            "the folder is the one you are in, or holds it", str(folder), "name a folder below it: mmkit demo ./demo --force"
-        )
-    return move_aside(folder)
 
 
 def _prepare(out: Path, seed: int, view: View) -> None:
@@ -170,24 +155,21 @@ def _own(data: Path, options: Options) -> list[str]:
     return [f"data.path={path}", f"train.steps={options.steps}", f"train.seed={options.seed}", f"train.eval_every={every}"]
 
 
-def _measure(trained: Path, data: Path, device: str, view: View) -> tuple[dict[str, Any], Path]:
-    """The record of recall on the test split, and the embeddings file that it was measured on."""
+def _measure(trained: Path, data: Path, device: str, view: View) -> dict[str, Any]:
+    """The record of recall on the test split."""
     from mmkit.data.shards import open_dataset
-    from mmkit.embedding import embed_dataset
-    from mmkit.encode import Pace
     from mmkit.loading import load_model
     from mmkit.metrics.evaluation import Request
     from mmkit.metrics.recall import of_model
 
     model, opened = load_model(str(trained), device), open_dataset(data)
     with view(False) as talk:
-        result = of_model(model, opened, Request(split="test", progress=talk.progress))[0]
-        result.save(trained / "eval")
-        return result.record, embed_dataset(model, opened, "test", pace=Pace())
+        return of_model(model, opened, Request(split="test", progress=talk.progress))[0].record
 
 
-def _report(folder: Path, trained: Path, record: dict[str, Any], vectors: Path, state: State) -> None:
+def _report(folder: Path, trained: Path, state: State, device: str, view: View) -> None:
     from mmkit.views.report import write_report
     from mmkit.workflows.story import tell
 
-    write_report(tell(folder, trained, record, vectors, state.seconds, state.options.steps), folder / REPORT)
+    with view(False) as talk:
+        write_report(tell(folder, trained, state.seconds, state.options.steps, device, talk), folder / REPORT)

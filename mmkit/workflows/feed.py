@@ -40,8 +40,10 @@ def loader(config: Config, data: Dataset, model: Model, stages: list[Stage], tal
         for name, one in model.inputs.items()
     }
     targets = [loss.column for loss in model.loss.values() if loss.column]
+    listed = [loss.column for loss in model.loss.values() if loss.column and loss.listed]
     batch, workers = config.train.batch_size or 1, config.data.workers or 1
-    return Loader(data, "train", inputs, batch, config.train.seed, workers, targets, config.data.limit, rank, size)
+    seed, limit = config.train.seed, config.data.limit
+    return Loader(data, "train", inputs, batch, seed, workers, targets, listed, limit, rank, size)
 
 
 def _spec(config: Config, modality: str, stage: Stage) -> Any:

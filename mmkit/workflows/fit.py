@@ -30,6 +30,7 @@ from mmkit.loading import (
     init_readers,
     load_init,
     load_weights,
+    made_readers,
     pick_device,
     run_config,
     save_made,
@@ -64,11 +65,12 @@ class Plan:
     seconds: float
 
 
-def plan(config: Config, device: str, talk: Talk, dry: bool = False) -> Plan:
+def plan(config: Config, device: str, talk: Talk, dry: bool = False, readers_of: Path | None = None) -> Plan:
     """Resolve everything that is automatic, build the model and measure one step.
 
     Args:
         dry: write nothing, not even the features of frozen encoders: they are computed of the first batch only.
+        readers_of: a run whose tokenizers are taken where they read as configured, instead of new ones.
 
     Raises:
         UserError: what is wrong with configuration or data, or the batch does not fit in memory.
@@ -82,7 +84,7 @@ def plan(config: Config, device: str, talk: Talk, dry: bool = False) -> Plan:
     reasons |= auto.resolve_data(config, data, on_cpu=pick_device(device).type == "cpu")
     distributed.check_batch(config.train.batch_size or 1)
     targets = {n: losses.loss_class(n, table).learn(table, data, config.data.limit) for n, table in config.loss.items()}
-    readers = _readers(config, data, reasons)
+    readers = _readers(config, data, reasons, readers_of)
     # which encoders learn decides what the projections are, and so the names that patterns may match
     with torch.device("meta"):
         built = build_encoders(config, readers)
@@ -128,9 +130,10 @@ def _check(model: Model) -> None:
         model.check([*objective.wants(), *objective.sees()])
 
 
-def _readers(config: Config, data: Dataset, reasons: dict[str, str]) -> dict[str, Any]:
-    """encoder -> Reader: of --init, of the checkpoint that it comes from, or learnt from the training rows."""
+def _readers(config: Config, data: Dataset, reasons: dict[str, str], run: Path | None) -> dict[str, Any]:
+    """encoder -> Reader: of --init, of the checkpoint that it comes from, of a run, or learnt from the training rows."""
     readers = init_readers(config.train.init, config) if config.train.init else {}
+    made = made_readers(run, config) if run else {}
     for name, table in config.encoder.items():
         modality = config.modality_of(name)
         row, spec = MODALITIES[modality], config.data[modality]
@@ -139,6 +142,9 @@ def _readers(config: Config, data: Dataset, reasons: dict[str, str]) -> dict[str
         if table["kind"] == foreign.KIND:
             readers[name] = row.foreign(spec, foreign.open_checkpoint(table["from"]))
             continue
+        if name in made:
+            readers[name] = made[name]
+            continue
         # of all that could be read: a later stage, which may read captions as this one and questions too, keeps the tokenizer
         columns = [column for column, kind in data.columns.items() if kind in row.KINDS]
         readers[name], found = row.learn(spec, data, columns, config.data.limit)
@@ -146,8 +152,13 @@ def _readers(config: Config, data: Dataset, reasons: dict[str, str]) -> dict[str
     return readers
 
 
-def start(config: Config, runs: Path, name: str | None, force: bool, device: str, talk: Talk) -> Path:
+def start(
+    config: Config, runs: Path, name: str | None, force: bool, device: str, talk: Talk, readers_of: Path | None = None
+) -> Path:
     """Make a run folder for `config` and train it to the end.
+
+    Args:
+        readers_of: as of `plan`.
 
     Returns:
         The run folder.
@@ -156,7 +167,7 @@ def start(config: Config, runs: Path, name: str | None, force: bool, device: str
         UserError: see `plan`.
         loop.Interrupted: stopped by a signal; resumable.
     """
-    made = plan(config, device, talk)
+    made = plan(config, device, talk, readers_of=readers_of)
     # what was measured differs between processes: the first one's figures hold for all
     config = distributed.from_first(made.config)
     folder = None
@@ -338,10 +349,11 @@ def _introduce(made: Plan, folder: Path | None, talk: Talk) -> None:
     for key, reason in made.reasons.items():
         talk.say(f"automatic {key} = {reason}")
     talk.say(f"memory    about {max(0.1, made.cost.bytes / 1e9):.1f} GB for weights, optimizer and activations")
-    talk.say(f"estimate  {config.train.steps} steps, about {_minutes(made.seconds)}")
+    talk.say(f"estimate  {config.train.steps} steps, about {in_words(made.seconds)}")
 
 
-def _minutes(seconds: float) -> str:
+def in_words(seconds: float) -> str:
+    """`80 s`, `12 min` or `3.5 h`."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 

@@ -49,9 +49,25 @@ def test_the_result_and_the_ranks_stay_in_the_run(colours, colour_model, invoke)
     folder = colour_model.folder / "eval"
     assert json.loads((folder / "data-test.json").read_text())["n"] == {"image": 3, "text": 6}
     ranks = pq.read_table(folder / "data-test.ranks.parquet")
-    assert ranks.column_names == ["query", "direction", "rank"]
+    assert ranks.column_names == ["query", "caption", "direction", "rank"]
     assert ranks.num_rows == 9
     assert set(ranks["direction"].to_pylist()) == {"image_retrieval", "text_retrieval"}
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "metric"), [("both", "colours", "recall@1,2"), ("both", "colours", "classify"), ("answers", "shapes", "vqa")]
+)
+def test_every_metric_has_its_interval(asked, invoke, tmp_path, name, data, metric):
+    (tmp_path / "data").symlink_to(asked / data)
+    shutil.copytree(asked / "runs" / name, tmp_path / "run")
+    ask = ["eval", metric, "--model", "run", "--limit", 20]
+    (record,) = invoke(*ask, cwd=tmp_path).lines
+    assert set(record["interval"]) == set(record["metrics"])
+    assert all(low <= record["metrics"][key] <= high for key, (low, high) in record["interval"].items())
+    assert all(low < high for key, (low, high) in record["interval"].items() if "median" not in key)
+    (bare,) = invoke(*ask, "--no-intervals", cwd=tmp_path).lines
+    assert "interval" not in bare
+    assert bare["metrics"] == record["metrics"]
 
 
 def test_ks_split_and_limit(colours, colour_model, invoke):
@@ -162,18 +178,13 @@ def test_a_limit_keeps_all_texts_of_the_first_images(colours, colour_model, invo
         assert record["counts"]["queries_without_positive"] == {"image_retrieval": 0, "text_retrieval": 0}
 
 
-def test_the_ceiling_stands_beside_every_recall(colour_model, invoke, monkeypatch, tmp_path):
+def test_the_ceiling_stands_beside_every_recall(colour_model, invoke, tmp_path):
     rows = [coloured_row(f"{c}{i}", c) for c in ("red", "green") for i in range(3)]
     write_dataset(tmp_path / "classes", {"test": rows})
-    monkeypatch.setattr("mmkit.cli.console.Console.json", False)
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    import mmkit.cli.eval as command
+    from mmkit.cli.eval_table import lines_of, one
 
     record = invoke("eval", "recall@1,3", "--data", "classes", "-o", "-", cwd=tmp_path).lines[0]
-    shown = []
-    monkeypatch.setattr(command.console.__class__, "table", lambda self, *args, **rest: shown.append(args))
-    command._one([record])
-    ((_, columns, table),) = shown
+    _, columns, table, _ = one(lines_of([record])[0])
     assert columns[-1] == "ceiling"
     assert {row[0]: row[-1] for row in table if "recall" in row[0]} == {
         "image_retrieval_recall@1": "0.333",
@@ -183,22 +194,17 @@ def test_the_ceiling_stands_beside_every_recall(colour_model, invoke, monkeypatc
     }
 
 
-def test_tables_for_people(colours, colour_model, invoke, monkeypatch):
-    import mmkit.cli.eval as command
+def test_tables_for_people(colours, colour_model, invoke):
+    from mmkit.cli.eval_table import lines_of, one, several
 
-    monkeypatch.setattr(command.console.__class__, "json", False)
-    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
-    shown = []
-    monkeypatch.setattr(command.console.__class__, "table", lambda self, *args, **rest: shown.append(args))
-    record = invoke("eval", "recall@k", "-o", "-", cwd=colours.parent).lines[0]
-    command._one([record])
-    command._several([record, record])
-    (title, columns, rows), (_, wide, lines) = shown
+    record = invoke("eval", "recall@k", cwd=colours.parent).lines[0] | {"interval": {}}
+    title, columns, rows, _ = one(lines_of([record])[0])
     assert title == "runs/colours on data test: 3 images, 6 texts"
     assert columns == ["metric", "value", "chance"]
     assert ["image_retrieval_recall@1", "1.000", "0.333"] in rows
+    _, wide, lines, _ = several(lines_of([record, record | {"model": "runs/other"}]), 200)
     assert wide[:2] == ["model", "image R@1"]
-    assert [line[0] for line in lines] == ["runs/colours", "runs/colours", "chance"]
+    assert [line[0] for line in lines] == ["runs/colours", "runs/other", "chance"]
 
 
 def test_a_trained_run(run, invoke, tmp_path):
@@ -255,6 +261,16 @@ def test_a_figure_of_each_of_several_models(classes, invoke):
     models = ["--model", "runs/classes", "--model", "runs/classes/checkpoints/step-00000030"]
     assert invoke("eval", "classify", *models, "--figure", "f.png", "--quiet", cwd=classes).code == 0
     assert sorted(path.name for path in classes.glob("f*")) == ["f-1.png", "f-2.png"]
+
+
+def test_a_checkpoint_does_not_replace_what_the_run_reached(classes, invoke):
+    for model in ("runs/classes", "runs/classes/checkpoints/step-00000030"):
+        assert invoke("eval", "classify", "--model", model, "--quiet", cwd=classes).code == 0
+    found = {path.name: json.loads(path.read_text())["model"] for path in (classes / "runs/classes/eval").glob("*.json")}
+    assert found == {
+        "colours-test-classify.json": "runs/classes",
+        "colours-test-step-00000030-classify.json": "runs/classes/checkpoints/step-00000030",
+    }
 
 
 def test_what_cannot_be_drawn_is_said(classes, asked, vectors, invoke):

@@ -11,7 +11,7 @@ ROOT = Path(mmkit.__file__).parent
 # from the ground up; modules of one layer do not import each other's siblings unless they share a folder
 LAYERS = [
     {"errors"},
-    {"files", "fields", "kinds", "talk", "layers", "batch", "bootstrap"},
+    {"files", "fields", "kinds", "talk", "layers", "batch", "bootstrap", "tabular"},
     {"config"},
     {"ragged"},
     {"vectors"},

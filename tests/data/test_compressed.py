@@ -29,16 +29,16 @@ def root(tmp_path: Path) -> Path:
 @pytest.mark.parametrize(
     ("name", "content"),
     [
-        ("t.csv.gz", gzip.compress(CSV.encode())),
-        ("t.CSV.GZ", gzip.compress(CSV.encode("cp1252"))),
-        ("t.csv.gz", gzip.compress(CSV.encode("utf-16"))),
-        ("t.tsv.gz", gzip.compress(CSV.replace(",", "\t").encode())),
-        ("t.jsonl.gz", gzip.compress(LINES.encode())),
-        ("t.json.gz", gzip.compress(LIST.encode())),
+        ("t.csv.gz", gzip.compress(CSV.encode(), mtime=0)),
+        ("t.CSV.GZ", gzip.compress(CSV.encode("cp1252"), mtime=0)),
+        ("t.csv.gz", gzip.compress(CSV.encode("utf-16"), mtime=0)),
+        ("t.tsv.gz", gzip.compress(CSV.replace(",", "\t").encode(), mtime=0)),
+        ("t.jsonl.gz", gzip.compress(LINES.encode(), mtime=0)),
+        ("t.json.gz", gzip.compress(LIST.encode(), mtime=0)),
         ("t.csv.bz2", bz2.compress(CSV.encode())),
         ("t.csv.xz", lzma.compress(CSV.encode())),
         ("t.csv.gz", CSV.encode()),  # unpacked by a browser
-        ("t.csv", gzip.compress(CSV.encode())),
+        ("t.csv", gzip.compress(CSV.encode(), mtime=0)),
     ],
 )
 def test_it_is_read_as_it_is(root: Path, name: str, content: bytes) -> None:

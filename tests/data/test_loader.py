@@ -131,3 +131,19 @@ def test_targets_go_along_and_those_of_the_item_that_is_shown(tmp_path):
             assert (said, target) == ("", None) if id == "0" else target == asked[int(id)][int(said[2])]
             shown.add(said)
     assert len(shown) == 1 + 3 * 3
+
+
+def test_a_listed_target_that_no_input_reads_is_the_one_that_an_input_would_show(tmp_path):
+    """A model without the question learns from the same answers, epoch by epoch, as one with it."""
+    asked = [[{"question": f"{i} {n}?", "answers": [f"{n}"], "type": "other"} for n in range(3)] for i in range(4)]
+    rows = [{"id": str(i), "questions": asked[i] if i else None, "captions": [f"{i}"]} for i in range(4)]
+    write_dataset(tmp_path, {"train": rows}, {"questions": "questions", "captions": "text"})
+    reader = text.Reader(text.Spec(), Tokenizer(train_tokenizer(itertools.chain(*CAPTIONS), 400), 16))
+    shown = []
+    for column in ("questions", "captions"):
+        inputs = {"text": Source(column, text, reader)}
+        loader = Loader(open_dataset(tmp_path), "train", inputs, 4, targets=["questions"], listed=["questions"])
+        shown.append([dict(zip(b.ids, b.targets["questions"], strict=True)) for b in take(loader, 10)])
+    assert shown[0] == shown[1]
+    assert any(targets["1"] != shown[1][0]["1"] for targets in shown[1])
+    assert all(targets["0"] is None for targets in shown[1])

@@ -160,3 +160,21 @@ def test_the_test_split_does_not_hang_on_the_limit() -> None:
     few, many = ([r for r in read(Ask(Path("x")), limit=n).rows if isinstance(r, Row)] for n in (1, 50))
     assert len(of(few, "test")) == len(of(many, "test")) == 300
     assert len(of(few, "train")) == 1
+
+
+def test_a_share_of_the_training_scenes_is_captioned_by_one_object_alone() -> None:
+    plain, mixed = (list(read(Ask(Path("data")), limit=1000, phrases=share).rows) for share in (0.0, 0.4))
+    again = list(read(Ask(Path("data")), limit=500, phrases=0.4).rows)
+    bare = 0
+    for before, row in zip(plain, mixed, strict=True):
+        captions = row.values["captions"]
+        if captions != before.values["captions"]:
+            assert row.split == "train"
+            assert len(captions) == 1 and captions[0] in row.values["regions"]["phrases"]
+            bare += 1
+    assert bare == pytest.approx(0.4 * len(of(mixed, "train")), rel=0.15)
+
+    def chosen(rows: list[Any]) -> set[str]:
+        return {row.id for row in rows if row.values["captions"][0] in row.values["regions"]["phrases"]}
+
+    assert chosen(again) == {id for id in chosen(mixed) if id <= "train-000449"}, "drawn by the id, whatever else is there"

@@ -54,7 +54,7 @@ def wait_for_step(folder, step):
     raise AssertionError("training did not get there")
 
 
-@pytest.mark.parametrize("step", [0, random.Random().choice([4, 8, 12, 16, 20])])
+@pytest.mark.parametrize("step", [0, 12])
 def test_killed_and_resumed_ends_with_the_same_weights(folder, mmkit, reference, step):
     process = start(folder)
     wait_for_step(folder, step)

@@ -40,6 +40,7 @@ def clip_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "pad_token_id": tokenizer.pad_token_id,
     }
     vision = TINY | {"image_size": 32, "patch_size": 8, "projection_dim": 16}
+    torch.manual_seed(0)
     save(CLIPModel(CLIPConfig(text_config=text, vision_config=vision, projection_dim=16)), folder)
     tokenizer.save_pretrained(folder)
     CLIPImageProcessorPil(size={"shortest_edge": 32}, crop_size={"height": 32, "width": 32}).save_pretrained(folder)

@@ -11,11 +11,12 @@ from PIL import Image
 
 from mmkit.errors import UsageError
 from mmkit.views import charts, style
-from mmkit.views.projection import flat, modality_gap
+from mmkit.views.groups import largest
+from mmkit.views.scatter import space_map
 
 
 def rows(steps=50, every=10):
-    trained = [{"step": s, "train/loss": 4.0 / s} for s in range(1, steps + 1)]
+    trained = [{"step": s, "train/loss": 4.0 / s, "train/loss_at_chance": 4.852} for s in range(1, steps + 1)]
     names = [f"val/{direction}_recall@1" for direction in charts.DIRECTIONS]
     return trained + [{"step": s, **dict.fromkeys(names, s / steps)} for s in range(every, steps + 1, every)]
 
@@ -36,7 +37,7 @@ def vectors(pairs=20, seed=0):
 
 
 def drawn():
-    points, modality, ids = vectors(5)
+    points, modality, _ = vectors(5)
     return {
         "curve": charts.training_curve(rows(), 128),
         "curve without val": charts.training_curve(rows()[:50]),
@@ -44,7 +45,7 @@ def drawn():
         "bars": charts.recall_bars(record()),
         "bars in the dark": charts.recall_bars(record(0.01), style.DARK),
         "confusion": charts.confusion(*confused(5)),
-        "map": charts.space_map(points[:, :2], modality, note="a note", ids=ids),
+        "map": space_map(points[:, :2], largest("modality", modality), modality, np.arange(10).reshape(5, 2), note="a note"),
     }
 
 
@@ -86,28 +87,6 @@ def test_an_unknown_suffix_is_a_usage_error(tmp_path):
     with pytest.raises(UsageError, match=r"cannot draw a \.bmp"):
         style.save(charts.recall_bars(record()), tmp_path / "x.bmp")
     assert not list(tmp_path.iterdir())
-
-
-def test_few_rows_are_projected_by_pca():
-    points, method = flat(vectors(5)[0])
-    assert (points.shape, method) == ((10, 2), "PCA")
-    assert flat(np.ones((1, 8), np.float32))[0].shape == (1, 2)
-
-
-def test_umap_is_the_same_for_the_same_seed():
-    some = vectors(12)[0]
-    first, method = flat(some)
-    assert method.startswith("UMAP")
-    np.testing.assert_array_equal(first, flat(some)[0])
-
-
-def test_the_modality_gap_of_known_vectors():
-    flat_x, flat_y = [1.0, 0.0], [0.0, 1.0]
-    both = np.array([flat_x, flat_y, flat_x, flat_x])
-    gap = modality_gap(both, np.array(["image", "text", "image", "text"]), np.array(["a", "a", "b", "b"]))
-    # the mean picture is (1, 0), the mean sentence (0.5, 0.5)
-    assert gap.distance == pytest.approx(0.5**0.5)
-    assert (gap.matching, gap.other) == (0.5, 0.5)
 
 
 def confused(classes, others=0, count=100):

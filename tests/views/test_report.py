@@ -2,15 +2,17 @@ from __future__ import annotations
 
 from html.parser import HTMLParser
 
+import numpy as np
 import pytest
 from jinja2 import UndefinedError
 
-from mmkit.views.charts import space_map
+from mmkit.views.charts import confusion
+from mmkit.views.groups import largest
 from mmkit.views.page import photo, render
-from mmkit.views.projection import modality_gap
-from mmkit.views.report import Report, SpaceMap, html, write_report
+from mmkit.views.report import Report, Shown, html, write_report
+from mmkit.views.scatter import space_map
 from mmkit.views.sheet import Strip, Tile
-from tests.views.test_charts import record, rows, vectors
+from tests.views.test_charts import confused, record, rows, vectors
 from tests.views.test_sheet import square
 
 VOID = {"meta", "img", "source", "br"}
@@ -42,9 +44,15 @@ class Page(HTMLParser):
             self.titles.append(data)
 
 
+def classified():
+    """A result of `eval classify`."""
+    return record() | {"metrics": {"acc1": 0.75, "macro_f1": 0.5}, "chance": {"acc1": 0.25}, "n": {"image": 8}}
+
+
 @pytest.fixture(scope="module")
 def full() -> Report:
-    both, modality, ids = vectors(6)
+    both, modality, _ = vectors(6)
+    pairs, by = np.arange(12).reshape(6, 2), largest("modality", modality)
     found = Strip(Tile("a <blue> square"), [Tile("", square(), 0.51, True)])
     missed = Strip(Tile("a red circle"), [Tile("", square("red"), 0.42, False)], "its picture came at place 9")
     asked = Strip(Tile("", square()), [Tile("a green cross", None, 0.33, True)])
@@ -60,11 +68,20 @@ def full() -> Report:
         model=[("parameters", "256,849")],
         rows=rows(),
         batch_size=128,
-        record=record(0.913),
-        right=[found],
-        wrong=[missed],
-        reverse=[asked],
-        map=SpaceMap(both[:, :2], modality, ids, "PCA", modality_gap(both, modality, ids)),
+        findings=[("the loss is stuck", "--lr 1e-4")],
+        records=[record(0.913) | {"interval": {"image_retrieval_recall@1": [0.88, 0.94]}}, classified()],
+        confusion=Shown(lambda theme: confusion(*confused(3), theme), "confusion"),
+        strips=[("Found", [found]), ("Missed", [missed]), ("The other way round", [asked]), ("Nothing", [])],
+        marks="what the marks mean",
+        map=Shown(
+            lambda theme: space_map(both[:, :2], by, modality, pairs, theme),
+            "a map",
+            ["the gap is 0.5"],
+        ),
+        attention=[Shown(lambda theme: confusion(*confused(2), theme), "attention")],
+        contribution=Shown(lambda theme: confusion(*confused(2), theme), "contribution", ["both count"]),
+        audit=[["rows in train", "9,000", "LEAK: none"]],
+        config="[train]\nlr = 0.001\n",
         commands=[("mmkit train", "go on")],
         footer="the end",
     )
@@ -74,8 +91,8 @@ def test_the_page_is_one_file_that_loads_nothing(full):
     page = Page(html(full))
     assert page.loads
     assert all(value.startswith("data:image/") for value in page.loads)
-    # three charts, each for light and for dark; four pictures
-    assert sum(value.startswith("data:image/svg+xml") for value in page.loads) == 6
+    # six charts, each for light and for dark; four pictures
+    assert sum(value.startswith("data:image/svg+xml") for value in page.loads) == 12
     assert sum(value.startswith("data:image/png") for value in page.loads) == 4
     assert "url(" not in html(full)
     assert "@import" not in html(full)
@@ -86,20 +103,32 @@ def test_every_section_and_figure_is_there(full):
     assert page.titles == [
         "A & B",
         "What was done",
+        "What the doctor says",
         "How often does it find the right one?",
+        "How well does it answer?",
+        "What it takes for what",
         "See for yourself",
-        "Found at once",
-        "Not found at once: the hardest cases",
-        "The other way round: sentences for a picture",
+        "Found",
+        "Missed",
+        "The other way round",
         "How it learned",
         "A map of what it learned",
+        "What it looks at",
+        "What each input contributes",
         "The data",
         "From the training split",
+        "Its audit",
         "The model",
         "Go on with your own data",
     ]
     for text in (
-        "0.913",
+        "0.913 [0.880, 0.940]",
+        "the loss is stuck",
+        "0.750",
+        "what the marks mean",
+        "the gap is 0.5",
+        "LEAK: none",
+        "lr = 0.001",
         "0.010",
         "150.5",
         "9,000",
@@ -129,7 +158,9 @@ def test_a_large_picture_is_shrunk_and_a_map_of_one_kind_is_drawn():
     assert photo(square(size=(2000, 1000)))[1:] == (320, 160, False)
     assert photo(square())[1:] == (48, 48, True)
     points, modality, _ = vectors(3)
-    assert space_map(points[:, :2][modality == "text"], modality[modality == "text"]).axes
+    texts = modality == "text"
+    one = largest("modality", modality[texts])
+    assert space_map(points[texts, :2], one, modality[texts], np.empty((0, 2), int)).axes
 
 
 def test_what_a_template_lacks_is_an_error():

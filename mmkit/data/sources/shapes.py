@@ -17,7 +17,7 @@ from mmkit.data import scenes
 from mmkit.data.scenes import COLOURS, INVERSE, PLACES, RADIUS, SHAPES, Object, Scene
 from mmkit.data.schema import Ask, Picture, Row, Source
 
-EXAMPLES = ("mmkit prep shapes", "mmkit prep shapes ./scenes --limit 2000 --seed 1", "mmkit prep shapes --dry-run")
+EXAMPLES = ("mmkit prep shapes", "mmkit prep shapes ./scenes --limit 2000 --seed 1", "mmkit prep shapes --phrases 0.4")
 GENERATED = True
 LICENSE = "CC0-1.0"
 HELD_OUT = 0.2
@@ -55,6 +55,18 @@ def read(
             rich_help_panel="Data",
         ),
     ] = 0,
+    phrases: Annotated[
+        float | None,
+        Option(
+            "--phrases",
+            metavar="SHARE",
+            min=0,
+            max=1,
+            help="Share of the training scenes whose caption names one object alone, such as `a small red circle`.",
+            show_default="0",
+            rich_help_panel="Data",
+        ),
+    ] = None,
 ) -> Source:
     """Draw `limit` scenes for train and val, and always the same number of unseen combinations for test."""
     rng = random.Random(f"shapes-{seed}")
@@ -62,7 +74,7 @@ def read(
     pairs, held_pairs = _hold_out(all_pairs(), rng)
     n_val = round(limit * VAL_SHARE)
     rows = [
-        *_rows("train", _mixed(singles, pairs, limit - n_val, rng), seed, both_wordings=True),
+        *_rows("train", _mixed(singles, pairs, limit - n_val, rng), seed, both_wordings=True, phrases=phrases or 0.0),
         *_rows("val", _mixed(singles, pairs, n_val, rng), seed),
         *_rows("test", _test_scenes(held_singles, held_pairs, rng), seed),
     ]
@@ -153,16 +165,20 @@ def _pair_scene(pair: Pair, rng: random.Random) -> Scene:
     return Scene(tuple(things))
 
 
-def _rows(split: str, drawn: Iterator[Scene], seed: int, both_wordings: bool = False) -> Iterator[Row]:
+def _rows(split: str, drawn: Iterator[Scene], seed: int, both_wordings: bool = False, phrases: float = 0.0) -> Iterator[Row]:
     for i, scene in enumerate(drawn):
         name = f"{split}-{i:06d}"
         key = f"shapes-{seed}-{name}"
         things = scene.objects
+        captions = scene.captions if both_wordings else scene.captions[:1]
+        chance = random.Random(f"phrases-{key}")
+        if chance.random() < phrases:
+            captions = [chance.choice(things).phrase]
         yield Row(
             id=name,
             values={
                 "image": Picture(key, functools.partial(scenes.draw, scene, key)),
-                "captions": scene.captions if both_wordings else scene.captions[:1],
+                "captions": captions,
                 "label": sorted({o.shape for o in things}),
                 "questions": scenes.questions(scene, name, random.Random(f"questions-{key}")),
                 "regions": {"boxes": scenes.boxes(scene, key), "phrases": [o.phrase for o in things]},

@@ -1,0 +1,340 @@
+"""`mmkit attn-viz`: what a model looks at, in a picture and in a text."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import typer
+
+from mmkit.cli.console import console
+from mmkit.cli.help import Page
+from mmkit.cli.options import DATA, OUTPUT, DataOption, Debug, Device, Force, Json, Model, Quiet, Split
+from mmkit.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from mmkit.explain.attention import Explanation
+    from mmkit.explain.faithfulness import Faithfulness
+    from mmkit.model import Model as LoadedModel
+    from mmkit.views.attention import Looked
+
+MAPS = "Maps"  # a heading of --help
+ARRAYS = ".npz"
+EPILOG = """\b
+Examples:
+  mmkit attn-viz cat.jpg "a black cat on a sofa"
+  mmkit attn-viz cat.jpg "a black cat on a sofa" -o cat.html --model openai/clip-vit-base-patch32
+  mmkit attn-viz cat.jpg --method attention --layer -1 --head 0 -o head.pdf
+  mmkit attn-viz cat.jpg --each-head -o heads.png
+  mmkit attn-viz cat.jpg "what colour is it?" --model runs/vqa-data-1 -o maps.npz
+  mmkit attn-viz --data ./data --id test-000003 --faithfulness --json
+"""
+
+app = typer.Typer(rich_markup_mode=None, add_completion=False)
+
+
+class Shown(NamedTuple):
+    """A picture as a row holds it, what it is called, and the text that goes with it."""
+
+    item: dict[str, Any]
+    name: str
+    text: str | None
+
+
+@app.command(cls=Page, epilog=EPILOG)
+def attn_viz(
+    image: Annotated[
+        str | None, typer.Argument(metavar="IMAGE", help="A picture; with --id left out.", show_default=False)
+    ] = None,
+    text: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="TEXT",
+            help="A caption, a question, or a classifier's class; none: what the picture alone draws attention to.",
+            show_default=False,
+        ),
+    ] = None,
+    data: DataOption = None,
+    id: Annotated[
+        str | None,
+        typer.Option(
+            "--id",
+            metavar="ID",
+            help="The picture of this row of the dataset, with its first caption unless TEXT is given.",
+            show_default=False,
+            rich_help_panel=DATA,
+        ),
+    ] = None,
+    split: Split = None,
+    model: Model = "runs/latest",
+    method: Annotated[
+        str | None,
+        typer.Option(
+            "--method",
+            metavar="NAME",
+            help="relevance: attention weighted by its gradient, through all layers (Chefer et al.). attention: what the pooled "
+            "(class or end) token looks at in one layer. rollout: all layers multiplied. align: each word with each patch, of "
+            "filip, cross and merged fusion. gradcam: of convolutional encoders.",
+            show_default="relevance; rollout without TEXT; gradcam where there is no attention",
+            rich_help_panel=MAPS,
+        ),
+    ] = None,
+    layer: Annotated[
+        int | None,
+        typer.Option(
+            "--layer",
+            metavar="N",
+            help="Of attention and align: from 0, negative from the end.",
+            show_default="the last",
+            rich_help_panel=MAPS,
+        ),
+    ] = None,
+    head: Annotated[
+        int | None,
+        typer.Option(
+            "--head", metavar="N", help="One head instead of their mean.", show_default="the mean", rich_help_panel=MAPS
+        ),
+    ] = None,
+    each_head: Annotated[
+        bool,
+        typer.Option("--each-head", help="A figure of every layer and head, side by side.", rich_help_panel=MAPS),
+    ] = False,
+    faithfulness: Annotated[
+        bool,
+        typer.Option(
+            "--faithfulness",
+            help="Measure it: how the score falls as the weightiest patches go, and rises as they come, beside random orders.",
+            rich_help_panel=MAPS,
+        ),
+    ] = False,
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--out",
+            "-o",
+            metavar="FILE",
+            help="A figure (.png .svg .pdf), a page whose words light their patches (.html), or the raw maps (.npz).",
+            show_default="the terminal",
+            rich_help_panel=OUTPUT,
+        ),
+    ] = None,
+    force: Force = False,
+    device: Device = "auto",
+    json: Json = False,
+    quiet: Quiet = False,
+    debug: Debug = False,
+) -> None:
+    """What a model looks at: the patches of a picture, and the words of a text, that its score or answer comes from.
+
+    Takes models that compare (the score is their cosine), answer questions, and classify (the score is the logit of the answer or
+    class). Maps are drawn over the picture as it was given; what a model's crop leaves out is blank.
+    Prints the picture, its map and the words in a terminal, and one JSON object elsewhere.
+    """
+    from mmkit.explain.attention import explain
+    from mmkit.loading import load_model
+
+    if out and str(out) != "-":
+        _check_target(out, force)
+    _check_heads(each_head, method, layer, head, out)
+    if data and not id:
+        raise UsageError("which row of the dataset?", str(data), "--id ID")
+    image, text = _words_typed(image, text, id)
+    if not id:
+        from mmkit.embedding import require_file
+
+        require_file(image or "", "image")
+    loaded = load_model(model, device, console.say)
+    shown = (
+        _row(loaded, data or Path("data"), split, id, text) if id else Shown({"bytes": None, "path": image}, image or "", text)
+    )
+    drawn = bool(out) and str(out) != "-"
+    each_word = drawn and not each_head and str(out).endswith((".html", ARRAYS))
+    found = explain(loaded, shown.item, shown.text, method, layer, head, each_word, each_head)
+    if faithfulness and found.kind == "norm":
+        raise UsageError("--faithfulness follows a score, and a picture alone has none", shown.name, "name a TEXT")
+    for note in found.notes:
+        console.say(note)
+    measured = _measure(loaded, shown, found) if faithfulness else None
+    if drawn and out:
+        from mmkit.files import make_way
+
+        make_way(out, force)
+        _write(shown, found, out)
+        console.say(f"wrote {out}")
+    _print(shown, found, measured, out)
+
+
+def _words_typed(image: str | None, text: str | None, id: str | None) -> tuple[str | None, str | None]:
+    """IMAGE and TEXT; with --id, the one word is the text."""
+    usage = 'mmkit attn-viz cat.jpg "a black cat"'
+    if id and text is not None:
+        raise UsageError("--id names the picture, and IMAGE another one", image or "", "leave one of them out")
+    if id:
+        image, text = None, image
+    elif image is None:
+        raise UsageError("which picture?", hint=f"{usage}, or --data DATA --id ID")
+    if text is not None and not text.strip():
+        raise UsageError("the text is empty", hint=usage)
+    return image, text
+
+
+def _check_heads(each_head: bool, method: str | None, layer: int | None, head: int | None, out: Path | None) -> None:
+    """Every head is a figure of its own, and of no other method."""
+    if not each_head:
+        return
+    if layer is not None or head is not None or method not in (None, "attention"):
+        raise UsageError("--each-head shows the attention of all layers and heads", hint="leave --method, --layer and --head out")
+    if out is None or str(out) == "-" or out.suffix.lower() == ARRAYS:
+        raise UsageError("--each-head draws a figure", hint="-o heads.png; the arrays of all heads are in every -o maps.npz")
+
+
+def _check_target(out: Path, force: bool) -> None:
+    from mmkit.files import check_output
+    from mmkit.views.style import FORMATS, check_suffix
+    from mmkit.views.target import check_target
+
+    if check_suffix(out, (*FORMATS, ARRAYS)) == ARRAYS:
+        check_output(out, _is_maps, force)
+    else:
+        check_target(out, FORMATS, force)
+
+
+def _is_maps(path: Path) -> bool:
+    """Whether a file holds the arrays of this command."""
+    import zipfile
+
+    try:
+        with zipfile.ZipFile(path) as pack:
+            return {"image.npy", "tokens.npy", "image_layers.npy", "text_layers.npy"} <= set(pack.namelist())
+    except (OSError, zipfile.BadZipFile):
+        return False
+
+
+def _row(model: LoadedModel, path: Path, split: str | None, id: str, text: str | None) -> Shown:
+    """The picture and the first text of a dataset's row.
+
+    Raises:
+        UserError: there is no such row, or it has no picture.
+    """
+    from mmkit.data.shards import open_dataset
+    from mmkit.encode import cell_items, columns_of
+    from mmkit.explain.asked import picture_of, words_of
+
+    data = open_dataset(path)
+    picture, words = picture_of(model), words_of(model)
+    columns = columns_of(model, data, [picture, *([words] if words else [])])
+    if picture not in columns:
+        raise UserError(f"the dataset has no {picture} column", str(path), f"it has: {', '.join(data.columns)}")
+    row = data.find(id, list(dict.fromkeys(["id", *columns.values()])), split)
+    if row is None:
+        raise UserError(f"no row {id!r}", str(path), f"its ids are such as {next(data.rows(split, ['id'], 1))['id']}")
+    if not row[columns[picture]]:
+        raise UserError("the row has no picture", f"{path} row {id}")
+    texts = cell_items(model, words, row[columns[words]]) if words in columns and words else []
+    return Shown(row[columns[picture]], id, text if text is not None else next(iter(texts), None))
+
+
+def _measure(model: LoadedModel, shown: Shown, found: Explanation) -> Faithfulness:
+    from mmkit.explain.asked import ask, picture_of
+    from mmkit.explain.faithfulness import faithfulness
+
+    prepared = model.reader(picture_of(model)).prepare(shown.item)
+    return faithfulness(ask(model, prepared, shown.text), found.grid)
+
+
+def _write(shown: Shown, found: Explanation, out: Path) -> None:
+    if out.suffix.lower() == ARRAYS:
+        import numpy
+
+        from mmkit.files import writing
+
+        with writing(out) as temporary, open(temporary, "wb") as f:
+            numpy.savez_compressed(f, **_arrays(found))  # type: ignore[arg-type]
+        return
+    looked = _looked(shown, found)
+    if found.heads.size:
+        import numpy
+
+        from mmkit.views.attention_heads import heads
+        from mmkit.views.style import save
+
+        maps = numpy.array([[found.on_picture(one) for one in layer] for layer in found.heads])
+        save(heads(looked.picture, maps, looked.title), out, looked.title)
+        return
+    if out.suffix.lower() == ".html":
+        from mmkit.views.attention_page import save_page
+
+        save_page(looked, found.grid, found.shown, [word.grid for word in found.words], out, found.notes)
+        return
+    from mmkit.views.attention import attention
+    from mmkit.views.fonts import lacking
+    from mmkit.views.style import save
+
+    for line in lacking([shown.text or ""]):
+        console.say(line)
+    save(attention(looked), out, looked.title)
+
+
+def _arrays(found: Explanation) -> dict[str, Any]:
+    """The raw maps by their names in the .npz file."""
+    import numpy
+
+    grids = [word.grid for word in found.words if word.grid is not None]
+    return {
+        "image": found.on_picture(),
+        "text": found.text,
+        "tokens": numpy.array(found.tokens, dtype=numpy.str_),
+        "image_layers": found.image_layers,
+        "text_layers": found.text_layers,
+        # beside the contract: the patches as they are, the words that tokens were joined into, a fusion's attention
+        "patches": found.grid,
+        "words": numpy.array([word.text for word in found.words], dtype=numpy.str_),
+        "word_weights": numpy.array([word.weight for word in found.words], numpy.float32),
+        "word_patches": numpy.stack(grids) if grids else numpy.empty((0, *found.grid.shape), numpy.float32),
+        "fusion_layers": found.fusion_layers,
+    }
+
+
+def _looked(shown: Shown, found: Explanation) -> Looked:
+    from mmkit.data.images import load_cell
+    from mmkit.views.attention import Looked
+
+    picture = load_cell(shown.item)
+    title = Path(shown.name).name + (f": {found.answer}" if found.answer is not None else "")
+    which = "".join(f", {what} {n}" for what, n in (("layer", found.layer), ("head", found.head)) if n is not None)
+    score = f", {found.kind} {found.score:.3f}" if found.kind != "norm" else ""
+    return Looked(
+        picture, found.on_picture(), [(word.text, word.weight) for word in found.words], title, found.method + which + score
+    )
+
+
+def _print(shown: Shown, found: Explanation, measured: Faithfulness | None, out: Path | None) -> None:
+    import dataclasses
+    import sys
+
+    if console.as_json or str(out) == "-" or (console.json and not out) or (console.json and measured):
+        record: dict[str, Any] = {"image": shown.name, "text": shown.text, "method": found.method}
+        record |= {"score": found.score if found.kind != "norm" else None, "kind": found.kind, "answer": found.answer}
+        record |= {"words": [{"word": word.text, "weight": word.weight} for word in found.words], "peak": list(found.peak())}
+        record |= {
+            "patches": found.grid.tolist(),
+            "shown": list(found.shown),
+            "size": list(found.size),
+            "notes": list(found.notes),
+        }
+        record |= {"faithfulness": dataclasses.asdict(measured)} if measured else {}
+        console.record(record | {"out": str(out) if out and str(out) != "-" else None})
+        return
+    if not out:
+        from rich.console import Console as Rich
+
+        from mmkit.views.attention_text import print_looked
+
+        print_looked(_looked(shown, found), Rich(file=sys.stdout))
+    if measured:
+        rows = [
+            ["deletion", f"{measured.deletion:.3f}", f"{measured.random_deletion:.3f}", "lower"],
+            ["insertion", f"{measured.insertion:.3f}", f"{measured.random_insertion:.3f}", "higher"],
+        ]
+        title = f"area under the score ({measured.whole:.3f} whole, {measured.empty:.3f} empty)"
+        console.table(title, ["patches by weight", "this map", "random map", "better"], rows, to_stdout=True)

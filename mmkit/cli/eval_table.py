@@ -1,0 +1,265 @@
+"""The tables of `mmkit eval`: results side by side for a terminal, or as Markdown, CSV and LaTeX.
+
+A record is one JSON object of a result; a line of several records, of one model on one split, holds the metrics of all of them.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from mmkit.tabular import markdown, short_name
+
+Record = Mapping[str, Any]
+
+MARKDOWN, LATEX = "<!-- mmkit eval -->", "% mmkit eval; needs \\usepackage{booktabs}"
+CSV_FIRST = ["model", "dataset", "split", "task"]
+# what is better when it is smaller
+LESS = ("median_rank", "parameters", "ms_per", "memory", "mae", "CHAIR")
+
+
+@dataclass
+class Line:
+    """The results of one model on one split.
+
+    Args:
+        tasks: of its records.
+        n: input -> items; parts: what its parameters are of; notes: how things were measured, for people.
+    """
+
+    model: str
+    dataset: str
+    split: str
+    tasks: list[str] = field(default_factory=list)
+    n: dict[str, int] = field(default_factory=dict)
+    metrics: dict[str, float] = field(default_factory=dict)
+    interval: dict[str, list[float]] = field(default_factory=dict)
+    chance: dict[str, float] = field(default_factory=dict)
+    ceiling: dict[str, float] = field(default_factory=dict)
+    parts: dict[str, int] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+
+    def takes(self, record: Record) -> bool:
+        """Whether a record is of the same model and split, and measures nothing that is measured here already."""
+        same = (self.model, self.dataset, self.split) == (record["model"], record["dataset"], record["split"])
+        return same and not self.metrics.keys() & record["metrics"].keys()
+
+    def add(self, record: Record) -> None:
+        self.tasks.append(record["task"])
+        if record["task"] != "cost":  # a batch of items says nothing of the split
+            self.n |= record["n"]
+        for key in ("metrics", "interval", "chance", "parts"):
+            getattr(self, key).update(record.get(key) or {})
+        self.ceiling |= record.get("caption_ceiling") or {}
+        self.notes += [line for line in _notes(record) if line not in self.notes]
+
+
+def lines_of(records: Sequence[Record]) -> list[Line]:
+    """One line a model and split; another one for what is measured twice, such as two pairs of inputs."""
+    lines: list[Line] = []
+    for record in records:
+        line = next((line for line in lines if line.takes(record)), None)
+        if line is None:
+            line = Line(record["model"], record["dataset"], record["split"])
+            lines.append(line)
+        line.add(record)
+    return lines
+
+
+def show(records: Sequence[Record]) -> None:
+    """Print the tables on stdout, for a terminal."""
+    from mmkit.cli.console import console
+
+    lines = lines_of(records)
+    title, columns, rows, notes = one(lines[0]) if len(lines) == 1 else several(lines, shutil.get_terminal_size().columns)
+    console.table(title, columns, rows, to_stdout=True)
+    for note in notes:
+        console.say(note)
+
+
+Shown = tuple[str, list[str], list[list[str]], list[str]]
+
+
+def one(line: Line) -> Shown:
+    """Title, columns, rows and notes: a metric a row, with its interval, and chance beside."""
+    ceiling = line.ceiling if min(line.ceiling.values(), default=1) < 1 else {}
+    beside: dict[str, Callable[[str], str]] = {"value": lambda name: figure(line.metrics[name])}
+    if line.interval:
+        beside["95 % interval"] = lambda name: _ends(line.interval.get(name))
+    if line.chance:
+        beside["chance"] = lambda name: figure(line.chance.get(name))
+    if ceiling:
+        beside["ceiling"] = lambda name: figure(ceiling.get(name))
+    rows = [[name, *(cell(name) for cell in beside.values())] for name in line.metrics]
+    for part, count in line.parts.items():
+        at = next(i for i, row in enumerate(rows) if row[0] == "parameters") + 1 + [*line.parts].index(part)
+        rows.insert(at, [f"  {part}", f"{count:,}", *[""] * (len(beside) - 1)])
+    notes = [*line.notes]
+    if ceiling:
+        notes.append("ceiling: what equal captions on different images leave possible; a tie counts half, chance has no ties")
+    return f"{line.model or line.dataset} on {_scope(line)}", ["metric", *beside], rows, notes
+
+
+def several(lines: Sequence[Line], width: int) -> Shown:
+    """As `one`: a model a row; or a model a column, where that is too wide and the other is not."""
+    names, labels = _metrics(lines), _labels(lines)
+    columns = ["model", *(short_name(name) for name in names)]
+    rows = [[label, *(_cell(line, name) for name in names)] for label, line in zip(labels, lines, strict=True)]
+    chance = _chance(lines)
+    if any(chance.values()):
+        rows.append(["chance", *(figure(chance.get(name)) for name in names)])
+    if _wide([columns, *rows]) > width:
+        turned = [list(row) for row in zip(columns, *rows, strict=True)]
+        if _wide(turned) < _wide([columns, *rows]):
+            columns, rows = ["metric", *turned[0][1:]], turned[1:]
+    notes = list(dict.fromkeys(note for line in lines for note in line.notes))
+    notes += ["in brackets: the 95 % interval"] if any(line.interval for line in lines) else []
+    return _scope(lines[0]), columns, rows, notes
+
+
+def rendered(records: Sequence[Record], form: str) -> str:
+    """The records as one table: `md`, `csv` or `latex`; in the first and the last the best of each column is bold."""
+    return {"md": _markdown, "csv": _csv, "latex": _latex}[form](lines_of(records))
+
+
+def is_ours(text: str) -> bool:
+    """Whether a file holds one of these tables, by its first line."""
+    return text.startswith((MARKDOWN, LATEX, ",".join(CSV_FIRST)))
+
+
+def _notes(record: Record) -> list[str]:
+    found = [f"always the most frequent class: {n} {figure(value)}" for n, value in (record.get("majority") or {}).items()]
+    counts = record.get("counts") or {}
+    if outside := counts.get("labels_outside_classes") or counts.get("labels_outside_vocabulary"):
+        found.append(f"{outside:,} labels are none of the {counts['classes']:,} classes and count as wrong")
+    if prompt := record.get("prompt"):
+        first, *others = prompt["templates"]
+        more = f" and {len(others)} more" if others else ""
+        found.append(f"prompts: {first!r}{more}, from {prompt['from']}; classes from {prompt['classes_from']}")
+    if memory := record.get("memory"):
+        found.append(f"in batches of {record['batch_size']} on {record['device']}; memory: {memory['measured']}")
+    return found
+
+
+def _markdown(lines: Sequence[Line]) -> str:
+    return f"{MARKDOWN}\n{markdown(*_table(lines, str, '**{}**'.format))}"
+
+
+def _latex(lines: Sequence[Line]) -> str:
+    columns, rows = _table(lines, escaped, "\\textbf{{{}}}".format)
+    bare = [" & ".join(cells) + r" \\" for cells in (columns, *rows)]
+    inner = [r"\toprule", bare[0], r"\midrule", *bare[1:], r"\bottomrule"]
+    return "\n".join([LATEX, f"\\begin{{tabular}}{{l{'r' * (len(columns) - 1)}}}", *inner, r"\end{tabular}"]) + "\n"
+
+
+def _table(lines: Sequence[Line], quoted: Callable[[str], str], bold: Callable[[str], str]) -> tuple[list[str], list[list[str]]]:
+    """Columns and rows of text, the last row chance."""
+    names, best = _metrics(lines), _best(lines)
+    rows = []
+    for label, line in zip(_labels(lines), lines, strict=True):
+        cells = [_cell(line, name) for name in names]
+        cells = [
+            bold(cell) if line.metrics.get(n) == best.get(n, object()) else cell for n, cell in zip(names, cells, strict=True)
+        ]
+        rows.append([quoted(label), *cells])
+    chance = _chance(lines)
+    if any(chance.values()):
+        rows.append(["chance", *(figure(chance.get(name)) for name in names)])
+    return ["model", *(quoted(short_name(name)) for name in names)], rows
+
+
+def _csv(lines: Sequence[Line]) -> str:
+    """Every digit; the ends of an interval and chance are columns of their own."""
+    rows: list[dict[str, Any]] = []
+    for line in lines:
+        row: dict[str, Any] = {"model": line.model, "dataset": line.dataset, "split": line.split, "task": "+".join(line.tasks)}
+        row |= {f"n_{name}": count for name, count in line.n.items()}
+        for name, value in line.metrics.items():
+            low, high = line.interval.get(name, (None, None))
+            row |= {name: value} | ({f"{name}_low": low, f"{name}_high": high} if low is not None else {})
+            row |= {f"{name}_chance": line.chance[name]} if name in line.chance else {}
+        rows.append(row)
+    sink = io.StringIO()
+    writer = csv.DictWriter(sink, list(dict.fromkeys(key for row in rows for key in row)), lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    return sink.getvalue()
+
+
+def escaped(text: str) -> str:
+    r"""A text as LaTeX sets it.
+
+    >>> print(escaped("runs/a_b 50%"))
+    runs/a\_b 50\%
+    """
+    text = re.sub(r"[\\{}$&#%_]", lambda found: "\\" + found[0] if found[0] != "\\" else r"\textbackslash{}", text)
+    return text.replace("~", r"\textasciitilde{}").replace("^", r"\textasciicircum{}")
+
+
+def figure(value: float | None) -> str:
+    """A fraction to three digits, whole numbers whole, others to one or two."""
+    if value is None:
+        return ""
+    if isinstance(value, int):
+        return f"{value:,}"
+    if abs(value) > 1:
+        return f"{value:,.1f}" if value * 10 % 1 < 1e-9 or value >= 10 else f"{value:.2f}"
+    return f"{value:.3f}" if abs(value) >= 0.001 or value == 0 else f"{value:.1e}"
+
+
+def _ends(interval: Sequence[float] | None) -> str:
+    return "" if interval is None else f"{figure(interval[0])} to {figure(interval[1])}"
+
+
+def _cell(line: Line, name: str) -> str:
+    value, interval = line.metrics.get(name), line.interval.get(name)
+    if value is None or interval is None:
+        return figure(value)
+    return f"{figure(value)} [{figure(interval[0])}, {figure(interval[1])}]"
+
+
+def _metrics(lines: Sequence[Line]) -> list[str]:
+    return list(dict.fromkeys(name for line in lines for name in line.metrics))
+
+
+def _labels(lines: Sequence[Line]) -> list[str]:
+    """What each line is called: its model, and what tells it from others of the same: its inputs, its tasks, or both."""
+    models = [line.model or line.dataset for line in lines]
+    inputs, tasks = [" ".join(line.n) for line in lines], [" ".join(line.tasks) for line in lines]
+    told = (inputs, tasks, [f"{task} {name}" for task, name in zip(tasks, inputs, strict=True)])
+    for by in ([""] * len(lines), *told):
+        found = [
+            f"{model} ({word})" if models.count(model) > 1 and word else model for model, word in zip(models, by, strict=True)
+        ]
+        if len(set(found)) == len(found):
+            return found
+    return [f"{label} {i}" for i, label in enumerate(found, 1)]
+
+
+def _chance(lines: Sequence[Line]) -> dict[str, float]:
+    return {name: value for line in reversed(lines) for name, value in line.chance.items()}
+
+
+def _best(lines: Sequence[Line]) -> dict[str, float]:
+    """The best value of each metric that several lines have, and not all alike."""
+    found = {}
+    for name in _metrics(lines):
+        values = [line.metrics[name] for line in lines if name in line.metrics]
+        if len(set(values)) > 1:
+            found[name] = (min if any(word in name for word in LESS) else max)(values)
+    return found
+
+
+def _scope(line: Line) -> str:
+    counts = ", ".join(f"{n:,} {name.removesuffix('s')}s" for name, n in line.n.items())
+    return f"{line.dataset} {line.split}" + (f": {counts}" if counts else "")
+
+
+def _wide(rows: Sequence[Sequence[str]]) -> int:
+    """Characters that Rich needs for these rows, rules and margins included."""
+    return 1 + sum(3 + max(map(len, column)) for column in zip(*rows, strict=True))

@@ -1,0 +1,152 @@
+"""Answers of a model for a reader to judge: queries that were found at once, those furthest from it, and answers of its head."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from mmkit.data import pictures
+from mmkit.data.shards import Dataset
+from mmkit.metrics.ranking import Scores, Vectors, rank
+from mmkit.ragged import Ragged
+from mmkit.vectors import Embeddings
+from mmkit.views.sheet import Strip, Tile, verdicts
+
+ANSWERS = 6
+RIGHT, WRONG, REVERSE = 4, 4, 3
+MARKS = (
+    "✓ and a green frame: what belongs to the query. ✗ and a red frame: another one that was placed before it. The number is how "
+    "alike they are; 1 is the most there can be."
+)
+VERDICTS = "✓ and a green frame: a right answer. ✗ and a red frame: a wrong one, and beside it what most would have said."
+
+Group = tuple[str, list[Strip]]
+
+
+class Side:
+    """The items of one input: how they are compared, and how they are shown."""
+
+    def __init__(self, found: Embeddings, name: str, data: Dataset, split: str | None) -> None:
+        self.found, self.name, self.rows, self.split = found, name, found.rows(name), split
+        self.vectors: Vectors = found.take(self.rows)
+        self.data, self.photos = data, dict[str, Image.Image]()
+
+    @property
+    def ids(self) -> np.ndarray:
+        return self.found.ids[self.rows]
+
+    def fetch(self, items: Iterable[int]) -> None:
+        """Read the pictures of some items, where it has any."""
+        if pictures.is_picture(self.name):
+            self.photos |= pictures.of_dataset(self.data, {self.ids[i] for i in items} - self.photos.keys(), self.split)
+
+    def tile(self, item: int, score: float | None = None, mark: bool | None = None) -> Tile:
+        """An item as a picture, as its text, or else by its id."""
+        row, id = self.rows[item], self.ids[item]
+        photo = self.photos.get(id)
+        return Tile(self.found.text[row] or ("" if photo else id), photo, score, mark)
+
+
+def of_retrieval(found: Embeddings, names: tuple[str, str], data: Dataset, split: str | None) -> list[Group]:
+    """Of two inputs: queries of the second that found theirs of the first at once, those furthest from it, and the other way
+    round.
+
+    Args:
+        names: of the inputs that were compared, that of words last.
+        split: that `found` is of.
+    """
+    gallery, queries = (Side(found, name, data, split) for name in names)
+    numbers = np.unique(found.ids, return_inverse=True)[1]
+    places = rank(queries.vectors, numbers[queries.rows], gallery.vectors, numbers[gallery.rows])
+    # spread over the queries, long and short, instead of the first ones
+    at_once = spread(np.flatnonzero(places == 1), RIGHT)
+    furthest = np.argsort(-np.nan_to_num(places), kind="stable")[:WRONG]
+    missed = [int(q) for q in furthest if places[q] > 1]
+    back = spread(np.arange(len(gallery.rows)), REVERSE)
+    return [
+        ("Found at once", _strips(queries, gallery, at_once, places)),
+        ("Not found at once: the hardest cases", _strips(queries, gallery, missed, places)),
+        (f"The other way round: {_plural(names[1])} for {_one(names[0])}", _strips(gallery, queries, back, None)),
+    ]
+
+
+def _one(name: str) -> str:
+    return "a picture" if pictures.is_picture(name) else f"one {name}"
+
+
+def _plural(name: str) -> str:
+    return f"{name.removesuffix('s')}s"
+
+
+def _strips(queries: Side, gallery: Side, chosen: Sequence[int] | np.ndarray, places: np.ndarray | None) -> list[Strip]:
+    """Queries with their best answers. What stands below the right one is neither right nor wrong."""
+    if not len(chosen):
+        return []
+    best, scores = _best(queries.vectors, gallery.vectors, chosen, ANSWERS if places is not None else ANSWERS // 2)
+    gallery.fetch(best.ravel())
+    queries.fetch(chosen)
+    strips = []
+    for q, items, values in zip(chosen, best, scores, strict=True):
+        own = queries.ids[q]
+        marks = verdicts([gallery.ids[i] == own for i in items])
+        tiles = [gallery.tile(i, float(s), mark) for i, s, mark in zip(items, values, marks, strict=True)]
+        note = ""
+        if places is not None and places[q] > 1:
+            note = f"what belongs to it came at place {places[q]:g}"
+            note += f", behind these {len(tiles)}" if own not in gallery.ids[items] else ""
+        strips.append(Strip(queries.tile(q), tiles, note))
+    return strips
+
+
+def _best(queries: Vectors, gallery: Vectors, chosen: Sequence[int] | np.ndarray, k: int) -> tuple[np.ndarray, np.ndarray]:
+    """The k nearest items of each chosen query, best first, and how alike they are: (n, k) each."""
+    score, found = Scores(gallery), []
+    for q in chosen:
+        one = queries.take(np.array([q])) if isinstance(queries, Ragged) else queries[q : q + 1]
+        found.append(score(one, 0, 1, np.empty((1, len(gallery)), np.float32))[0])
+    scores = np.array(found)
+    best = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return best, np.take_along_axis(scores, best, 1)
+
+
+def spread(items: np.ndarray, count: int) -> np.ndarray:
+    """`count` of the items, evenly spaced."""
+    if not len(items):
+        return items
+    return items[np.unique(np.linspace(0, len(items) - 1, count + 2).round().astype(int)[1:-1])]
+
+
+def of_answers(rows: dict[str, Any], data: Dataset, split: str | None) -> list[Group]:
+    """Of a classifier or of a model that answers questions: some it got right, and some it got wrong.
+
+    Args:
+        rows: what `eval` found of each item: `sample` or `id` of its row, `question` where there is one, `answer` or
+            `predicted`, `truth` or `target`, and how right it is, `vqa_accuracy` or by comparison.
+    """
+    said: list[str] = rows["answer"] if "answer" in rows else rows["predicted"]
+    truth: list[str] | None = rows.get("truth", rows.get("target"))
+    ids = rows.get("sample", rows["id"])
+    worth = np.asarray(
+        rows["vqa_accuracy"] if "vqa_accuracy" in rows else [a == b for a, b in zip(said, truth or [], strict=True)]
+    )
+    chosen = {
+        "Answered rightly": spread(np.flatnonzero(worth == 1), RIGHT),
+        "Answered wrongly": spread(np.flatnonzero(worth == 0), WRONG),
+    }
+    there = bool(data.columns) and any(pictures.is_picture(kind) for kind in data.columns.values())
+    wanted = {ids[i] for items in chosen.values() for i in items}
+    photos = pictures.of_dataset(data, wanted, split) if there else {}
+
+    def strip(i: int) -> Strip:
+        asked = rows["question"][i] if "question" in rows else ""
+        photo = photos.get(ids[i])
+        query = Tile(asked or ("" if photo else ids[i]), photo)
+        tiles = [Tile(said[i] or "nothing", None, None, bool(worth[i] == 1))]
+        if worth[i] != 1 and truth is not None:
+            tiles.append(Tile(f"right would be: {truth[i]}"))
+        return Strip(query, tiles)
+
+    return [(heading, [strip(int(i)) for i in items]) for heading, items in chosen.items()]
