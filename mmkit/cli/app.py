@@ -155,7 +155,7 @@ def _as_user_error(e: Exception) -> UserError:
         message = " ".join(e.format_message().split()).rstrip(".")
         if guess := re.fullmatch(r"(No such command '.*')\. (Did you mean) '(.*)'\?", message):
             return UserError(guess[1], hint=f"{guess[2].lower()} {guess[3]}?", code=Exit(e.exit_code))
-        return UserError(message, hint=f"see {command} --help", code=Exit(e.exit_code))
+        return _bad_value(e, command) or UserError(message, hint=f"see {command} --help", code=Exit(e.exit_code))
     if isinstance(e, MemoryError):
         return UserError("out of memory", hint="lower --batch-size or --workers")
     if isinstance(e, OSError):
@@ -165,6 +165,22 @@ def _as_user_error(e: Exception) -> UserError:
     return UserError(
         f"{type(e).__name__}: {' '.join(str(e).split())}", hint="this is a bug of mmkit; --debug shows the traceback"
     )
+
+
+def _bad_value(e: Any, command: str) -> UsageError | None:
+    """The value of an option that is no number, or out of its bounds, in words of ours: Typer's are those of pydantic."""
+    option = max(getattr(getattr(e, "param", None), "opts", ()), key=len, default="")
+    found: list[Any] = getattr(e.__context__, "errors", list)()
+    if not option.startswith("--") or len(found) != 1:
+        return None
+    bounds = found[0].get("ctx", {})
+    needs = {
+        "int_parsing": "a whole number",
+        "float_parsing": "a number",
+        "greater_than_equal": f"at least {bounds.get('ge', 0):,.10g}",
+        "less_than_equal": f"at most {bounds.get('le', 0):,.10g}",
+    }.get(found[0]["type"])
+    return UsageError(f"{found[0]['input']} is not {needs}", option, f"see {command} --help") if needs else None
 
 
 def _print(error: UserError) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -10,7 +9,21 @@ import typer
 
 from mmkit.cli.console import console
 from mmkit.cli.help import Page
-from mmkit.cli.options import OUTPUT, BatchSize, DataOption, Debug, Device, Force, Json, Limit, Model, Quiet, Split, Workers
+from mmkit.cli.options import (
+    OUTPUT,
+    BatchSize,
+    DataOption,
+    Debug,
+    Device,
+    Force,
+    Json,
+    Limit,
+    Model,
+    Quiet,
+    Split,
+    Workers,
+    one_of,
+)
 
 if TYPE_CHECKING:
     from mmkit.explain.shares import Share
@@ -26,17 +39,13 @@ Examples:
   mmkit contribution --json | jq 'select(.method == "shapley" and .removal == "shuffle")'
 """
 SHOWN_CLASSES = 20
+REMOVALS = ("zero", "mean", "shuffle")  # what stands for a modality that is removed
 REMOVING = {"ablation": "ablation", "shapley": "Shapley"}  # methods as they are said
 
-TRY = "what is true may not depend on it; if it does, align first (train --recipe clip, then --init that run) or train longer"
+# what is to be done about an input that is ignored; a model that compares is aligned already
+ALIGN, LONGER = "align first (train --recipe clip, then --init that run) or train longer", "train longer"
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
-
-
-class Removal(StrEnum):
-    """What stands for a modality that is removed."""
-
-    ZERO, MEAN, SHUFFLE = "zero", "mean", "shuffle"
 
 
 @app.command(cls=Page, epilog=EPILOG)
@@ -46,10 +55,11 @@ def contribution(
     model: Model = "runs/latest",
     limit: Limit = None,
     removal: Annotated[
-        Removal | None,
+        str | None,
         typer.Option(
             "--removal",
-            metavar="zero|mean|shuffle",
+            metavar="|".join(REMOVALS),
+            callback=one_of(REMOVALS, "--removal"),
             help="Which removal the figure and the classes show, and the table first; all are computed.",
             show_default="shuffle; mean for a model that compares",
             rich_help_panel=OUTPUT,
@@ -109,10 +119,10 @@ def contribution(
         found = workflow.contribution(loaded, opened, request)
     if loaded.folder:
         found.save(loaded.folder / "eval")
-    shown = removal.value if removal else found.telling
+    shown = removal or found.telling
     classes = found.by_class() if by_class else {}
     _show(found, classes, shown)
-    _say(found, shown, by_class and not classes)
+    _say(found, shown, by_class and not classes, ALIGN if loaded.pairing is None else LONGER)
     if samples:
         _write_samples(found, samples, force)
     if out:
@@ -168,7 +178,8 @@ def _figure(one: Share) -> str:
     return f"{one.share:.2f} ({low:.2f}–{high:.2f})"
 
 
-def _say(found: Contribution, shown: str, classless: bool) -> None:
+def _say(found: Contribution, shown: str, classless: bool, advice: str) -> None:
+    from mmkit.metrics.compare import FEW
     from mmkit.workflows.contribution import IGNORED
 
     support = found.record["support"]
@@ -178,12 +189,15 @@ def _say(found: Contribution, shown: str, classless: bool) -> None:
         console.say(f"left out: {count:,} {why}")
     if found.record["full"]:
         console.warn(f"no more than the first {len(found.ids):,} samples fit into memory; their order is one by chance")
+    if (rows := found.record["n"]["rows"]) < FEW:
+        console.warn(f"there are only {rows} samples: of fewer than {FEW}, the intervals are too narrow")
     if classless:
         console.warn("--by-class: the rows have no classes, or all the same one")
     if all(one.share is None for one in found.of("shapley", shown)):
         console.warn("nothing contributes: the model supports what is true no more with its inputs than without")
+    doubt = "what is true may not depend on it; if it does"
     for name in found.ignored(shown):
-        console.warn(f"{name} is ignored (Shapley share below {IGNORED:.0%}): {TRY}")
+        console.warn(f"{name} is ignored (Shapley share below {IGNORED:.0%}): {doubt}, {advice}")
 
 
 def _write_samples(found: Contribution, path: Path, force: bool) -> None:

@@ -216,6 +216,8 @@ def _of_model(name: str, path: Path, device: str, requests: list[Request]) -> li
     model = load_model(name, device, console.say)
     results = [result for request in requests for result in request.module.of_model(model, data, request)]
     for result in results:
+        if result.note:
+            console.warn(result.note)
         if model.folder:
             result.save(model.folder / "eval")
             if result.confusion:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
@@ -10,7 +11,7 @@ import typer
 
 from mmkit.cli.console import console
 from mmkit.cli.help import GLOBAL
-from mmkit.errors import UsageError
+from mmkit.errors import UsageError, nearest
 
 SEED_MOST = 2**32 - 1  # of numpy's generators
 
@@ -37,6 +38,17 @@ def _device(value: str) -> str:
     if not re.fullmatch(r"auto|(cpu|cuda|mps)(:\d+)?", value):
         raise UsageError(f"no such device {value!r}", "--device", "known: auto, cpu, cuda, cuda:1, mps")
     return value
+
+
+def one_of(known: tuple[str, ...], option: str) -> Callable[[str | None], str | None]:
+    """The callback of an option that takes one of a few words."""
+
+    def check(value: str | None) -> str | None:
+        if value is not None and value not in known:
+            raise UsageError(f"no such {option.strip('-')} {value!r}", option, nearest(value, known))
+        return value
+
+    return check
 
 
 Json = Annotated[bool, typer.Option("--json", callback=_json, help="JSON even in a terminal.", rich_help_panel=GLOBAL)]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,8 +10,23 @@ import typer
 
 from mmkit.cli.console import console
 from mmkit.cli.help import Page, coloured
-from mmkit.cli.options import DATA, OUTPUT, SEED_MOST, BatchSize, Debug, Device, Force, Json, Limit, Model, Quiet, Split, Workers
-from mmkit.errors import UsageError, UserError, nearest
+from mmkit.cli.options import (
+    DATA,
+    OUTPUT,
+    SEED_MOST,
+    BatchSize,
+    Debug,
+    Device,
+    Force,
+    Json,
+    Limit,
+    Model,
+    Quiet,
+    Split,
+    Workers,
+    one_of,
+)
+from mmkit.errors import UsageError, UserError
 
 if TYPE_CHECKING:
     from mmkit.vectors import Embeddings
@@ -35,21 +49,12 @@ BESIDE = 9  # lines of a terminal that the map leaves to what stands above and b
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-def _one_of(known: tuple[str, ...], option: str) -> Callable[[str | None], str | None]:
-    def check(value: str | None) -> str | None:
-        if value is not None and value not in known:
-            raise UsageError(f"no such {option.strip('-')} {value!r}", option, nearest(value, known))
-        return value
-
-    return check
-
-
 def _metric(value: str | None) -> str | None:
     if value is None:
         return None
     from mmkit.space.neighbours import METRICS
 
-    return _one_of(METRICS, "--metric")(value)
+    return one_of(METRICS, "--metric")(value)
 
 
 @app.command(cls=Page, epilog=EPILOG)
@@ -68,7 +73,7 @@ def umap(
         typer.Option(
             "--method",
             metavar="METHOD",
-            callback=_one_of(METHODS, "--method"),
+            callback=one_of(METHODS, "--method"),
             help="umap, pca or tsne.",
             show_default="umap",
             rich_help_panel=LAYOUT,
@@ -135,7 +140,7 @@ def umap(
         typer.Option(
             "--color",
             metavar="BY",
-            callback=_one_of(COLOURINGS, "--color"),
+            callback=one_of(COLOURINGS, "--color"),
             help="label, modality, split, similarity, cluster or none.",
             show_default="label, else modality",
             rich_help_panel=LOOK,
@@ -246,6 +251,10 @@ def _embedded(
         gallery = open_gallery(where, loaded, split, Pace(batch_size, workers, progress("embedded")))
     if gallery.note:
         console.say(gallery.note)
+    there = set(gallery.found.modality)
+    lacking = [name for name in loaded.embedded if name not in there]
+    if lacking and not (gallery.found.meta or {}).get("folder"):
+        console.say(f"{where} has no {' and no '.join(lacking)}: the map is of {' and '.join(sorted(there))} alone")
     return gallery.found, gallery.split
 
 

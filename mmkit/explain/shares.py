@@ -22,7 +22,7 @@ LEAST = 1e-6
 
 @dataclass(frozen=True)
 class Share:
-    """What an input carries by one method; None where nothing is carried at all.
+    """What an input carries by one method; None where all of them together surely carry nothing.
 
     Args:
         method: gradient, ablation or shapley.
@@ -74,7 +74,8 @@ def shares(
     """The shares of the mean parts, with their intervals.
 
     The mean is taken first, over the samples: what single ones carry by accident cancels, and no sample that nothing is carried
-    in has a share.
+    in has a share. There is nothing to share where the sum of the means, which by Shapley is what all inputs gain over none, is
+    not above 0 by its whole interval.
 
     Args:
         names: of the k inputs.
@@ -85,8 +86,10 @@ def shares(
     drawn = bootstrap.means(beside, groups, draws)
     found = []
     for number, ((method, removal), part) in enumerate(parts.items()):
-        point = normalised(part.mean(0))
-        again = normalised(drawn[:, number * len(names) : (number + 1) * len(names)])
+        own = drawn[:, number * len(names) : (number + 1) * len(names)]
+        gains = bootstrap.interval(own.sum(1))[0] > LEAST
+        point = normalised(part.mean(0)) if gains else np.full(len(names), np.nan)
+        again = normalised(own)
         for i, name in enumerate(names):
             known = not np.isnan(point[i])
             ends = bootstrap.interval(again[:, i]) if known else None

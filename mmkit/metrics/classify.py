@@ -19,19 +19,21 @@ if TYPE_CHECKING:
 
 METRIC, SELECT = "classify", "acc1"
 CONFUSION = True
+SOME = 5  # labels that an error names
 
 
 def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
     """Classify the rows of a split that have a label; one outside the model's classes counts as wrong.
 
     Raises:
-        UserError: the model is no classifier, or no row has a label.
+        UserError: the model is no classifier, no row has a label, or none of the labels is a class of the model.
     """
     objective = heads.objective_of(model, METRIC, "to classify (loss kind classify)")
     split, record, stem = heads.scope(model, data, request, METRIC)
     samples, probabilities = heads.of_split(model, objective, data, split, request, "classified", _labelled)
     if not samples:
         raise UserError(f"no row of the split has a {objective.column}", f"{data.path} {split or 'all'}")
+    note = _check_labels(objective, samples, f"{data.path} {split or 'all'}")
     target, outside = _targets(objective, samples)
     predicted = _predicted(objective, probabilities)
     prior = scores.frequency(*_train_targets(objective, data))
@@ -52,7 +54,7 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
         "probability": [float(p.max()) for p in probabilities],
         **scores.each(probabilities, target, outside),
     }
-    result = Result(record, rows, "rows", stem)
+    result = Result(record, rows, "rows", stem, note=note)
     if not objective.many:
         counts = scores.confusion(target, probabilities.argmax(1), len(objective.classes))
         result.confusion = (counts, objective.classes)
@@ -81,6 +83,27 @@ def during(model: Model, val: Val) -> Callable[[Model], Measured]:
         return Measured(SELECT, values[SELECT], values)
 
     return measure
+
+
+def _check_labels(objective: Any, samples: Sequence[heads.Asked], where: str) -> str:
+    """What is to be said of labels that are no class of the model: nothing where they are few.
+
+    Raises:
+        UserError: all are.
+    """
+    labels = [label for one in samples for label in labels_of(one.target)]
+    lost = [label for label in labels if label not in objective.number]
+    if lost and len(lost) == len(labels):
+        hint = f"the labels: {_some(lost)}; the classes: {_some(objective.classes)}"
+        raise UserError("none of the labels of the split is a class of the model", where, hint)
+    if 2 * len(lost) <= len(labels):
+        return ""
+    return f"{len(lost):,} of {len(labels):,} labels are no class of the model, and count as wrong: {_some(lost)}"
+
+
+def _some(words: Sequence[str]) -> str:
+    found = sorted(set(words))
+    return ", ".join(found[:SOME]) + (f" and {len(found) - SOME:,} more" if len(found) > SOME else "")
 
 
 def _labelled(one: heads.Asked) -> bool:

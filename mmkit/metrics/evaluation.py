@@ -89,6 +89,7 @@ class Result:
         stem: of the files that it is saved as.
         anonymous: what was measured does not say which model made it.
         confusion: counts (C, C), rows the true class, and the names of the classes.
+        note: what its reader must know, in one line.
     """
 
     record: dict[str, Any]
@@ -97,6 +98,7 @@ class Result:
     stem: str
     anonymous: bool = False
     confusion: tuple[Any, list[str]] | None = None
+    note: str = ""
 
     def save(self, folder: Path) -> None:
         """Write its files, each whole or not at all."""
@@ -147,6 +149,8 @@ def parse_metric(word: str) -> tuple[str, tuple[int, ...]]:
         numbers = sorted({int(k) for k in ks.split(",")})
     except ValueError:
         numbers = [0]
-    if numbers[0] < 1 or not known.endswith("@k"):
-        raise UsageError(f"cannot read {word!r}", hint=f"known: {known}, {name}@10")
+    if not known.endswith("@k"):
+        raise UsageError(f"cannot read {word!r}", hint=f"known: {known}")
+    if numbers[0] < 1:
+        raise UsageError("k is a whole number, 1 or more", word, f"known: {known}, {name}@10")
     return known, tuple(numbers)

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 SHOWN = ("caption", "question", "target")  # columns by which a person knows an item, the first that is there
+LABELS = "target"  # of which many items have the same
 NO_FIGURES = ("query", "id", "sample", "probability")  # numbers that are no metric
 
 
@@ -36,7 +37,8 @@ class Items:
         ids: (n,) the sample, such as the image, that an item belongs to.
         values: metric -> (n,), whose mean is the metric; nan where an item is none of its.
         medians: metric -> (n,), whose median is the metric; nan as above.
-        shown: (n,) what a person knows the item by: its text where it has one, else its id and a text of the same sample.
+        shown: (n,) what a person knows the item by: its text where it has one, its id and its label, else its id and a text of
+            the same sample.
         record: the JSON object of the result, {} where there is none beside the table.
     """
 
@@ -105,8 +107,11 @@ def _keys(direction: np.ndarray, samples: np.ndarray, own: np.ndarray) -> np.nda
 
 
 def _shown(table: pa.Table, own: np.ndarray) -> np.ndarray:
-    """The text of each item; of one without, its id and a text that has the same."""
-    texts = next((_strings(table, column) for column in SHOWN if column in table.column_names), np.full(len(own), "", object))
+    """The text of each item; of one with a label its id and that; of one without, its id and a text that has the same."""
+    column = next((column for column in SHOWN if column in table.column_names), None)
+    texts = _strings(table, column) if column else np.full(len(own), "", object)
+    if column == LABELS:
+        return np.array([f"{id}: {text}" if text else id for id, text in zip(own, texts, strict=True)], object)
     first: dict[str, str] = {}
     for id, text in zip(own, texts, strict=True):
         if text:

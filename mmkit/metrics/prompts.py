@@ -100,8 +100,8 @@ def classes_of(words: Sequence[str], dataset: Iterable[str], labels: Iterable[st
     if twice := next((name for name, count in Counter(names).items() if count > 1), None):
         raise UserError(f"two classes are called {twice!r}", source, 'a JSON object {"label": "name"} gives each its own name')
     if len(names) < 2:
-        what = f"one class, {names[0]!r}" if names else "no class"
-        raise UserError(f"{what} to tell apart", source, '--classes "a,b,c", or a file of one name a line')
+        alone = f"there is one class alone, {names[0]!r}, and nothing to tell it from" if names else ""
+        raise UserError(alone or "there are no classes to tell apart", source, '--classes "a,b,c", or a file of one name a line')
     return Classes(tuple(names), tuple(label for label, _ in pairs), source)
 
 

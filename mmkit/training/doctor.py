@@ -149,8 +149,9 @@ def _unknown(facts: Row, train: list[Row]) -> Finding | None:
 
 
 def _equal(facts: Row, train: list[Row]) -> Finding | None:
+    """Only losses of pairs have negatives, and every one of them logs its scale."""
     share = _share("train/equal_captions", train, EQUAL)
-    if share is None:
+    if share is None or not any("train/logit_scale" in row for row in train):
         return None
     what = f"{share:.0%} of the captions in a batch stand there twice: they are no negatives, so little is left to tell apart"
     return Finding("equal", what, "a smaller --batch-size, or more varied captions")

@@ -82,7 +82,7 @@ def bands(by: str, values: np.ndarray) -> Groups:
     edges = np.unique(np.quantile(known, np.linspace(0, 1, BANDS + 1)))
     inner = edges[1:-1]
     codes = np.digitize(values, inner)
-    names = [f"{low:.2f} to {high:.2f}" for low, high in pairwise(edges)] or [f"{edges[0]:.2f}"]
+    names = [f"{low:z.2f} to {high:z.2f}" for low, high in pairwise(edges)] or [f"{edges[0]:z.2f}"]
     lost = np.isnan(values)
     named = len(names)
     if lost.any():

@@ -14,7 +14,7 @@ from mmkit.config import read_toml
 from mmkit.errors import UsageError, UserError
 from mmkit.files import CONFIG, WEIGHTS, pointed, sha256
 from mmkit.metrics.compare import scope_words
-from mmkit.metrics.evaluation import KS, Request
+from mmkit.metrics.evaluation import KS, METRICS, Request
 from mmkit.metrics.items import Items
 from mmkit.metrics.saved import Saved, Scope, of_file, of_run, preferred
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from mmkit.data.shards import Dataset
 
 TABLES = (".parquet", ".json")
+MOST_TOLD = 3  # results that an error names
 
 
 @dataclass(frozen=True)
@@ -168,20 +169,37 @@ def _check_same(sides: Sequence[Side], kept: Sequence[Sequence[Saved]], asked: A
     elif not scopes[0] & scopes[1] and asked.split is asked.limit is None:
         differ, hint = "on different splits", f"--split {first.scope.split} measures both on it"
     elif not measures[0] & measures[1] and not asked.metrics:
-        differ, hint = "by different metrics", f"--metric {first.measure[0]} measures both"
+        differ, hint = "by different metrics", _measures_both(sides, kept)
     else:
         return
     words = ", ".join(f"{side.name} on {_words(found)}" for side, found in zip(sides, kept, strict=True))
     raise UserError(f"they were measured {differ}", words, hint)
 
 
+def _measures_both(sides: Sequence[Side], kept: Sequence[Sequence[Saved]]) -> str:
+    """A hint at the metric by which both can be measured: each has a result or a loss of it."""
+    able = []
+    for side, found in zip(sides, kept, strict=True):
+        own = {one.measure[0] for one in found}
+        if side.run:
+            from mmkit.losses import loss_class  # of torch, and worth its while where the two end here
+
+            own |= {loss_class(name, table).metric for name, table in read_toml(side.run / CONFIG).get("loss", {}).items()}
+        able.append(own)
+    both = next((name for name in METRICS if name in able[0] & able[1]), None)
+    return f"--metric {both} measures both" if both else "no metric measures both: they have learnt different things"
+
+
 def _words(saved: Sequence[Saved]) -> str:
-    """What results are of, for people."""
+    """What results are of, for people: the first few."""
     told = []
     for one in saved:
         first = f", the first {one.scope.limit}" if one.scope.limit else ""
         told.append(f"{scope_words(one.record)} ({one.measure[0]}{first})" if one.record else scope_words({}))
-    return " and ".join(dict.fromkeys(told))
+    told = list(dict.fromkeys(told))
+    if len(told) > MOST_TOLD:
+        return f"{', '.join(told[:MOST_TOLD])} and {len(told) - MOST_TOLD} more"
+    return " and ".join(told)
 
 
 def _found(side: Side, kept: Sequence[Saved], wanted: Sequence[Saved], asked: Asked) -> dict[tuple[str, ...], Items]:

@@ -55,7 +55,7 @@ FAULTS = [
     (["absent.png", "what?"], 1, "no such image, absent.png", ""),
     (["runs", "what?"], 1, "this is a folder, not an image, runs", "--in runs"),
     (["note.txt", "what?"], 1, "cannot be read as an image", ""),
-    (["red.png", "what?", "--top", "0"], 2, "greater than or equal to 1", "mmkit answer --help"),
+    (["red.png", "what?", "--top", "0"], 2, "0 is not at least 1, --top", "mmkit answer --help"),
     (["red.png", "what?", "--model", "runs/classes"], 1, "the model was not trained to answer questions", "its losses: classify"),
 ]
 

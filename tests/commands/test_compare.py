@@ -103,6 +103,20 @@ def test_different_data_is_refused_in_one_line(here, invoke):
     assert "error: they were measured on different data" in refused.stderr
 
 
+def test_the_hint_names_a_metric_of_both_and_a_few_results(here, invoke):
+    assert invoke("eval", "recall@k", "--model", "runs/both", "--data", "colours", cwd=here).code == 0
+    assert invoke("eval", "classify", "--model", "runs/classes", "--data", "colours", cwd=here).code == 0
+    refused = invoke("compare", "runs/both", "runs/classes", cwd=here)
+    assert refused.code == 1
+    assert refused.stderr.startswith("error: they were measured by different metrics, runs/both on colours test (recall@k), ")
+    assert refused.stderr.endswith("hint: --metric classify measures both\n")
+    for limit in (2, 3, 4, 5):
+        ask = ["eval", "recall@k", "--model", "runs/both", "--data", "colours", "--limit", limit]
+        assert invoke(*ask, cwd=here).code == 0
+    told = invoke("compare", "runs/both", "runs/classes", cwd=here).stderr.partition(", runs/classes")[0]
+    assert told.count("colours test") == 3 and told.endswith(" and 2 more")
+
+
 def test_runs_of_different_data_are_not_measured_unasked(here, invoke):
     refused = invoke("compare", "runs/classes", "runs/answers", cwd=here)
     assert refused.code == 1
@@ -157,7 +171,7 @@ def test_files_with_every_query_and_a_figure(here, invoke):
     with open(here / "rows.csv", newline="") as f:
         rows = list(csv.DictReader(f))
     assert len(rows) == 6
-    assert {row["item"] for row in rows} == {"red", "green", "blue"}
+    assert {row["item"] for row in rows} == {f"{colour}{n}: {colour}" for colour in ("red", "green", "blue") for n in range(2)}
     (here / "rows.csv").write_text("mine")
     refused = invoke(*ask, cwd=here)
     assert refused.code == 1

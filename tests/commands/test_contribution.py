@@ -47,7 +47,9 @@ def test_planted_shares_are_found(rules, invoke, rule):
         assert min(found.values()) > 0.3 if rule == "xor" else found[rule] >= 0.9
     assert 0 < shares(outcome.lines, "gradient", None)["image"] < 1
     ignored = {"image": "warning: text is ignored", "text": "warning: image is ignored", "xor": ""}[rule]
-    assert ignored in outcome.stderr and ("is ignored" in outcome.stderr) == bool(ignored)
+    assert ignored in outcome.stderr
+    assert ("is ignored" in outcome.stderr) == ("align first" in outcome.stderr) == bool(ignored)
+    assert "there are only" not in outcome.stderr
 
 
 @pytest.fixture
@@ -128,6 +130,25 @@ def test_pairs_of_a_model_that_compares(colours, colour_model, invoke):
     assert shares(whole, "ablation", "shuffle")["image"] == pytest.approx(0.5, abs=0.05)
 
 
+def test_a_model_that_tells_no_pairs_apart_gains_nothing(colours, colour_model, invoke):
+    """Every caption names another colour: pairs are less alike than what they are on average."""
+    other = {"red": "green", "green": "blue", "blue": "red"}
+    colour_model.readers["text"].prepare = lambda text: " ".join(other.get(word, word) for word in text.split())
+    outcome = invoke("contribution", cwd=colours.parent)
+    assert outcome.code == 0, outcome.stderr
+    for removal in ("mean", "shuffle"):
+        assert shares(outcome.lines, "shapley", removal) == {"image": None, "text": None}
+    assert "warning: nothing contributes" in outcome.stderr and "ignored" not in outcome.stderr
+    assert "warning: there are only 3 samples: of fewer than 20, the intervals are too narrow" in outcome.stderr
+
+
+def test_a_model_that_compares_is_not_told_to_align(colours, colour_model, invoke, monkeypatch):
+    monkeypatch.setattr("mmkit.workflows.contribution.Contribution.ignored", lambda self, removal: ["text"])
+    outcome = invoke("contribution", cwd=colours.parent)
+    assert "warning: text is ignored (Shapley share below 5%): " in outcome.stderr
+    assert "if it does, train longer\n" in outcome.stderr and "align" not in outcome.stderr
+
+
 def test_questions_about_pictures(asked, invoke, tmp_path):
     shutil.copytree(asked / "runs/answers", tmp_path / "run")
     outcome = invoke("contribution", "--data", asked / "shapes", "--model", "run", "--limit", 10, cwd=tmp_path)
@@ -144,7 +165,7 @@ def test_questions_about_pictures(asked, invoke, tmp_path):
         (["--data", "shapes", "--model", "runs/answers", "--limit", "1"], 1, "fewer than two rows have all that it takes", None),
         (["-o", "f.csv"], 2, "cannot draw a .csv, f.csv", "one of .png"),
         (["--samples", "f.xlsx"], 2, "cannot write a table as .xlsx, f.xlsx", "one of .csv"),
-        (["--removal", "noise"], 2, "'noise' is not one of 'zero', 'mean', 'shuffle'", "--help"),
+        (["--removal", "noise"], 2, "no such removal 'noise', --removal", "known: mean, shuffle, zero"),
     ],
 )
 def test_what_cannot_be_said_is_one_line(asked, invoke, args, code, message, hint):

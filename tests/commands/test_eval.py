@@ -241,6 +241,24 @@ def test_classes_with_their_confusion(classes, invoke):
     assert pq.read_table(folder / names[2])["predicted"].to_pylist() == ["red", "green", "blue"] * 2
 
 
+def test_labels_that_the_model_does_not_know(classes, invoke, tmp_path):
+    ask = ["eval", "classify", "--model", "runs/classes", "--data"]
+    known, *others = [coloured_row(f"r{i}", "red") for i in range(4)]
+    for row, label in zip(others, ("cat", "dog", "cow"), strict=True):
+        row["label"] = label
+    write_dataset(tmp_path / "none", {"test": others})
+    outcome = invoke(*ask, tmp_path / "none", cwd=classes)
+    assert (outcome.code, outcome.stdout) == (1, "")
+    assert "error: none of the labels of the split is a class of the model, " in outcome.stderr
+    assert "hint: the labels: cat, cow, dog; the classes: blue, green, red\n" in outcome.stderr
+    write_dataset(tmp_path / "most", {"test": [known, *others]})
+    outcome = invoke(*ask, tmp_path / "most", cwd=classes)
+    assert "warning: 3 of 4 labels are no class of the model, and count as wrong: cat, cow, dog" in outcome.stderr
+    assert outcome.lines[0]["counts"]["labels_outside_vocabulary"] == 3
+    write_dataset(tmp_path / "half", {"test": [known, known | {"id": "k"}, *others[:2]]})
+    assert "warning" not in invoke(*ask, tmp_path / "half", cwd=classes).stderr
+
+
 @pytest.mark.parametrize("suffix", [".png", ".svg", ".pdf", ".html"])
 def test_a_figure_of_the_confusion(classes, invoke, suffix):
     ask = ["eval", "classify", "--model", "runs/classes", "--figure", f"f{suffix}"]

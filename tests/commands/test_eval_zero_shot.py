@@ -67,7 +67,7 @@ def test_rows_of_several_labels_or_none(colour_model, invoke, tmp_path):
     [
         (["--classes", "cat,dog"], 1, "none of the labels is among the classes, --classes and data test\nhint: the classes: cat"),
         (["--classes", "cats.txt"], 1, "no such file, cats.txt"),
-        (["--classes", "red"], 1, "one class, 'red' to tell apart, --classes"),
+        (["--classes", "red"], 1, "there is one class alone, 'red', and nothing to tell it from, --classes"),
         (["--templates", "a photo"], 2, "no templates are called 'a photo', --templates"),
         (["--format", "mdx"], 2, "no such format 'mdx', --format\nhint: did you mean md?"),
         (["--format", "md", "-o", "f.csv"], 2, "--format md is not what this file is named for, f.csv\nhint: -o f.md"),

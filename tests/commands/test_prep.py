@@ -139,7 +139,7 @@ def test_audit_again(tmp_path: Path, invoke: Invoke) -> None:
         (["folder", "--template", "x"], "error: the template has no place for the label, --template 'x'"),
         (["table", "--source", "s3://x/y.csv"], "error: this source reads files and folders, not URLs, --source s3://x/y.csv"),
         (["foldr"], "error: no such command 'foldr'"),
-        (["shapes", "--limit", "0"], "error: Invalid value for '--limit'"),
+        (["shapes", "--limit", "0"], "error: 0 is not at least 1, --limit\nhint: see mmkit prep shapes --help"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(tmp_path: Path, invoke: Invoke, args: list[str], line: str) -> None:

@@ -16,7 +16,7 @@ from PIL import Image
 
 from mmkit.ragged import Ragged
 from mmkit.vectors import EmbeddingsWriter, read_embeddings
-from tests.conftest import Outcome
+from tests.conftest import Outcome, write_dataset
 from tests.views.test_report import Page
 
 COLUMNS = ["id", "modality", "split", "text", "label", "projection_x", "projection_y", "cluster"]
@@ -69,6 +69,17 @@ def test_a_dataset_is_embedded_first(colours: Path, colour_model: Any, invoke: I
     assert (table.column_names, table.num_rows) == (COLUMNS, 9)
     assert "too few points for UMAP (9, and it takes 15): this is PCA" in outcome.stderr
     assert len(list((colour_model.folder / "embeddings").glob("data-test.arrow"))) == 1
+
+
+def test_inputs_that_the_data_lacks_are_said(colours: Path, colour_model: Any, invoke: Invoke) -> None:
+    said = "{} has no image: the map is of text alone"
+    rows = [{"id": f"{colour}{n}", "captions": [f"a {colour} picture {n}"]} for n in range(3) for colour in ("red", "blue")]
+    write_dataset(colours.parent / "words", {"test": rows}, {"captions": "text"})
+    outcome = invoke("umap", "words", "--method", "pca", "--json", cwd=colours.parent)
+    assert outcome.code == 0, outcome.stderr
+    assert said.format("words") in outcome.stderr.splitlines()
+    outcome = invoke("umap", "data", "--method", "pca", "--json", cwd=colours.parent)
+    assert " has no " not in outcome.stderr
 
 
 def test_a_limit_counts_samples_with_all_of_their_items(tmp_path: Path, invoke: Invoke) -> None:
@@ -209,6 +220,11 @@ def test_several_vectors_an_item_are_mapped_by_their_mean(tmp_path: Path, invoke
     [
         (["--method", "umpa"], "error: no such method 'umpa', --method\nhint: did you mean umap?"),
         (["--metric", "cosin"], "error: no such metric 'cosin', --metric\nhint: did you mean cosine?"),
+        (["--n-neighbors", "0"], "error: 0 is not at least 2, --n-neighbors\nhint: see mmkit umap --help"),
+        (["--n-neighbors", "x"], "error: x is not a whole number, --n-neighbors"),
+        (["--min-dist", "2"], "error: 2 is not at most 1, --min-dist"),
+        (["--min-dist", "x"], "error: x is not a number, --min-dist"),
+        (["--clusters", "1", "--json"], '{"error": "1 is not at least 2", "where": "--clusters", '),
         (["--color", "lable"], "error: no such color 'lable', --color\nhint: did you mean label?"),
         (["-o", "map.bmp"], "error: cannot draw a .bmp, map.bmp"),
         (["--fit", "map.csv"], "error: cannot write coordinates as .csv, map.csv\nhint: one of .arrow"),

@@ -55,8 +55,8 @@ def test_shares_sum_to_one_and_what_misleads_has_none():
 
 
 def test_the_mean_comes_before_the_share():
-    part = np.array([[0.4, 0.0], [0.0, 0.0], [0.0, 0.2], [-0.1, 0.0]])
-    found = shares(["a", "b"], {("shapley", "mean"): part, ("gradient", None): np.zeros((4, 2))}, np.arange(4))
+    part = np.array([[0.4, 0.0], [0.0, 0.0], [0.0, 0.2], [-0.1, 0.0]] * 8)
+    found = shares(["a", "b"], {("shapley", "mean"): part, ("gradient", None): np.zeros((32, 2))}, np.arange(32))
     assert [(one.modality, one.method, one.removal) for one in found] == [
         ("a", "shapley", "mean"),
         ("b", "shapley", "mean"),
@@ -66,6 +66,15 @@ def test_the_mean_comes_before_the_share():
     assert [one.share for one in found[:2]] == pytest.approx([0.6, 0.4])
     assert found[0].interval[0] < 0.6 < found[0].interval[1]
     assert [one.share for one in found[2:]] == [one.interval for one in found[2:]] == [None, None]
+
+
+def test_without_a_sure_gain_of_all_there_is_nothing_to_share():
+    """One input helps and the other misleads as much: the whole is worth no more than nothing."""
+    helps = np.random.default_rng(0).normal(0.3, 0.1, 50)
+    for misleads, known in ((0.4, False), (0.3, False), (0.1, True)):
+        found = shares(["a", "b"], {("shapley", "mean"): np.stack([helps, np.full(50, -misleads)], 1)}, np.arange(50))
+        assert [one.share for one in found] == ([1.0, 0.0] if known else [None, None])
+        assert (found[0].interval is not None) == known
 
 
 def test_intervals_are_of_rows_drawn_again_and_hold_the_truth_about_as_often_as_they_say():

@@ -96,7 +96,7 @@ def test_classes_of_files(tmp_path):
 
 
 def test_too_few_classes_or_one_twice_are_refused():
-    with pytest.raises(UserError, match="one class, 'a' to tell apart"):
+    with pytest.raises(UserError, match="there is one class alone, 'a', and nothing to tell it from"):
         classes("a")
     with pytest.raises(UserError, match="two classes are called 'a'"):
         classes("a,b", "a")

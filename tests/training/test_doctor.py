@@ -8,6 +8,7 @@ import torch
 
 from mmkit.batch import Batch, Want
 from mmkit.losses.contrastive import InfoNCE, Sigmoid, candidates
+from mmkit.losses.filip import Filip
 from mmkit.training.doctor import diagnose, read_rows
 from mmkit.workflows import fit
 
@@ -74,6 +75,16 @@ def test_a_locked_encoder_is_a_mistake_only_where_its_weights_are_random():
     assert diagnose(rows({"run/frozen": ["text"], "run/random": ["image"]})) == []
     (finding,) = diagnose(rows({"run/frozen": ["text"], "run/random": ["text"]}))
     assert "the text encoder learns in no stage, and its weights are random" in finding.what
+
+
+def test_only_a_run_with_a_loss_of_pairs_lacks_negatives():
+    for loss in (InfoNCE(["image", "text"]), Sigmoid(["image", "text"]), Filip(["image", "text"])):
+        assert "logit_scale" in loss.log()
+    run = rows(train__equal_captions=0.95)
+    assert [finding.name for finding in diagnose(run)] == ["equal"]
+    for row in run:
+        row.pop("train/logit_scale", None)
+    assert diagnose(run) == []
 
 
 def test_a_run_that_has_just_begun_is_not_judged():

@@ -26,6 +26,8 @@ def test_bands_are_of_equal_size_and_what_has_no_value_is_its_own() -> None:
     assert groups.names[0] == "0.00 to 0.20"
     assert groups.names[-1] == "no similarity"
     assert bands("similarity", np.ones(3)).names == ["1.00"]
+    near = bands("similarity", np.array([-0.17, -0.004, -0.003, -0.002, -0.001, 0.0]))
+    assert "-0.00" not in " ".join(near.names)
 
 
 @pytest.mark.parametrize("ramp", [False, True])
