@@ -81,7 +81,9 @@ def test_killed_before_the_first_shard(tmp_path: Path, invoke: Invoke) -> None:
 
 
 def test_ctrl_c_says_how_to_go_on(tmp_path: Path) -> None:
-    process = start(tmp_path, "shapes", "data", "--limit", "30000")
+    # what a shell runs in the background is born deaf to SIGINT, and so would be what the tests start there
+    heard = lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)  # noqa: E731
+    process = start(tmp_path, "shapes", "data", "--limit", "30000", preexec_fn=heard)
     wait_for(lambda: (tmp_path / "data" / ".prep" / "plan.json").exists())
     # Python swallows an interrupt that falls into a finaliser: press again, while there is still enough to do
     while process.poll() is None:
