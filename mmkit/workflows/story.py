@@ -34,7 +34,7 @@ def tell(folder: Path, trained: Path, seconds: dict[str, float], steps: int, dev
         steps=[
             (f"Drew {sum(data.splits.values()):,} scenes with captions: mmkit prep shapes", _clock(seconds.get("data", 0))),
             (f"Trained an image and a text encoder for {steps} steps: mmkit train", _clock(seconds.get("train", 0))),
-            (f"Measured recall on {images} unseen combinations: mmkit eval recall@k", _clock(seconds.get("measure", 0))),
+            (f"Measured recall on {images} unseen combinations: mmkit eval recall@k", ""),
         ],
         data_note=_data_note(data),
         curve_note=(
