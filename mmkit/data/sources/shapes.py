@@ -27,7 +27,6 @@ VAL_SHARE = 0.1
 Single = tuple[str, str, int]  # colour, shape, place
 Kind = tuple[str, str]  # colour, shape
 Pair = tuple[Kind, Kind, str]  # the first kind is the smaller one; its relation to the second
-Combination = Single | Pair
 T = TypeVar("T")
 
 
@@ -93,15 +92,6 @@ def all_pairs() -> list[Pair]:
     """The combinations of scenes with two objects; mirrored wordings are one, so each pair of kinds comes once a relation."""
     kinds = sorted(itertools.product(COLOURS, SHAPES))
     return [(a, b, relation) for a, b in itertools.combinations(kinds, 2) for relation in INVERSE]
-
-
-def combination(scene: Scene) -> Combination:
-    """What a scene shows, without sizes: the unit that is held out of training."""
-    if len(scene.objects) == 1:
-        only = scene.objects[0]
-        return only.colour, only.shape, only.place
-    a, b = ((o.colour, o.shape) for o in scene.objects)
-    return (a, b, scene.relation) if a < b else (b, a, INVERSE[scene.relation])
 
 
 def _hold_out(combinations: list[T], rng: random.Random) -> tuple[list[T], list[T]]:
