@@ -17,10 +17,10 @@ class Want(NamedTuple):
     """One answer of a model about a batch; see `mmkit.model.Model.forward`.
 
     Args:
-        part: an input, `fused`, or a head (by the name of its objective).
+        part: an input, a fusion (`fused`, where there is one), `FUSION.INPUT`, or a head (by the name of its objective).
         what: vector (B, d) and vectors (B, N, d): projected, L2-normalised · pooled (B, D), tokens (B, N, D) and
-            mask (B, N; True = a reader may look): as encoded · embedded (B, N, D): what an encoder's blocks begin with ·
-            logits of a head.
+            mask (B, N; True = a reader may look): as encoded, or as fused, of `FUSION.INPUT` those of that input's tokens ·
+            embedded (B, N, D): what an encoder's blocks begin with · logits of a head.
         of: a version of the batch that an objective made; empty for the clean one.
     """
 
@@ -52,7 +52,9 @@ class Batch:
         said: input -> the text of each row, for inputs of words.
         epoch: at the end of this batch, in passes over the rows.
         nowhere: inputs that no row of the global batch has: their encoders do not run.
-        versions: what objectives made of the batch, by name: batches of the same rows, or Takes of B rows.
+        versions: what objectives made of the batch, by name: batches of the same rows, which hold the inputs they change, or
+            Takes of B rows.
+        hidden: of such a version: input -> which of its tokens were hidden, bool (B, N).
     """
 
     ids: list[str]
@@ -64,6 +66,7 @@ class Batch:
     epoch: float = 0.0
     nowhere: frozenset[str] = frozenset()
     versions: dict[str, Batch | Take] = field(default_factory=dict)
+    hidden: dict[str, Tensor] = field(default_factory=dict)
 
     @property
     def rows(self) -> int:
@@ -74,6 +77,11 @@ class Batch:
         found = self.present.get(name)
         return None if found is None or bool(found.all()) else found
 
+    def holds(self, want: Want) -> bool:
+        """Whether an answer about an input needs an encoder's run of its own; else it is, or is taken of, the clean one."""
+        version = self.versions.get(want.of)
+        return isinstance(version, Batch) and want.part in version.inputs
+
     def to(self, device: torch.device) -> Batch:
         """The batch with its tensors on `device`."""
 
@@ -82,7 +90,8 @@ class Batch:
 
         inputs = {name: move(tensors) for name, tensors in self.inputs.items()}
         versions = {n: v.to(device) if isinstance(v, Batch) else Take(move(v.index)) for n, v in self.versions.items()}
-        return replace(self, inputs=inputs, present=move(self.present), keys=move(self.keys), versions=versions)
+        present, keys, hidden = move(self.present), move(self.keys), move(self.hidden)
+        return replace(self, inputs=inputs, present=present, keys=keys, versions=versions, hidden=hidden)
 
     def take(self, rows: Iterable[int]) -> Batch:
         """Some of the rows; where there are Takes, consecutive ones that hold all they take."""
@@ -108,6 +117,7 @@ class Batch:
             targets=pick(self.targets),
             said=pick(self.said),
             versions={n: v.take(rows) if isinstance(v, Batch) else _taken(v, rows) for n, v in self.versions.items()},
+            hidden=cut(self.hidden),
         )
 
     def spans(self, parts: int, group: int = 1) -> list[range]:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
-import re
 import tomllib
 import typing
 from collections.abc import Callable, Iterable, Iterator
@@ -17,34 +16,20 @@ from importlib import resources
 from pathlib import Path
 from typing import Any
 
+from mmkit.durations import readable, readable_length
 from mmkit.errors import UsageError, UserError, nearest
 from mmkit.fields import doc, fill, inline
 
-DURATION = re.compile(r"(\d+(?:\.\d+)?)\s*([a-z%]*)")
-LENGTHS = '500, "2 epochs", "100000 samples", "15 min"'
 SIZES = ("tiny", "small", "base", "large")
 # what a table keeps of the levels below where its `kind` changes, by the section it stands in
 KEPT = {"loss": ("between", "of", "weight", "share", "anchor"), "project": ("dim",), "fusion": ("dim",)}
 
 # what says what is learnt, beside what it is learnt with
-OF_RECIPE = ("recipe", "input", "fusion", "loss", "without")
+OF_RECIPE = ("recipe", "input", "fusion", "loss", "without", "at")
+FUSED = "fused"
 
 Tables = dict[str, Any]
 Level = Tables | Callable[[Tables], Tables]  # or what it is over the levels below
-
-
-def readable(key: str, value: int | str) -> None:
-    """Check that a duration can be read; how many steps it is depends on the data.
-
-    Raises:
-        UserError: it cannot.
-    """
-    duration(value, 1, 1, 1, 1.0, key)
-
-
-def readable_length(key: str, value: int | str) -> None:
-    """As `readable`, for the length of the run itself, which cannot be a share of it."""
-    duration(value, 1, 1, 0, 1.0, key)
 
 
 def modalities() -> dict[str, Any]:
@@ -104,10 +89,22 @@ class Train:
     batch_size: int | None = doc("samples a step, over all processes and accumulated parts", least=2)
     lr: float | None = doc("peak learning rate", least=0)
     warmup: int | str = doc("linear warm-up, a duration", "5%", least=0, check=readable)
+    layer_decay: float = doc(
+        "each block of an encoder learns at this times the rate of the block above it (arXiv:2106.08254); 1: all alike",
+        1.0,
+        above=0,
+        most=1,
+    )
     weight_decay: float = doc("AdamW's, on matrices only (not on gains, biases, logit_scale)", 0.1, least=0)
     betas: list[float] = doc("AdamW's", [0.9, 0.98], least=0, most=0.99999, length=2)
     clip: float = doc("largest gradient norm; 0 for none", 1.0, least=0)
     init: str | None = doc("run or CLIP or SigLIP checkpoint whose weights the run starts from")
+    lora: int | None = doc("rank of adapters on the encoders (arXiv:2106.09685), merged at the end; see [[stage]]", least=1)
+    lora_alpha: float | None = doc("what an adapter adds is scaled by this over the rank; None: twice the rank", above=0)
+    lora_targets: list[str] | None = doc("last parts of the layers' names; None: query and value of each attention")
+    interpolate: float | None = doc(
+        "share of the fine-tuned weights in the last ones, the rest is what they began with (arXiv:2109.01903)", least=0, most=1
+    )
     cache_limit: float = doc("GB of features of frozen encoders kept on disk; 0 for none", 20.0, least=0)
     seed: int = doc("of everything drawn", 0)
     checkpoint_every: int | str = doc("a duration", "5%", least=1, check=readable)
@@ -125,6 +122,9 @@ class Train:
 @dataclass
 class Stage:
     train: list[str] = doc("patterns of parameter names that learn, e.g. project.*; !PATTERN takes its matches out", ["*"])
+    top: float | None = doc(
+        "of each encoder only this share of the blocks learns, from the top; train turns it into patterns", above=0, most=1
+    )
     until: int | str | None = doc("end of the stage, a duration; None: the end of the run", least=1, check=readable)
     lr: float | None = doc("peak learning rate in this stage; None: train.lr", least=0)
     augment: list[str] | None = doc("in this stage; None: that of [data]", check=known_augmentation)
@@ -137,9 +137,10 @@ class Config:
     input: dict[str, Input] = doc("one table an input beside those that are named like their modality", {})
     encoder: dict[str, dict[str, Any]] = doc("one table a modality: kind, and the keys of that kind", {})
     project: Project = field(default_factory=Project, metadata={"doc": "from the encoders to the shared space"})
-    fusion: dict[str, Any] = doc("of several inputs into one: kind, inputs, and the keys of that kind", {})
+    fusion: dict[str, Any] = doc("of several inputs into one: kind, inputs, and the keys of that kind; or named tables", {})
     loss: dict[str, dict[str, Any]] = doc("one named table a loss: kind, between or of, weight, and the keys of that kind", {})
     without: dict[str, dict[str, Any]] = doc("tables that hold where the data lacks a kind of column", {})
+    at: dict[str, dict[str, Any]] = doc("of a recipe: tables that hold at a --size, such as the paper's own at base", {})
     data: Data = field(default_factory=Data, metadata={"doc": "what is read, and how"})
     train: Train = field(default_factory=Train, metadata={"doc": "the loop"})
     stage: list[Stage] = field(default_factory=list, metadata={"doc": "stages of freezing, in order; empty: everything learns"})
@@ -149,6 +150,12 @@ class Config:
         """What an encoder encodes: that of the inputs that it reads, else what it is called."""
         read = (one.modality for one in self.input.values() if one.encoder == encoder and one.modality)
         return next(read, encoder)
+
+    @property
+    def fusions(self) -> dict[str, dict[str, Any]]:
+        """The table of each fusion by name: one that stands alone is called `fused`."""
+        alone = "kind" in self.fusion or not all(isinstance(table, dict) for table in self.fusion.values())
+        return {FUSED: self.fusion} if self.fusion and alone else self.fusion
 
     def is_language(self, name: str) -> bool:
         """Whether an input is of words."""
@@ -229,18 +236,6 @@ def _changes(key: str, lower: Tables, upper: Tables) -> bool:
     if key not in lower or key not in upper or lower[key] == upper[key]:
         return False
     return not (isinstance(lower[key], dict) and isinstance(upper[key], dict))
-
-
-def without(modalities: Iterable[str]) -> Callable[[Tables], Tables]:
-    """The level of `--lock-image` and `--lock-text`: no stage trains these encoders (LiT, arXiv:2111.07991)."""
-    patterns = [f"!encoder.{modality}.*" for modality in modalities]
-
-    def over(lower: Tables) -> Tables:
-        stages = lower.get("stage") or [{}]
-        learns = [[p for p in stage.get("train", ["*"]) if p not in patterns] for stage in stages]
-        return {"stage": [s | {"train": [*train, *patterns]} for s, train in zip(stages, learns, strict=True)]}
-
-    return over
 
 
 def differing(level: dict[str, Any], tables: dict[str, Any], path: str = "") -> list[str]:
@@ -356,39 +351,17 @@ def resolve(recipe_name: str | None, config_file: Path | None, levels: Iterable[
         tables = recipe(recipe_name)
         build(tables, f"recipe {recipe_name}")
         init = {key: value for key, value in (init or {}).items() if key not in OF_RECIPE}
-    tables = merge(tables, init or {})
-    if config_file is not None:
-        given = read_toml(config_file)
-        build(given, str(config_file))
-        tables = merge(tables, given)
+    at = tables.pop("at", {})
+    given = read_toml(config_file) if config_file is not None else {}
+    build(given, str(config_file or ""))
+    above: list[Level] = [init or {}, given, *levels]
+    found = _over_all(tables, above)
+    if special := at.get(found.get("size")):
+        found = _over_all(merge(tables, special), above)
+    return build(found | ({"recipe": recipe_name} if recipe_name else {}))
+
+
+def _over_all(tables: Tables, levels: Iterable[Level]) -> Tables:
     for level in levels:
         tables = merge(tables, level(tables) if callable(level) else level)
-    return build(tables | ({"recipe": recipe_name} if recipe_name else {}))
-
-
-def duration(
-    value: int | str, batch_size: int, rows: int, total: int = 0, seconds_per_step: float = 0.0, key: str = "duration"
-) -> int:
-    """A duration as steps: 500, "2 epochs", "100000 samples", "15 min" or "10%" (of `total` steps); at least 1.
-
-    Raises:
-        UserError: it is none of these.
-    """
-    if isinstance(value, int):
-        return value
-    found, hint = DURATION.fullmatch(value.strip()), f"e.g. {LENGTHS}" + (', "10%"' if total else "")
-    if not found:
-        raise UserError(f"{key} = {value!r} is not a duration", hint=hint)
-    factors = {
-        "step": 1.0,
-        "epoch": rows / batch_size,
-        "sample": 1 / batch_size,
-        "%": total / 100,
-        "min": 60 / seconds_per_step if seconds_per_step else 0.0,
-    }
-    unit = found[2].removesuffix("s") or "step"
-    if unit == "%" and not total:
-        raise UserError(f"{key} = {value!r}: a share of the run cannot be its length", hint=hint)
-    if unit not in factors:
-        raise UserError(f"{key} = {value!r} has an unknown unit", hint=hint)
-    return max(1, round(float(found[1]) * factors[unit]))
+    return tables

@@ -216,12 +216,12 @@ def answer(
     for start in range(0, len(samples), batch_size):
         part = samples[start : start + batch_size]
         with torch.inference_mode():
-            have = {r: x for name in names for r, x in _encoded_once(model, name, part, want, features or {}).items()}
+            have = {r: x for name in names for r, x in encoded_once(model, name, part, want, features or {}).items()}
             parts.append(model(Batch([""] * len(part), {}), [want], have)[want].float().cpu())
     return torch.cat(parts) if parts else torch.empty(0, 0)
 
 
-def _encoded_once(
+def encoded_once(
     model: Model, name: str, samples: Sequence[dict[str, Any]], want: Want, features: Mapping[str, Any]
 ) -> dict[Want, Tensor]:
     """What the encoder of an input gives of some samples; an item that several of them show, such as a picture that several

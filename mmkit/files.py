@@ -137,14 +137,17 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
     write_text(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 
 
-def read_json(path: str | os.PathLike[str]) -> Any:
+def read_json(path: str | os.PathLike[str], hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
     """Read a JSON file.
+
+    Args:
+        hook: what becomes of each object, as of `json.loads`.
 
     Raises:
         UserError: it is missing or is not JSON; the file is named.
     """
     try:
-        return json.loads(Path(path).read_text(encoding="utf-8"))
+        return json.loads(Path(path).read_text(encoding="utf-8"), object_hook=hook)
     except FileNotFoundError:
         raise UserError("no such file", str(path)) from None
     except (json.JSONDecodeError, UnicodeDecodeError) as e:

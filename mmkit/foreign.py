@@ -59,20 +59,28 @@ def resolve(config: Config) -> dict[str, str]:
     return reasons
 
 
-def load(model: Model, names: Collection[str] | None = None) -> None:
+def load(model: Model, names: Collection[str]) -> list[str]:
     """Fill the pretrained encoders of a new model with their checkpoints' weights.
 
     Args:
-        names: of these encoders; None: all.
+        names: of these encoders.
+
+    Returns:
+        The names of those that are pretrained.
 
     Raises:
         UserError: weights are missing or do not fit.
     """
-    for name, table in model.config.encoder.items():
-        if table.get("kind") == KIND and (names is None or name in names):
-            checkpoint = open_checkpoint(table["from"])
-            folder, architecture = str(checkpoint.folder), table["architecture"]
-            _say(name, checkpoint, lambda n=name, f=folder, a=architecture: adapter.load(model.encoder[n], f, a))
+    found = [name for name, table in model.config.encoder.items() if table.get("kind") == KIND and name in names]
+    for name in found:
+        table = model.config.encoder[name]
+        load_encoder(model.encoder[name], open_checkpoint(table["from"]), name, table["architecture"])
+    return found
+
+
+def load_encoder(encoder: Any, checkpoint: Checkpoint, name: str, architecture: str) -> None:
+    """Fill one with its checkpoint's weights; raises as `load`."""
+    _say(name, checkpoint, lambda: adapter.load(encoder, str(checkpoint.folder), architecture))
 
 
 def _say(name: str, checkpoint: Checkpoint, call: Any) -> Any:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, ExitStack, contextmanager
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +22,33 @@ class Encoded(NamedTuple):
     pooled: Tensor
 
 
+class Cache:
+    """What an attention has computed of its keys, so that a further query costs no more than its own.
+
+    Args:
+        grows: of self-attention, whose every call adds keys; else those of the first call are all there are.
+
+    Attributes:
+        held: keys and values (B, H, M, D/H), None before the first call.
+    """
+
+    def __init__(self, grows: bool = True) -> None:
+        self.grows = grows
+        self.held: tuple[Tensor, Tensor] | None = None
+
+    def add(self, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """All keys and values, these behind those before."""
+        if self.held is not None:
+            k, v = torch.cat([self.held[0], k], 2), torch.cat([self.held[1], v], 2)
+        self.held = k, v
+        return self.held
+
+    def take(self, rows: Tensor) -> None:
+        """Keep some rows (R,), in this order; one may be taken more than once."""
+        if self.held is not None:
+            self.held = self.held[0][rows], self.held[1][rows]
+
+
 class Attention(nn.Module):
     """Multi-head attention with separate q, k, v and out projections (arXiv:1706.03762, 3.2.2)."""
 
@@ -33,20 +60,32 @@ class Attention(nn.Module):
         self.q, self.k, self.v, self.out = (nn.Linear(dim, dim) for _ in range(4))
         self.captured: list[Tensor] | None = None
 
-    def forward(self, x: Tensor, kv: Tensor | None = None, mask: Tensor | None = None, causal: bool = False) -> Tensor:
+    def forward(
+        self,
+        x: Tensor,
+        kv: Tensor | None = None,
+        mask: Tensor | None = None,
+        causal: bool = False,
+        cache: Cache | None = None,
+    ) -> Tensor:
         """Let x (B, N, D) look at kv (B, M, D), or at itself.
 
         Args:
             mask: bool (B, N or 1, M), True where a query may look; one that may look nowhere gets zeros.
             causal: a query sees the keys up to its own place only.
+            cache: x looks at what earlier calls left there, too; not with `causal`, for all that is there came before.
         """
-        kv = x if kv is None else kv
-        q, k, v = (
-            f(y).unflatten(2, (self.heads, -1)).transpose(1, 2) for f, y in ((self.q, x), (self.k, kv), (self.v, kv))
-        )  # (B, H, N or M, D/H)
+        q = self._heads(self.q(x))
+        if cache is not None and cache.held is not None and not cache.grows:
+            k, v = cache.held
+        else:
+            kv = x if kv is None else kv
+            k, v = self._heads(self.k(kv)), self._heads(self.v(kv))
+            if cache is not None:
+                k, v = cache.add(k, v)
         allowed = None if mask is None else mask[:, None]  # (B, 1, N or 1, M)
         if causal and (allowed is not None or self.captured is not None):
-            before = torch.ones(x.size(1), kv.size(1), dtype=torch.bool, device=x.device).tril()
+            before = torch.ones(q.size(2), k.size(2), dtype=torch.bool, device=x.device).tril()
             allowed, causal = before if allowed is None else allowed & before, False
         dropout = self.dropout if self.training else 0.0
         if self.captured is not None:
@@ -56,6 +95,10 @@ class Attention(nn.Module):
         y = self.out(y.transpose(1, 2).flatten(2))
         # out has a bias, which would say something of what is not there
         return y if mask is None or allowed is None else y.masked_fill(~allowed.any(3).transpose(1, 2), 0.0)
+
+    def _heads(self, x: Tensor) -> Tensor:
+        """(B, N, D) -> (B, H, N, D/H)."""
+        return x.unflatten(2, (self.heads, -1)).transpose(1, 2)
 
     def _spelled_out(self, q: Tensor, k: Tensor, v: Tensor, allowed: Tensor | None, dropout: float) -> Tensor:
         """The same with its weights (B, H, N, M) kept, gradient and all."""
@@ -129,11 +172,17 @@ class Block(nn.Module):
         causal: bool = False,
         kv: Tensor | None = None,
         kv_mask: Tensor | None = None,
+        caches: tuple[Cache, Cache] | None = None,
     ) -> Tensor:
-        """x (B, N, D) with mask (B, N or 1, N); kv (B, M, K) with kv_mask (B, 1, M) for the cross-attention."""
-        x = x + self.attention(self.norm1(x), None, mask, causal)
+        """x (B, N, D) with mask (B, N or 1, N); kv (B, M, K) with kv_mask (B, 1, M) for the cross-attention.
+
+        Args:
+            caches: of the self-attention and of the cross-attention; then x are further tokens, and `mask` is of all.
+        """
+        own, others = caches or (None, None)
+        x = x + self.attention(self.norm1(x), None, mask, causal, own)
         if self.cross is not None and kv is not None:
-            seen = self.cross(self.norm_cross(x), self.adapt(kv), kv_mask)
+            seen = self.cross(self.norm_cross(x), self.adapt(kv), kv_mask, cache=others)
             x = x + (seen if self.gate is None else self.gate.tanh() * seen)
         return x + self.mlp(self.norm2(x))
 
@@ -167,19 +216,54 @@ class Stack(nn.ModuleList):
         causal: bool = False,
         kv: Tensor | None = None,
         kv_mask: Tensor | None = None,
+        state: State | None = None,
     ) -> Tensor:
-        for block in self:
-            if self.checkpoint and torch.is_grad_enabled():
-                x = torch.utils.checkpoint.checkpoint(block, x, mask, causal, kv, kv_mask, use_reentrant=False)
-            else:
-                x = block(x, mask, causal, kv, kv_mask)
+        """As of each block; `state` holds their caches."""
+        for i, block in enumerate(self):
+            x = self.through(block, x, mask, causal, kv, kv_mask, state.caches[i] if state else None)
         return x
+
+    def through(self, block: nn.Module, *given: Any) -> Tensor:
+        """What one of the blocks gives."""
+        if self.checkpoint and torch.is_grad_enabled():
+            return torch.utils.checkpoint.checkpoint(block, *given, use_reentrant=False)
+        return block(*given)
+
+
+class State:
+    """Where a stack of blocks stands that reads or writes token by token.
+
+    Args:
+        layers: blocks.
+
+    Attributes:
+        caches: of the self-attention and the cross-attention of each block.
+        length: tokens so far, where an encoder counts them.
+        fixed: name -> what else is needed, such as what is looked at: tensors of which each row is a sample's.
+    """
+
+    def __init__(self, layers: int, **fixed: Tensor) -> None:
+        self.caches = [(Cache(), Cache(grows=False)) for _ in range(layers)]
+        self.length, self.fixed = 0, fixed
+
+    def take(self, rows: Tensor) -> None:
+        """Keep some rows (R,), in this order; one may be taken more than once."""
+        for cache in (cache for both in self.caches for cache in both):
+            cache.take(rows)
+        self.fixed = {name: x[rows] for name, x in self.fixed.items()}
 
 
 def masked_mean(tokens: Tensor, mask: Tensor) -> Tensor:
     """Mean over the tokens that the mask (B, N) shows: tokens (B, N, D) -> (B, D); zeros where it shows none."""
     weight = mask[..., None].to(tokens.dtype)
     return (tokens * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
+def last_real(tokens: Tensor, mask: Tensor) -> Tensor:
+    """The last of the tokens that the mask (B, N) shows: tokens (B, N, D) -> (B, D); zeros where it shows none."""
+    rows, places = torch.arange(tokens.size(0), device=tokens.device), torch.arange(tokens.size(1), device=tokens.device)
+    last = tokens[rows, (mask * places).amax(1)]
+    return torch.where(mask.any(1, keepdim=True), last, torch.zeros((), dtype=last.dtype, device=last.device))
 
 
 def everywhere(tokens: Tensor) -> Tensor:

@@ -23,8 +23,8 @@ from mmkit.files import CONFIG, TARGETS, WEIGHTS, pointed, read_json, write_json
 from mmkit.model import Model
 
 RUNS_NAMED = 5
-# of what a run folder holds; 1 was that of mmkit before inputs, heads and fusions
-RUN_VERSION = 2
+# of what a run folder holds; 1 was that of mmkit before inputs, heads and fusions, 2 knew one fusion only
+RUN_VERSION = 3
 
 Say = Callable[[str], None]
 
@@ -126,7 +126,7 @@ def load_weights(model: Model, path: Path) -> None:
         UserError: the file is damaged or of another model.
     """
     try:
-        model.load_state_dict(load_file(path))
+        model.load_state_dict(_folded(load_file(path), model))
     except FileNotFoundError:
         raise UserError("no such weights", str(path)) from None
     except RuntimeError as e:
@@ -137,13 +137,35 @@ def load_weights(model: Model, path: Path) -> None:
         model.hash = hashlib.file_digest(f, "sha256").hexdigest()[:16]
 
 
+def lora_scale(config: Config, rank: int) -> float:
+    """What the product of an adapter's matrices is multiplied by."""
+    return (config.train.lora_alpha or 2 * rank) / rank
+
+
+def _folded(tensors: dict[str, torch.Tensor], model: Model) -> dict[str, torch.Tensor]:
+    """The weights of a run with adapters (see `mmkit.training.lora`) as those of a plain `model`: W + alpha / r * B A."""
+    wanted = model.state_dict()
+    if any(".lora_A." in name for name in wanted):
+        return tensors
+    found = {name.replace(".base_layer.", "."): tensor for name, tensor in tensors.items() if ".lora_" not in name}
+    for name, A in tensors.items():
+        layer, is_first, _ = name.partition(".lora_A.")
+        if is_first:
+            B, W = tensors[name.replace(".lora_A.", ".lora_B.")], found[f"{layer}.weight"]
+            added = lora_scale(model.config, len(A)) * (B.flatten(1) @ A.flatten(1))
+            # GPT-2 keeps the weight of its Conv1D the other way round
+            added = added.T if type(model.get_submodule(layer)).__name__ == "Conv1D" else added.view_as(W)
+            found[f"{layer}.weight"] = W + added
+    return found
+
+
 def init_tables(name: str, say: Say = lambda text: None) -> dict[str, Any]:
     """What `train --init NAME` takes from a run folder or a whole checkpoint: a level of configuration over the recipe.
 
     Raises:
         UserError: it is neither.
     """
-    run = _run_of(name)
+    run = run_of(name)
     if run is None and is_local(name) and not Path(name).expanduser().exists():
         raise UserError("no such run or checkpoint", name, "--init takes a run folder, or a CLIP or SigLIP checkpoint")
     config = run_config(run) if run else foreign.whole_config(name, say)[0]
@@ -163,7 +185,7 @@ def init_tables(name: str, say: Say = lambda text: None) -> dict[str, Any]:
 
 def init_readers(name: str, config: Config) -> dict[str, Any]:
     """encoder -> the Reader that belongs to it in `--init NAME`, where that has the encoder."""
-    run = _run_of(name)
+    run = run_of(name)
     if run is None:
         whole, checkpoint = foreign.whole_config(name)
         return {n: MODALITIES[n].foreign(config.data[n], checkpoint) for n in config.encoder if n in whole.encoder}
@@ -200,7 +222,7 @@ def load_init(model: Model, name: str) -> list[str]:
     Raises:
         UserError: nothing fits.
     """
-    run = _run_of(name)
+    run = run_of(name)
     if run is not None:
         path, config = Path(name), run_config(run)
         source = from_run(config, run)
@@ -208,11 +230,26 @@ def load_init(model: Model, name: str) -> list[str]:
     else:
         source = foreign.open_whole(name)
     found, wanted = source.state_dict(), model.state_dict()
-    fits = {k: v for k, v in found.items() if k in wanted and v.shape == wanted[k].shape and _same(k, source, model)}
+    origins = {k: _origin(k, found, source, model) for k in wanted if _same(k, source, model)}
+    fits = {k: found[o] for k, o in origins.items() if o in found and found[o].shape == wanted[k].shape}
     if not any(k.startswith("encoder.") for k in fits):
         raise UserError("--init does not fit this configuration: no tensor of an encoder has its shape", name)
     model.load_state_dict(wanted | fits)
     return sorted(set(wanted) - set(fits))
+
+
+def _origin(key: str, found: dict[str, torch.Tensor], source: Model, model: Model) -> str:
+    """What a tensor is called in the source: what a fusion learnt of an input serves another that the same encoder reads, such as
+    questions after captions."""
+    parts = key.split(".")
+    if key in found or parts[0] != "fusion":
+        return key
+    for i, name in enumerate(parts):
+        others = [n for n in source.inputs if name in model.inputs and source.encoder_of(n) == model.encoder_of(name)]
+        names = (".".join([*parts[:i], other, *parts[i + 1 :]]) for other in others)
+        if origin := next((name for name in names if name in found), None):
+            return origin
+    return key
 
 
 def _same(key: str, source: Model, model: Model) -> bool:
@@ -220,7 +257,7 @@ def _same(key: str, source: Model, model: Model) -> bool:
     section, _, rest = key.partition(".")
     name = rest.partition(".")[0]
     if section == "encoder":
-        tables = [one.config.encoder[name] for one in (source, model)]
+        tables = [one.config.encoder.get(name, {}) for one in (source, model)]
         return all(tables[0].get(k) == tables[1].get(k) for k in ("kind", "from"))
     if section not in ("loss", "head"):
         return True
@@ -229,6 +266,7 @@ def _same(key: str, source: Model, model: Model) -> bool:
     return kinds[0] == kinds[1] and (section == "loss" or targets[0] == targets[1])
 
 
-def _run_of(name: str) -> Path | None:
+def run_of(name: str) -> Path | None:
+    """The run folder that `--init NAME` means; None where that is none."""
     path = pointed(Path(name))
     return next((p for p in (path, path.parent.parent) if (p / CONFIG).exists()), None)

@@ -15,6 +15,25 @@ def short_name(metric: str) -> str:
     return metric.replace("_", " ").replace(" mib", " MiB")
 
 
+# metrics of which less is better
+LESS = ("median_rank", "parameters", "ms_per", "memory", "mae", "CHAIR")
+NO_SHARES = ("CIDEr", "mae", "pearson")  # metrics that are no shares
+
+
+def is_less(metric: str) -> bool:
+    """Whether less of a metric is better."""
+    return any(word in metric for word in LESS)
+
+
+def large(metric: str, value: float) -> str:
+    """A figure as it stands large on a page: a share in percent.
+
+    >>> large("acc1", 0.5), large("CIDEr", 0.5)
+    ('50.0%', '0.50')
+    """
+    return f"{value:.2f}" if metric in NO_SHARES else f"{value:.1%}"
+
+
 def markdown(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     """A table as GitHub and pandoc read it: the first column to the left, the others, numbers, to the right."""
     lines = [columns, ["---", *["---:"] * (len(columns) - 1)], *rows]

@@ -89,7 +89,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="session")
 def asked(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with red.png, ./colours (one label a row), ./shapes and the runs ./runs/classes, which tells colours apart,
-    ./runs/answers after 2 steps and ./runs/both, which compares and classifies, after 2; not to be changed."""
+    and after 2 steps ./runs/answers, ./runs/captions and ./runs/both, which compares and classifies; not to be changed."""
     folder = tmp_path_factory.mktemp("asked")
     (folder / "shapes").symlink_to(run / "data")
     Image.new("RGB", (8, 8), COLOURS["red"]).save(folder / "red.png")
@@ -97,7 +97,8 @@ def asked(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     write_dataset(folder / "colours", {"train": rows, "val": rows[:3], "test": rows[:6]})
     for args in (
         ["colours", "--recipe", "classify", "--name", "classes", "--steps", 30, "--lr", "0.003"],
-        ["shapes", "--recipe", "vqa", "--name", "answers", "--steps", 2, "--limit", 32, "--batch-size", 16],
+        ["shapes", "--recipe", "fusion-mid", "--name", "answers", "--steps", 2, "--limit", 32, "--batch-size", 16],
+        ["shapes", "--recipe", "caption", "--name", "captions", "--steps", 2, "--limit", 32, "--batch-size", 16],
         ["colours", "--name", "both", "--steps", 2, "--set", "loss.task.kind=classify"],
     ):
         outcome = invoke_mmkit("train", *args, cwd=folder)
@@ -191,7 +192,7 @@ def colour_model_class() -> Any:
             self.project = nn.ModuleDict({m: nn.Identity() for m in COLUMNS})
             pairs = {"kind": "infonce", "between": list(COLUMNS), "temperature": 0.1}
             self.loss = nn.ModuleDict({"itc": losses.build("itc", pairs, {"names": tuple(COLUMNS)})})
-            self.fusion, self.head = None, nn.ModuleDict()
+            self.fusion, self.head = nn.ModuleDict(), nn.ModuleDict()
             self.eval()
 
     return ColourModel

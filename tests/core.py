@@ -11,24 +11,38 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmkit.config import Config, recipe, recipes, resolve
+from mmkit.encoders import encoder_class
+from mmkit.kinds import keys_of
 from mmkit.talk import Talk
 from mmkit.workflows import fit
 
 RECIPES = list(recipes())
 ROWS = 48
+# keys of losses: a batch of several groups, of which each of two processes has whole ones; codes for few patches
+SMALL: dict[str, dict[str, Any]] = {
+    "itm": {"group": 8, "hard_from": 0.0},
+    "wra": {"group": 8},
+    "mim": {"codes": 8},
+    "mmm": {"codes": 8},
+}
 # which rows lack what; each of them keeps two things, and no batch is without pairs
-GAPS = {"captions": 3, "series": 4, "questions": 5, "image": 7}
+GAPS = {"captions": 3, "series": 4, "questions": 5, "regions": 6, "image": 7, "target": 8}
 
 
 def whole_dataset(source: Path, folder: Path, gaps: bool = False) -> Path:
-    """`shapes` with a series a row, whose frequency tells its shape; with `gaps` a third of the rows lack a caption, and others
-    something else."""
+    """`shapes` with a series a row, features of its regions and a number to predict; with `gaps` a third of the rows lack a
+    caption, and others something else."""
     folder.mkdir(parents=True)
     manifest = json.loads((source / "dataset.json").read_text())
     for split in ("train", "val", "test"):
         (shard,) = manifest["splits"][split]["shards"]
         table = pq.read_table(source / shard["file"]).slice(0, ROWS if split == "train" else 12)
-        table = table.append_column("series", pa.array(list(map(_series, table.column("id").to_pylist())), LISTS))
+        ids = table.column("id").to_pylist()
+        table = table.append_column("series", pa.array(list(map(_series, ids)), LISTS))
+        table = table.append_column("target", pa.array([sum(id.encode()) % 7 / 2 - 1.5 for id in ids], pa.float32()))
+        at = table.column_names.index("regions")
+        cells = [_with_features(cell) for cell in table.column("regions").to_pylist()]
+        table = table.set_column(at, "regions", pa.array(cells, table.schema.field("regions").type))
         for column, each in GAPS.items() if gaps else ():
             cells = table.column(column).to_pylist()
             cells = [None if i % each == each - 1 else cell for i, cell in enumerate(cells)]
@@ -36,7 +50,7 @@ def whole_dataset(source: Path, folder: Path, gaps: bool = False) -> Path:
             table = table.set_column(at, column, pa.array(cells, table.schema.field(column).type))
         pq.write_table(table, folder / shard["file"], row_group_size=16)
         manifest["splits"][split] = {"rows": table.num_rows, "shards": [{"file": shard["file"], "sha256": f"{split}{gaps}"}]}
-    manifest["columns"]["series"] = "series"
+    manifest["columns"] |= {"series": "series", "regions": "regions", "target": "target"}
     (folder / "dataset.json").write_text(json.dumps(manifest))
     return folder
 
@@ -50,24 +64,48 @@ def _series(id: str) -> list[list[float]]:
     return np.stack([np.sin(np.arange(length) / rng.uniform(1, 4)), rng.normal(size=length)]).tolist()
 
 
+def _with_features(cell: dict[str, Any]) -> dict[str, Any]:
+    """Regions with six values and the probabilities of three classes, which their phrases decide."""
+    rng = [np.random.default_rng(sum(phrase.encode())) for phrase in cell["phrases"]]
+    return cell | {
+        "features": [r.normal(size=6).tolist() for r in rng],
+        "soft_labels": [r.dirichlet(np.ones(3)).tolist() for r in rng],
+    }
+
+
 def smallest(name: str, data: Path, *levels: dict[str, Any]) -> Config:
     """A recipe's configuration at 16 values and one block, 16 rows a batch and 4 steps."""
     tables = recipe(name)
     small = {"dim": 16, "layers": 1, "heads": 2}
-    encoders = tables.get("encoder") or {m: {} for m in ("image", "text", "series")}
+    encoders = tables.get("encoder") or {m: {} for m in ("image", "text", "series", "regions")}
     if name == "classify":
         encoders = {"image": {}}
-    kinds = {"image": "vit", "text": "transformer", "series": "series"}
+    if "fusion" in tables and "kind" in tables["fusion"] and "inputs" not in tables["fusion"]:  # it fuses what the data has
+        encoders = {m: {} for m in ("image", "text", "series", "regions")} | encoders
+    kinds = {"image": "vit", "text": "transformer", "series": "series", "regions": "regions"}
+    of_kind = {m: encoders[m].get("kind", kinds[m]) for m in encoders}
+    keys = {m: keys_of(encoder_class(m, m, kind)) for m, kind in of_kind.items()}
+    projections = tables.get("project", {}).get("kind")
+    # without a projection the shared space is as wide as an encoder
+    bare = "none" in (projections.values() if isinstance(projections, dict) else [projections])
     level: dict[str, Any] = {
         "size": "tiny",
-        "encoder": {m: {"kind": encoders[m].get("kind", kinds[m]), **small} for m in encoders},
-        "project": {"dim": 8},
+        "encoder": {m: {"kind": kind, **{k: v for k, v in small.items() if k in keys[m]}} for m, kind in of_kind.items()},
+        "project": {} if bare else {"dim": 8},
         "data": {"path": str(data), "workers": 1, "image": {"size": 16}},
         "train": {"steps": 4, "batch_size": 16, "lr": 1e-3, "eval_every": 2, "checkpoint_every": 2, "log_every": 1},
     }
     if "fusion" in tables:
-        level["fusion"] = {"dim": 16} if tables["fusion"]["kind"] == "concat" else small
+        named = tables["fusion"] if "kind" not in tables["fusion"] else {"": tables["fusion"]}
+        sizes = {own: {"dim": 16} if table["kind"] == "concat" else small for own, table in named.items()}
+        level["fusion"] = sizes.get("", sizes)
+    level["loss"] = small_losses(name)
     return resolve(name, None, [level, *levels])
+
+
+def small_losses(name: str) -> dict[str, dict[str, Any]]:
+    """The tables of the losses of a recipe that little data must tell otherwise."""
+    return {loss: SMALL[table["kind"]] for loss, table in recipe(name)["loss"].items() if table["kind"] in SMALL}
 
 
 def dropped_out(config: Config) -> dict[str, Any]:

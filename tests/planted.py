@@ -23,7 +23,8 @@ RULES: dict[str, Callable[[int, int], int]] = {
 # XOR is learnt with each of four seeds, in 200 steps; the others are easier
 TRAINED = (
     *("--recipe", "fusion-mid", "--batch-size", 32, "--lr", 0.002, "--set", "data.image.size=16"),
-    *("--set", "encoder.image.layers=1", "--set", "encoder.text.layers=1"),
+    *("--set", "encoder.image.layers=1", "--set", "encoder.image.patch=8", "--set", "encoder.text.layers=1"),
+    *("--set", "fusion.kind=merged"),
 )
 STEPS = {"image": 40, "text": 100, "xor": 220}
 

@@ -13,6 +13,10 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from mmkit.data.plan import Choices
+from mmkit.data.schema import Ask
+from mmkit.data.write import prepare
+
 WORDS = ("red", "green", "blue", "yellow", "purple", "orange", "cyan", "white")
 
 
@@ -103,4 +107,102 @@ def folder(root: Path, count: int = 12) -> Path:
     """Class folders cats and dogs."""
     for i in range(count):
         jpeg(root / ("cats" if i % 2 else "big_dogs") / f"{i:04d}.jpg", i)
+    return root
+
+
+def regions(root: Path, count: int = 12) -> Path:
+    """A prepared dataset, and files/ beside it of three regions a picture as bottom-up attention gives them."""
+    manifest = prepare("table", Ask(root / "prepared", table(root / "raw", count)), Choices(workers=1), {})
+    assert manifest["rejected"] == 0
+    (root / "files").mkdir()
+    for i in range(count):
+        np.savez(root / "files" / f"{i:04d}.npz", **bottom_up(i))
+    return root / "prepared"
+
+
+def bottom_up(i: int, width: int = 100, height: int = 50) -> dict[str, np.ndarray]:
+    """What an NPZ of bottom-up attention holds of a picture of this size: three regions of four values."""
+    rng = np.random.default_rng(i)
+    boxes = np.array([[0, 0, 10, 10], [20, 10, 60, 30], [0, 0, width, height]], np.float32)
+    features, soft = rng.normal(size=(3, 4)).astype(np.float32), rng.dirichlet(np.ones(5), 3).astype(np.float32)
+    sizes = {"image_w": np.array(width), "image_h": np.array(height)}
+    return {"features": features, "boxes": boxes, "conf": soft.max(1), "soft_labels": soft, **sizes}
+
+
+def vqa(root: Path, version: str = "v2_", train: int = 12, val: int = 4, test: int = 3) -> Path:
+    """The official layout of VQA: two questions a photo, ten answers each; those of test have none."""
+    for subset, numbers in (
+        ("train2014", range(1, train + 1)),
+        ("val2014", range(101, 101 + val)),
+        ("test2015", range(201, 201 + test)),
+    ):
+        questions, annotations = [], []
+        for i in numbers:
+            jpeg(root / subset / f"COCO_{subset}_{i:012d}.jpg", i)
+            for k, (question, answer, kind) in enumerate(
+                [(f"what is on the {WORDS[i % 8]} ground?", "line", "other"), ("Is it a line?", "yes", "yes/no")]
+            ):
+                id = 1000 * i + k
+                questions.append({"image_id": i, "question": question, "question_id": id})
+                ten = [{"answer": answer if n < 8 else "no", "answer_confidence": "yes", "answer_id": n + 1} for n in range(10)]
+                annotations.append(
+                    {"question_id": id, "image_id": i, "question_type": question[:7], "answer_type": kind, "answers": ten}
+                    | {"multiple_choice_answer": answer}
+                )
+        path = root / f"{version}OpenEnded_mscoco_{subset}_questions.json"
+        path.write_text(json.dumps({"info": {}, "data_subtype": subset, "data_type": "mscoco", "questions": questions}))
+        if subset != "test2015":
+            path = root / f"{version}mscoco_{subset}_annotations.json"
+            path.write_text(json.dumps({"info": {}, "data_subtype": subset, "annotations": annotations}))
+    return root
+
+
+def easy_vqa(root: Path, train: int = 12, test: int = 4) -> Path:
+    """The official layout of easy-VQA, with three questions a picture."""
+    for split, count in (("train", train), ("test", test)):
+        asked: list[list[object]] = []
+        for i in range(count):
+            path = root / split / "images" / f"{i}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            picture(i + 100 * (split == "test")).save(path)
+            shape, colour = ("circle", "triangle", "rectangle")[i % 3], WORDS[i % 8]
+            asked += [[f"what is the {colour} shape?", shape, i], [f"what color is the {shape}?", colour, i]]
+            asked.append([f"is there a {WORDS[i % 5]} shape?", "yes" if i % 5 == i % 8 else "no", i])
+        (root / split / "questions.json").write_text(json.dumps(asked))
+    (root / "answers.txt").write_text("\n".join(["circle", "triangle", "rectangle", "yes", "no", *WORDS]))
+    return root
+
+
+def nlvr(root: Path, train: int = 4, dev: int = 2) -> Path:
+    """The official layout of NLVR: three of the six orders of each picture's boxes."""
+    for split, count in (("train", train), ("dev", dev)):
+        lines = []
+        for i in range(count):
+            identifier = f"{i}-{i % 4}"
+            for k in range(3):
+                path = root / split / "images" / str(i % 2) / f"{split}-{identifier}-{k}.png"
+                path.parent.mkdir(parents=True, exist_ok=True)
+                picture(6 * i + k + 50 * (split == "dev")).save(path)
+            line = {"sentence": caption(i), "identifier": identifier, "directory": str(i % 2), "label": ("true", "false")[i % 2]}
+            lines.append(json.dumps(line | {"structured_rep": [], "evals": {"r0": "true"}}))
+        (root / split / f"{split}.json").write_text("\n".join(lines))
+    return root
+
+
+def nlvr2(root: Path, train: int = 6, dev: int = 2, test: int = 2) -> Path:
+    """The official layout of NLVR2: two photographs for each two sentences; those of the test are called test1."""
+    (root / "data").mkdir(parents=True)
+    for split, count in (("train", train), ("dev", dev), ("test1", test)):
+        lines = []
+        for i in range(count):
+            folder = root / "images" / split / (str(i) if split == "train" else "")
+            folder.mkdir(parents=True, exist_ok=True)
+            stem = f"{split}-{100 + i}-{i % 4}"
+            picture(2 * i, (40, 30)).save(folder / f"{stem}-img0.png")
+            # called PNG and a JPEG, as some are
+            (folder / f"{stem}-img1.png").write_bytes(encoded(picture(2 * i + 1, (30, 60))))
+            for k in (0, 1):
+                line = {"sentence": f"{caption(i)} {k}", "identifier": f"{stem}-{k}", "label": ("True", "False")[(i + k) % 2]}
+                lines.append(json.dumps(line | ({"directory": i} if split == "train" else {})))
+        (root / "data" / f"{split}.json").write_text("\n".join(lines) + "\n")
     return root

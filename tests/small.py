@@ -7,7 +7,7 @@ from typing import Any
 import torch
 
 from mmkit.config import build, merge
-from mmkit.data.modalities import image, series, text
+from mmkit.data.modalities import image, regions, series, text
 from mmkit.data.tokenizer import Tokenizer, train_tokenizer
 from mmkit.model import Model
 
@@ -16,13 +16,15 @@ ENCODERS: dict[str, dict[str, Any]] = {
     "image": {"kind": "vit", "dim": 16, "layers": 1, "heads": 2, "patch": 8},
     "text": {"kind": "transformer", "dim": 16, "layers": 1, "heads": 2},
     "series": {"kind": "series", "dim": 16, "layers": 1, "heads": 2, "patch": 4},
+    "regions": {"kind": "regions", "dim": 16},
 }
 DATA: dict[str, dict[str, Any]] = {
     "image": {"size": 16, "resize": "crop", "resample": "bicubic", "mean": [0.5] * 3, "std": [0.5] * 3, "augment": []},
     "text": {"context": 16, "vocab_size": 300},
     "series": {"channels": 2, "length": 12, "mean": [0.0, 1.0], "std": [1.0, 2.0]},
+    "regions": {"features": 6, "labels": 3},
 }
-COLUMNS = {"image": "image", "text": "captions", "series": "series"}
+COLUMNS = {"image": "image", "text": "captions", "series": "series", "regions": "regions"}
 
 
 def reader(name: str) -> Any:
@@ -31,6 +33,8 @@ def reader(name: str) -> Any:
         return image.Reader(image.Spec(**DATA[name]))
     if name == "series":
         return series.Reader(series.Spec(**DATA[name]))
+    if name == "regions":
+        return regions.Reader(regions.Spec(**DATA[name]))
     return text.Reader(text.Spec(**DATA[name]), Tokenizer(train_tokenizer(WORDS, 300), DATA[name]["context"]))
 
 

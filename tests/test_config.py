@@ -2,7 +2,8 @@
 
 import pytest
 
-from mmkit.config import build, duration, merge, one_level, parse_set, recipe, recipes, resolve, to_dict, write_toml
+from mmkit.config import build, merge, one_level, parse_set, recipe, recipes, resolve, to_dict, write_toml
+from mmkit.durations import duration
 from mmkit.errors import UserError
 
 
@@ -141,3 +142,24 @@ def test_a_base_that_is_no_other_recipe(tmp_path, monkeypatch, base):
     with pytest.raises(UserError) as e:
         recipe("mine.toml")
     assert "recipe" in str(e.value)
+
+
+def test_what_a_recipe_says_of_a_size_lies_over_the_recipe_and_below_the_rest(tmp_path):
+    file = tmp_path / "mine.toml"
+    file.write_text('base = "clip"\n[train]\nlr = 1e-3\n[at.base.train]\nlr = 5e-4\nbatch_size = 32768\n')
+    plain, based, typed = (
+        resolve(str(file), None, [{"size": size}, *above])
+        for size, above in (("tiny", []), ("base", []), ("base", [{"train": {"lr": 1.0}}]))
+    )
+    assert (plain.train.lr, plain.train.batch_size) == (1e-3, None)
+    assert (based.train.lr, based.train.batch_size) == (5e-4, 32768)
+    assert (typed.train.lr, typed.train.batch_size) == (1.0, 32768)
+    assert not based.at
+
+
+def test_a_fusion_stands_alone_or_has_a_name():
+    alone = build({"fusion": {"kind": "sum"}})
+    assert alone.fusions == {"fused": {"kind": "sum"}}
+    several = build({"fusion": {"match": {"kind": "sum"}, "caption": {"kind": "cross"}}})
+    assert several.fusions == {"match": {"kind": "sum"}, "caption": {"kind": "cross"}}
+    assert build({}).fusions == {}

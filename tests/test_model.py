@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 import torch
 
+from mmkit import losses
 from mmkit.batch import Batch, Take, Want
+from mmkit.config import FUSED
 from mmkit.errors import UserError
-from mmkit.fusion import FUSED
+from mmkit.losses.classify import Classify
 from mmkit.model import Model
 from tests.small import reader, small
 
@@ -52,7 +54,7 @@ def test_nothing_is_computed_twice(model: Model) -> None:
     ran: Counter[str] = Counter()
     for name, encoder in model.encoder.items():
         encoder.blocks.register_forward_hook(lambda *_, name=name: ran.update([name]))
-    model.fusion.register_forward_hook(lambda *_: ran.update([FUSED]))
+    model.fusion[FUSED].register_forward_hook(lambda *_: ran.update([FUSED]))
     model(batch(), [*every_want(), *every_want()])
     assert ran == {"image": 1, "text": 1, FUSED: 1}
     model(batch(), [Want("text")])
@@ -100,6 +102,58 @@ def test_a_version_is_another_batch_of_the_same_rows(model: Model) -> None:
     other = Batch(list("abcd"), {"text": reader("text").collate(TEXTS[::-1])})
     got = model(batch(versions={"other": other}), [Want("text"), Want("text", "vector", "other")])
     assert torch.allclose(got[Want("text", "vector", "other")].flip(0), got[Want("text")], atol=1e-6)
+
+
+def test_a_version_holds_only_the_inputs_that_it_changes(model: Model) -> None:
+    other = Batch(list("abcd"), {"text": reader("text").collate(TEXTS[::-1])})
+    ran: list[str] = []
+    for name, encoder in model.encoder.items():
+        encoder.blocks.register_forward_hook(lambda *_, name=name: ran.append(name))
+    got = model(batch(versions={"other": other}), [Want("kind", "logits"), Want("kind", "logits", "other")])
+    assert sorted(ran) == ["image", "text", "text"]
+    swapped = batch()
+    swapped.inputs["text"] = other.inputs["text"]
+    expected = model(swapped, [Want("kind", "logits")])[Want("kind", "logits")]
+    assert torch.allclose(got[Want("kind", "logits", "other")], expected, atol=1e-6)
+
+
+def test_the_fused_tokens_of_an_input_stand_by_its_own(model: Model) -> None:
+    wants = [Want(f"{FUSED}.{name}", what) for name in ("image", "text") for what in ("tokens", "mask")]
+    got = model(batch(), [*wants, Want(FUSED, "tokens"), Want("text", "mask")])
+    assert torch.equal(got[Want(FUSED, "tokens")][:, 1:], torch.cat([got[wants[0]], got[wants[2]]], 1))
+    assert torch.equal(got[Want(f"{FUSED}.text", "mask")], got[Want("text", "mask")])
+
+
+class Hidden(Classify):
+    """A head over the second token of a text, as fused."""
+
+    reads = "tokens"
+
+    def pick(self, read: torch.Tensor, version: Any) -> torch.Tensor:
+        return read[version.hidden["text"]]
+
+
+def test_a_head_is_shown_what_its_objective_picks(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(losses.LOSSES, "hidden", (__name__, "Hidden"))
+    model = small(
+        targets={"kind": {"classes": ["cat", "dog"], "many": False}},
+        loss={"itc": LOSSES["itc"], "kind": {"kind": "hidden", "of": "joint.text"}},
+        fusion={
+            "joint": {"kind": "merged", "inputs": ["image", "text"], "dim": 16},
+            "other": {"kind": "sum", "inputs": ["image"]},
+        },
+    )
+    text = batch().inputs["text"]
+    hidden = torch.zeros_like(text["mask"])
+    hidden[:, 1] = True
+    version = Batch(list("abcd"), {"text": text}, hidden={"text": hidden})
+    want = Want("kind", "logits", "masked")
+    got = model(batch(versions={"masked": version}), [want, Want("joint.text", "tokens")])
+    assert got[want].shape == (B, 2)
+    assert torch.allclose(got[want], model.head["kind"](got[Want("joint.text", "tokens")][:, 1]), atol=1e-6)
+    with pytest.raises(UserError) as caught:
+        model.check([Want("joint.text", "pooled")])
+    assert caught.value.hint == "joint.text gives: tokens, mask"
 
 
 @pytest.mark.parametrize(

@@ -32,6 +32,7 @@ from mmkit.cli.train_options import (
     Size,
     Steps,
     TrainLimit,
+    Tune,
     typed,
 )
 from mmkit.errors import Exit, UsageError, UserError
@@ -98,6 +99,7 @@ def ablate(
     text_encoder: Encoder = None,
     lock_image: LockImage = False,
     lock_text: LockText = False,
+    tune: Tune = None,
     init: Init = None,
     steps: Steps = None,
     epochs: Epochs = None,
@@ -174,7 +176,7 @@ def ablate(
         "--image-encoder": image_encoder,
         "--text-encoder": text_encoder,
     }
-    words = typed(recipe, config, set_, {"image": lock_image, "text": lock_text}, options)
+    words = typed(recipe, config, set_, {"image": lock_image, "text": lock_text}, options, tune)
     asked = Asked(words, vary or [], drop or [], seeds, from_)
     from mmkit.training.loop import Interrupted
 
@@ -203,7 +205,9 @@ class Asked:
 
         base = self.base
         said = {key for key, _ in base.shortcuts.values()}.difference(FREE)
-        return not (self.vary or self.drop or self.run or base.recipe or base.file or said or base.locked or base.sets)
+        return not (
+            self.vary or self.drop or self.run or base.recipe or base.file or said or base.locked or base.tune or base.sets
+        )
 
 
 @dataclasses.dataclass(frozen=True)

@@ -29,7 +29,7 @@ PARTS = {
         "recipes": "List and show the recipes.",
     },
     "Evaluate": {
-        "eval": "Measure a model: recall@k, zero-shot, classify, vqa, cost.",
+        "eval": "Measure a model: recall@k, zero-shot, classify, vqa, caption, cost.",
         "compare": "Whether B is better than A, on the same queries.",
         "ablate": "What each part of a recipe is worth: a grid of runs, compared.",
     },
@@ -38,6 +38,7 @@ PARTS = {
         "retrieve": "Search images with a sentence, or texts with an image.",
         "predict": "The probability of each text, or of a classifier's classes, for an image.",
         "answer": "Answer a question about an image.",
+        "caption": "A caption of each image.",
         "attn-viz": "What a model looks at in an image and a text.",
     },
     "Look inside": {

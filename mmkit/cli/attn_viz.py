@@ -50,7 +50,7 @@ def attn_viz(
         str | None,
         typer.Argument(
             metavar="TEXT",
-            help="A caption, a question, or a classifier's class; none: what the picture alone draws attention to.",
+            help="A caption, a question, or a classifier's class; none: what a captioner writes, or the picture alone.",
             show_default=False,
         ),
     ] = None,
@@ -126,8 +126,9 @@ def attn_viz(
 ) -> None:
     """What a model looks at: the patches of a picture, and the words of a text, that its score or answer comes from.
 
-    Takes models that compare (the score is their cosine), answer questions, and classify (the score is the logit of the answer or
-    class). Maps are drawn over the picture as it was given; what a model's crop leaves out is blank.
+    Takes models that compare (the score is their cosine), answer questions, classify (the score is the logit of the answer or
+    class), and write captions (the mean log-probability of the tokens of TEXT, or of what they write). Maps are drawn over the
+    picture as it was given; what a model's crop leaves out is blank.
     Prints the picture, its map and the words in a terminal, and one JSON object elsewhere.
     """
     from mmkit.explain.attention import explain

@@ -11,6 +11,7 @@ import typer
 from mmkit.cli.console import console
 from mmkit.cli.help import Page
 from mmkit.cli.options import DATA, OUTPUT, BatchSize, Debug, Device, Force, Json, Limit, Quiet, Split, Workers
+from mmkit.tabular import is_less
 
 if TYPE_CHECKING:
     from mmkit.metrics.changes import Change
@@ -161,8 +162,9 @@ def _show(
         return
     title = f"A {names[0]}, B {names[1]}\n{_about(rows, pairs)}"
     console.table(title, ["metric", "A", "B", "B - A", "95 % interval", "p"], [_row(row) for row in rows], to_stdout=True)
-    if any("median_rank" in row["metric"] for row in rows):
-        console.say("of a median rank, less is better")
+    less = [row["metric"] for row in rows if is_less(row["metric"])]
+    if less:
+        console.say("of a median rank, less is better" if "median_rank" in less[0] else f"of {less[0]}, less is better")
     if chosen := most_changed(found, top):
         cells = [
             [_cut(one.item, WIDEST), short_name(one.figure), *(_number(value, one.figure) for value in (one.a, one.b))]

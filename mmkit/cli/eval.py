@@ -10,10 +10,23 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from mmkit.cli.console import console
-from mmkit.cli.eval_options import TABLES, Classes, Embeddings, Figure, Format, Models, NoIntervals, Out, Templates
+from mmkit.cli.eval_options import (
+    TABLES,
+    Classes,
+    Embeddings,
+    Figure,
+    Format,
+    ImageRoot,
+    Models,
+    NoIntervals,
+    Out,
+    Rerank,
+    Templates,
+)
 from mmkit.cli.help import Page
-from mmkit.cli.options import BatchSize, DataOption, Debug, Device, Force, Json, Limit, Quiet, Split, Workers
+from mmkit.cli.options import BatchSize, Beams, By, DataOption, Debug, Device, Force, Json, Limit, Quiet, Split, Workers
 from mmkit.errors import UsageError
+from mmkit.metrics.evaluation import METRICS
 
 if TYPE_CHECKING:
     from mmkit.metrics.evaluation import Request, Result
@@ -25,7 +38,11 @@ Examples:
   mmkit eval recall@k --embeddings "$(mmkit embed --split test)" -o recall.json
   mmkit eval zero-shot --classes "cat,dog,bird" --templates openai --figure confusion.png
   mmkit eval cost recall@k --model runs/a --model runs/b --format md
+  mmkit eval linear-probe --model runs/a --model openai/clip-vit-base-patch32
   mmkit eval vqa --split val --json
+  mmkit eval match recall@k --rerank 16 --model runs/match-data-1
+  mmkit eval pairs --data ./sugar_crepe --image-root ./coco/val2017
+  mmkit eval caption --beams 3
 """
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -33,9 +50,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command(cls=Page, epilog=EPILOG)
 def evaluate(
-    metrics: Annotated[
-        list[str], typer.Argument(metavar="METRIC", help="recall@k (or recall@1,5,10), zero-shot, classify, vqa, cost.")
-    ],
+    metrics: Annotated[list[str], typer.Argument(metavar="METRIC", help=f"{', '.join(METRICS)}; recall@1,5,10 for other k.")],
     data: DataOption = None,
     model: Models = None,
     embeddings: Embeddings = None,
@@ -43,6 +58,10 @@ def evaluate(
     limit: Limit = None,
     classes: Classes = None,
     templates: Templates = None,
+    rerank: Rerank = None,
+    by: By = None,
+    image_root: ImageRoot = None,
+    beams: Beams = None,
     no_intervals: NoIntervals = False,
     out: Out = None,
     form: Format = None,
@@ -58,10 +77,14 @@ def evaluate(
     """Measure models on a split: test, else val, else all rows. Values are fractions, chance stands beside them.
 
     recall@k: of models that compare, how often the right one is among the k nearest. zero-shot: how often the sentence of the
-    right class is the nearest. classify: how well a classifier names classes. vqa: how well questions are answered, as the
-    official VQA evaluation counts it. cost: parameters, milliseconds an item, memory.
+    right class is the nearest. classify: how well a classifier names classes. regress: how close predicted numbers are. vqa:
+    how well questions are answered, as the official VQA evaluation counts it. caption: CIDEr-D, BLEU-4, ROUGE-L and exact
+    matches of what a captioner writes. match: how well pairs that belong together are told from others. pairs: Winoground and
+    SugarCrepe as published: --data is the folder of their JSON, JSONL or parquet files and of the pictures. linear-probe: how
+    well a logistic regression on an encoder's frozen features names classes. loss: what it was trained by. cost: parameters,
+    milliseconds an item, memory.
     Prints a table in a terminal and one JSON object a line elsewhere. In a run folder the result is kept in eval/, with a
-    picture of the confusion of classes.
+    picture of the confusion of classes, or of predicted numbers beside true ones.
     """
     from mmkit.cli.progress import bars
     from mmkit.metrics.evaluation import Request, parse_metrics
@@ -70,7 +93,13 @@ def evaluate(
         given = [option for option, value in (("--model", model), ("--data", data)) if value]
         raise UsageError("--embeddings needs no --model and no --data", hint=f"leave {' and '.join(given)} out")
     asked = parse_metrics(metrics)
-    _check_zero_shot([name for name, _ in asked], classes, templates)
+    _check_options(
+        [name for name, _ in asked],
+        {"--classes": (classes, "zero-shot"), "--templates": (templates, "zero-shot"), "--rerank": (rerank, "recall@k")}
+        | {"--by": (by, "pairs"), "--image-root": (image_root, "pairs"), "--beams": (beams, "caption")},
+    )
+    if embeddings and rerank:
+        raise UsageError("--rerank reads the items themselves, not only embeddings", hint="leave --embeddings or --rerank out")
     form = _form(out, form, json)
     models = [] if embeddings else model or ["runs/latest"]
     targets = _targets(out, len(asked) * (len(models) or 1), form, force)
@@ -85,6 +114,10 @@ def evaluate(
             workers=workers,
             classes=tuple(classes or ()),
             templates=tuple(templates or ()),
+            rerank=rerank,
+            by=by,
+            image_root=image_root,
+            beams=beams or 1,
             progress=progress,
         )
         requests = [replace(same, metric=name, ks=ks) for name, ks in asked]
@@ -98,15 +131,16 @@ def evaluate(
         targets = targets if form or len(targets) == len(records) else _targets(out, len(records), form, force)
         _write(records, targets, form, force)
     if figure:
-        drawn = [result for result in results if result.confusion]
+        drawn = [result for result in results if result.confusion or result.scatter]
         _draw(drawn, figures if len(drawn) <= len(figures) else _drawable(figure, len(drawn), force), force)
     _show(records, out, form)
 
 
-def _check_zero_shot(metrics: list[str], classes: list[str] | None, templates: list[str] | None) -> None:
-    given = [option for option, value in (("--classes", classes), ("--templates", templates)) if value]
-    if given and "zero-shot" not in metrics:
-        raise UsageError(f"{given[0]} is of zero-shot, which is not measured", hint=f"mmkit eval zero-shot {given[0]} …")
+def _check_options(metrics: list[str], options: dict[str, tuple[object, str]]) -> None:
+    """Check that options of one metric stand beside it: option -> what was given, and its metric."""
+    for option, (given, metric) in options.items():
+        if given and metric not in metrics:
+            raise UsageError(f"{option} is of {metric}, which is not measured", hint=f"mmkit eval {metric} {option} …")
 
 
 def _form(out: str | None, form: str | None, as_json: bool) -> str | None:
@@ -164,9 +198,10 @@ def _figures(figure: Path, metrics: list[str], models: int, force: bool) -> list
     """
     from mmkit.metrics.evaluation import metric
 
-    drawn = models * sum(hasattr(metric(name), "CONFUSION") for name in metrics)
+    drawn = models * sum(hasattr(metric(name), "FIGURE") for name in metrics)
     if not drawn:
-        raise UsageError("--figure draws the confusion of classes", str(figure), f"mmkit eval classify --figure {figure}")
+        what = "--figure draws the confusion of classes, or predicted numbers beside true ones"
+        raise UsageError(what, str(figure), f"mmkit eval classify --figure {figure}")
     return _drawable(figure, drawn, force)
 
 
@@ -212,17 +247,21 @@ def _of_model(name: str, path: Path, device: str, requests: list[Request]) -> li
     from mmkit.data.shards import open_dataset
     from mmkit.loading import load_model
 
-    data = open_dataset(path)
+    data = open_dataset(path) if any(not hasattr(request.module, "of_files") for request in requests) else None
     model = load_model(name, device, console.say)
-    results = [result for request in requests for result in request.module.of_model(model, data, request)]
-    for result in results:
+    found: list[tuple[Request, Result]] = []
+    for request in requests:
+        files = getattr(request.module, "of_files", None)
+        results = files(model, path, request) if files else request.module.of_model(model, data, request)
+        found += [(request, result) for result in results]
+    for request, result in found:
         if result.note:
             console.warn(result.note)
         if model.folder:
             result.save(model.folder / "eval")
-            if result.confusion:
-                _confusion(result, model.folder / "eval" / f"{result.stem}.confusion.png")
-    return results
+            if result.confusion or result.scatter:
+                _picture(result, model.folder / "eval" / f"{result.stem}.{request.module.FIGURE}.png")
+    return [result for _, result in found]
 
 
 def _show(records: list[dict[str, Any]], out: str | None, form: str | None) -> None:
@@ -256,7 +295,7 @@ def _draw(results: list[Result], targets: list[Path], force: bool) -> None:
 
     for result, target in zip(results, targets, strict=False):
         make_way(target, force)
-        _confusion(result, target)
+        _picture(result, target)
         console.say(f"wrote {target}")
     for line in lacking(name for result in results if result.confusion for name in result.confusion[1]):
         console.say(line)
@@ -264,10 +303,13 @@ def _draw(results: list[Result], targets: list[Path], force: bool) -> None:
         console.warn(f"{targets[0]} is not drawn: rows may have several labels, and so no class is taken for one other")
 
 
-def _confusion(result: Result, path: Path) -> None:
-    from mmkit.views.charts import confusion
+def _picture(result: Result, path: Path) -> None:
+    """Draw what was taken for what, or numbers as they are and as they were predicted."""
+    from mmkit.views.charts import confusion, predicted
     from mmkit.views.style import save
 
-    assert result.confusion
     title = f"{result.record['model']} on {result.record['dataset']} {result.record['split']}"
-    save(confusion(*result.confusion, note=title), path, title)
+    if result.confusion:
+        save(confusion(*result.confusion, note=title), path, title)
+    elif result.scatter:
+        save(predicted(*result.scatter, note=title), path, title)

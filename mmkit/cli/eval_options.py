@@ -86,6 +86,27 @@ Embeddings = Annotated[
         rich_help_panel=DATA,
     ),
 ]
+Rerank = Annotated[
+    int | None,
+    typer.Option(
+        "--rerank",
+        metavar="K",
+        min=1,
+        help="recall@k: put the K nearest in the order of the matching head, both ways.",
+        show_default=False,
+        rich_help_panel=MODEL,
+    ),
+]
+ImageRoot = Annotated[
+    Path | None,
+    typer.Option(
+        "--image-root",
+        metavar="FOLDER",
+        help="pairs: where the pictures are, in subfolders too.",
+        show_default="--data",
+        rich_help_panel=DATA,
+    ),
+]
 Figure = Annotated[
     Path | None,
     typer.Option(

@@ -13,14 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from mmkit.tabular import markdown, short_name
+from mmkit.tabular import is_less, markdown, short_name
 
 Record = Mapping[str, Any]
 
 MARKDOWN, LATEX = "<!-- mmkit eval -->", "% mmkit eval; needs \\usepackage{booktabs}"
 CSV_FIRST = ["model", "dataset", "split", "task"]
-# what is better when it is smaller
-LESS = ("median_rank", "parameters", "ms_per", "memory", "mae", "CHAIR")
 
 
 @dataclass
@@ -40,6 +38,7 @@ class Line:
     metrics: dict[str, float] = field(default_factory=dict)
     interval: dict[str, list[float]] = field(default_factory=dict)
     chance: dict[str, float] = field(default_factory=dict)
+    nearest: dict[str, float] = field(default_factory=dict)
     ceiling: dict[str, float] = field(default_factory=dict)
     parts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
@@ -53,7 +52,7 @@ class Line:
         self.tasks.append(record["task"])
         if record["task"] != "cost":  # a batch of items says nothing of the split
             self.n |= record["n"]
-        for key in ("metrics", "interval", "chance", "parts"):
+        for key in ("metrics", "interval", "chance", "nearest", "parts"):
             getattr(self, key).update(record.get(key) or {})
         self.ceiling |= record.get("caption_ceiling") or {}
         self.notes += [line for line in _notes(record) if line not in self.notes]
@@ -93,6 +92,8 @@ def one(line: Line) -> Shown:
         beside["95 % interval"] = lambda name: _ends(line.interval.get(name))
     if line.chance:
         beside["chance"] = lambda name: figure(line.chance.get(name))
+    if line.nearest:
+        beside["nearest"] = lambda name: figure(line.nearest.get(name))
     if ceiling:
         beside["ceiling"] = lambda name: figure(ceiling.get(name))
     rows = [[name, *(cell(name) for cell in beside.values())] for name in line.metrics]
@@ -134,6 +135,14 @@ def is_ours(text: str) -> bool:
 
 def _notes(record: Record) -> list[str]:
     found = [f"always the most frequent class: {n} {figure(value)}" for n, value in (record.get("majority") or {}).items()]
+    if always := record.get("baseline"):
+        found.append(f"chance: always {figure(always['always'])}, {always['what']}")
+    if "acc2" in record:
+        found.append(f"acc2 and f1: {record['acc2']}, 0 is non-negative")
+    if "beams" in record:
+        found.append(f"chance: always the most frequent caption; words by {record['tokenizer']}, {_beams(record['beams'])}")
+    if record.get("nearest"):
+        found.append("nearest: the caption of the training row whose encoding is most alike")
     counts = record.get("counts") or {}
     if outside := counts.get("labels_outside_classes") or counts.get("labels_outside_vocabulary"):
         found.append(f"{outside:,} labels are none of the {counts['classes']:,} classes and count as wrong")
@@ -141,9 +150,17 @@ def _notes(record: Record) -> list[str]:
         first, *others = prompt["templates"]
         more = f" and {len(others)} more" if others else ""
         found.append(f"prompts: {first!r}{more}, from {prompt['from']}; classes from {prompt['classes_from']}")
+    if nearest := record.get("rerank"):
+        found.append(f"the {nearest} nearest of each query in the order of the matching head")
+    if by := record.get("by"):
+        found.append(f"pairs are scored by {'the matching head' if by == 'match' else by}")
     if memory := record.get("memory"):
         found.append(f"in batches of {record['batch_size']} on {record['device']}; memory: {memory['measured']}")
     return found
+
+
+def _beams(count: int) -> str:
+    return f"{count} beams" if count > 1 else "the likeliest token at a time"
 
 
 def _markdown(lines: Sequence[Line]) -> str:
@@ -251,7 +268,7 @@ def _best(lines: Sequence[Line]) -> dict[str, float]:
     for name in _metrics(lines):
         values = [line.metrics[name] for line in lines if name in line.metrics]
         if len(set(values)) > 1:
-            found[name] = (min if any(word in name for word in LESS) else max)(values)
+            found[name] = (min if is_less(name) else max)(values)
     return found
 
 

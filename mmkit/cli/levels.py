@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmkit.config import Config, Level, Tables, differing, one_level, parse_set, read_toml, resolve, without
+from mmkit.config import Config, Level, Tables, differing, one_level, parse_set, read_toml, resolve
 from mmkit.errors import ConfigError, UsageError
+from mmkit.tune import is_tuned, tuned, without
 
 
 @dataclass(frozen=True)
@@ -23,6 +24,7 @@ class Typed:
         shortcuts: option -> (key, value as Typer reads it).
         locked: modalities of --lock-image, --lock-text.
         sets: the words after each --set.
+        tune: of --tune.
     """
 
     recipe: str | None
@@ -30,6 +32,7 @@ class Typed:
     shortcuts: dict[str, tuple[str, Any]]
     locked: list[str]
     sets: list[str]
+    tune: str | None = None
 
     def resolve(self, init: Tables | None = None, whole: bool = False) -> Config:
         """The configuration, see `mmkit.config.resolve`.
@@ -37,19 +40,21 @@ class Typed:
         Args:
             whole: `init` says everything that a recipe would.
         """
-        shortcuts: list[Level] = list(self._shortcuts())
+        shortcuts: list[Level] = [*([tuned(self.tune)] if self.tune else []), *self._shortcuts()]
         locks: list[Level] = [without(self.locked)] if self.locked else []
         # the losses of --init are the default where nothing else says what is learnt
         recipe = self.recipe or (None if init and (whole or not self.file) else "clip")
         return resolve(recipe, self.file, [*shortcuts, *locks, self._set()], init)
 
     def overruled(self, config: Config) -> list[str]:
-        """The --lock options that a `stage` of --set has taken the effect of."""
-        return [f"--lock-{m}" for m in self.locked if any(_trains(stage.train, f"encoder.{m}.") for stage in config.stage)]
+        """The options that say what learns and that a `stage` of --set has taken the effect of."""
+        tune = ["--tune"] if self.tune and "stage" in self._set() else []
+        return tune + [f"--lock-{m}" for m in self.locked if any(_trains(stage.train, f"encoder.{m}.") for stage in config.stage)]
 
     def differing(self, tables: Tables) -> list[str]:
         """What of it is not as in the resolved `tables` of a run: the keys, and the options that are none."""
         found = ["--recipe"] if self.recipe not in (None, tables.get("recipe")) else []
+        found += ["--tune"] if self.tune and not is_tuned(self.tune, tables) else []
         for level in (read_toml(self.file) if self.file else {}, *self._shortcuts(), self._set()):
             found += differing(level, tables)
         found += [f"--lock-{m}" for m in self.locked if differing(without([m])(tables), tables)]
@@ -74,6 +79,7 @@ class Typed:
         """The highest option that sets `key`, a key in it, or the table that it stands in."""
         sets = [(text.partition("=")[0].strip(), "--set") for text in self.sets]
         shortcuts = [(typed, option) for option, (typed, _) in self.shortcuts.items()]
+        shortcuts += [("stage", "--tune")] if self.tune else []
         return next((option for typed, option in (*sets, *shortcuts) if _within(key, typed) or _within(typed, key)), None)
 
     def _shortcuts(self) -> Iterator[Tables]:

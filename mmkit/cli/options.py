@@ -100,4 +100,26 @@ Limit = Annotated[
     int | None,
     typer.Option("--limit", metavar="N", min=1, help="Use at most this many rows.", show_default=False, rich_help_panel=DATA),
 ]
+By = Annotated[
+    str | None,
+    typer.Option(
+        "--by",
+        metavar="match|contrast",
+        callback=one_of(("match", "contrast"), "--by"),
+        help="Score pairs by the matching head, or by how alike their vectors are.",
+        show_default="match, of a model that was trained to",
+        rich_help_panel=MODEL,
+    ),
+]
+Beams = Annotated[
+    int | None,
+    typer.Option(
+        "--beams",
+        metavar="N",
+        min=1,
+        help="Captions written side by side, of which the best is taken.",
+        show_default="1: the likeliest token at a time",
+        rich_help_panel=MODEL,
+    ),
+]
 BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Rows a step.", rich_help_panel=MACHINE)]

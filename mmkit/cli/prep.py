@@ -205,8 +205,11 @@ def _show(kind: str, ask: Ask, choices: Choices) -> None:
             _draw(sample.image)
         for caption in sample.shown.get("captions", ()):
             console.say(f"  {caption}")
-        if "label" in sample.shown:
-            console.say(f"  label {sample.shown['label']}")
+        for name in ("label", "target"):
+            if name in sample.shown:
+                console.say(f"  {name} {sample.shown[name]}")
+        for asked in sample.shown.get("questions", ()):
+            console.say(f"  {asked['question']} {', '.join(dict.fromkeys(asked['answers']))}".rstrip())
     counts = ", ".join(f"{name} {n:,}" for name, n in seen.splits.items())
     console.say(f"\nwould prepare {counts} rows; {len(seen.rejects):,} rejected so far; nothing was written")
     for reject in seen.rejects[:5]:

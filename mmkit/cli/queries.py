@@ -13,6 +13,7 @@ from mmkit.errors import UsageError, UserError
 
 QUERY_LINE = '{"id": 1, "text": "…"} or {"id": 1, "image": "…"}'
 ANSWER_LINE = '{"id": 1, "image": "cat.jpg", "question": "what is it?"}'
+CAPTION_LINE = '{"id": 1, "image": "cat.jpg"}'
 PREDICT_LINE = '{"id": 1, "image": "cat.jpg", "texts": ["a cat", "a dog"]}'
 
 
@@ -98,14 +99,24 @@ def predict_lines(stream: Iterable[str], texts: list[str], classes: bool = False
 
 
 def answer_lines(stream: Iterable[str]) -> Iterator[Asked]:
-    """Lines of `{"image", "question"}`, each with an id or without.
+    """Lines of `{"image", "question"}`, each with an id or without; see `_lines_of`."""
+    return _lines_of(stream, ("image", "question"), ANSWER_LINE)
+
+
+def caption_lines(stream: Iterable[str]) -> Iterator[Asked]:
+    """Lines of `{"image"}`, each with an id or without; see `_lines_of`."""
+    return _lines_of(stream, ("image",), CAPTION_LINE)
+
+
+def _lines_of(stream: Iterable[str], keys: tuple[str, ...], expected: str) -> Iterator[Asked]:
+    """Lines that have a string of each key.
 
     Raises:
         UserError: a line is not such an object; its number is named, and its id where it has one.
     """
-    for asked in _objects(stream, ANSWER_LINE):
-        for key in ("image", "question"):
-            _require_string(asked, key, ANSWER_LINE)
+    for asked in _objects(stream, expected):
+        for key in keys:
+            _require_string(asked, key, expected)
         yield asked
 
 

@@ -22,6 +22,7 @@ from mmkit.cli.train_options import (
     Epochs,
     GlobalBatch,
     Init,
+    Interpolate,
     LockImage,
     LockText,
     Patience,
@@ -31,6 +32,7 @@ from mmkit.cli.train_options import (
     Size,
     Steps,
     TrainLimit,
+    TuneSaid,
     typed,
 )
 from mmkit.config import Config
@@ -43,6 +45,7 @@ Examples:
   mmkit train
   mmkit train ./coco --amp --steps "10 epochs" --set train.warmup=10%
   mmkit train --image-encoder facebook/dinov2-small --lock-image --text-encoder ./minilm --lock-text
+  mmkit train --init runs/clip --tune gradual --interpolate 0.5
   mmkit train --resume latest
 """
 SHEET = 48  # pictures of the first batch that --dry-run draws
@@ -58,10 +61,12 @@ def train(
     text_encoder: Encoder = None,
     lock_image: LockImage = False,
     lock_text: LockText = False,
+    tune: TuneSaid = None,
     init: Init = None,
     steps: Steps = None,
     epochs: Epochs = None,
     patience: Patience = None,
+    interpolate: Interpolate = None,
     batch_size: GlobalBatch = None,
     lr: Rate = None,
     seed: Annotated[
@@ -124,6 +129,7 @@ def train(
         "--lr": lr,
         "--seed": seed,
         "--patience": patience,
+        "--interpolate": interpolate,
         "--cache-limit": cache_limit,
         "--init": init,
         "--amp": amp,
@@ -133,7 +139,7 @@ def train(
         "--image-encoder": image_encoder,
         "--text-encoder": text_encoder,
     }
-    words = typed(recipe, config, set_, {"image": lock_image, "text": lock_text}, options)
+    words = typed(recipe, config, set_, {"image": lock_image, "text": lock_text}, options, tune)
     with words.named():
         return _train(words, resume, name, force, device, out if dry_run else None)
 

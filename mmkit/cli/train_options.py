@@ -10,6 +10,7 @@ import typer
 from mmkit.cli.levels import Typed
 from mmkit.cli.options import MODEL
 from mmkit.errors import UsageError
+from mmkit.tune import tunes
 
 # headings of --help
 DATA, LENGTH, CONFIGURATION, MEMORY = "What to train on", "Length and learning", "Configuration", "Memory and precision"
@@ -38,6 +39,27 @@ Encoder = Annotated[
 ]
 LockImage = Annotated[bool, typer.Option("--lock-image", help="The image encoder does not learn.", rich_help_panel=MODEL)]
 LockText = Annotated[bool, typer.Option("--lock-text", help="The text encoder does not learn.", rich_help_panel=MODEL)]
+
+
+def tune_option(words: str) -> Any:
+    """`--tune`; `words` say what there is."""
+    return typer.Option("--tune", metavar="NAME", help=words, show_default=False, rich_help_panel=MODEL)
+
+
+Tune = Annotated[str | None, tune_option("A preset of train.")]
+TuneSaid = Annotated[
+    str | None, tune_option("What learns when. " + "; ".join(f"{name}: {table['doc']}" for name, table in tunes().items()) + ".")
+]
+Interpolate = Annotated[
+    float | None,
+    typer.Option(
+        metavar="SHARE",
+        min=0,
+        max=1,
+        help="Mix this share of the fine-tuned weights with those they began with, at the end.",
+        rich_help_panel=LENGTH,
+    ),
+]
 Init = Annotated[
     str | None,
     typer.Option(metavar="RUN|CHECKPOINT", help="Start from a run, or from a CLIP or SigLIP checkpoint.", rich_help_panel=MODEL),
@@ -95,6 +117,7 @@ KEYS = {
     "--lr": "train.lr",
     "--seed": "train.seed",
     "--patience": "train.patience",
+    "--interpolate": "train.interpolate",
     "--cache-limit": "train.cache_limit",
     "--init": "train.init",
     "--amp": "train.amp",
@@ -107,13 +130,19 @@ KEYS = {
 
 
 def typed(
-    recipe: str | None, config: Path | None, sets: list[str] | None, locked: dict[str, bool], options: dict[str, Any]
+    recipe: str | None,
+    config: Path | None,
+    sets: list[str] | None,
+    locked: dict[str, bool],
+    options: dict[str, Any],
+    tune: str | None = None,
 ) -> Typed:
     """What was typed as levels of the configuration.
 
     Args:
         locked: modality -> whether its encoder stands still.
         options: of KEYS, those with a value.
+        tune: a preset.
 
     Raises:
         UsageError: two of them say the same.
@@ -121,4 +150,4 @@ def typed(
     given = {option: (KEYS[option], value) for option, value in options.items() if value is not None}
     if "--steps" in given and "--epochs" in given:
         raise UsageError("--steps and --epochs both say how long the run is", hint="leave one out")
-    return Typed(recipe, config, given, [modality for modality, lock in locked.items() if lock], sets or [])
+    return Typed(recipe, config, given, [modality for modality, lock in locked.items() if lock], sets or [], tune)

@@ -13,10 +13,11 @@ import numpy as np
 from mmkit.data.images import FLAT
 from mmkit.data.modalities import MODALITIES
 from mmkit.data.shards import Dataset
-from mmkit.data.tallies import Tally, tally_of
+from mmkit.data.tallies import EXTRA, Tally, tally_of
 from mmkit.data.threads import in_order
 
 EXAMPLES = 5
+BARS = "▁▂▃▄▅▆▇█"
 # so many pictures of a kind are named, in the table the first few
 NAMED = 100
 PICTURES = {
@@ -30,25 +31,25 @@ class Count:
     """One pass over the rows.
 
     Args:
-        columns: column -> tally of its modality; two columns may share one.
-        labels: the columns of labels.
+        tallies: kind -> its tally; columns: column -> tally of its kind, which two columns may share.
     """
 
     def __init__(self, data: Dataset) -> None:
-        kinds = [kind for kind in MODALITIES if data.columns_of(kind)]
+        kinds = [kind for kind in (*MODALITIES, *EXTRA) if data.columns_of(kind)]
         self.tallies = {kind: tally_of(kind) for kind in kinds}
         self.columns = {name: self.tallies[kind] for kind in kinds for name in data.columns_of(kind)}
-        self.labels = data.columns_of("label")
+        self.texts = [name for kind in MODALITIES for name in data.columns_of(kind)]
         self.split_of = array("i")
         # column -> number of the split -> rows that have a value there; and all texts
-        self.filled: dict[str, Counter[int]] = {name: Counter() for name in (*self.columns, *self.labels)}
+        self.filled: dict[str, Counter[int]] = {name: Counter() for name in self.columns}
         self.captions = Counter[int]()
-        self.classes = Counter[str]()
 
     def look(self, row: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Look at the values of a row, which then lets go of them; may be called from any thread."""
         values = {name: row.pop(name) for name in self.columns}
-        return row, {name: self.columns[name].seen(value) for name, value in values.items() if value}
+        # 0 may be a label or a target
+        there = {name: value for name, value in values.items() if value or isinstance(value, int | float)}
+        return row, {name: self.columns[name].seen(value) for name, value in there.items()}
 
     def add(self, row: dict[str, Any], seen: dict[str, Any], split: int) -> None:
         """Take one row into account."""
@@ -57,11 +58,7 @@ class Count:
         for name, value in seen.items():
             self.columns[name].add(value, index)
             self.filled[name][split] += 1
-            self.captions[split] += len(value) if isinstance(value, list) else 0
-        for name in self.labels:
-            if row[name] is not None and row[name] != []:
-                self.filled[name][split] += 1
-                self.classes.update(map(str, row[name]) if isinstance(row[name], list) else [str(row[name])])
+            self.captions[split] += len(value) if isinstance(value, list) and name in self.texts else 0
 
 
 def audit(
@@ -93,8 +90,6 @@ def audit(
     }
     for tally in count.tallies.values():
         found |= tally.found(len(splits)) | _named(data, tally, count, names)
-    if count.classes:
-        found["labels"] = _labels(count.classes)
     return found, {kind: tally.facts(len(splits)) for kind, tally in count.tallies.items()}
 
 
@@ -142,16 +137,6 @@ def _ids(data: Dataset, wanted: set[int]) -> dict[int, str]:
     return {i: row["id"] for i, row in enumerate(data.rows(columns=["id"])) if i in wanted}
 
 
-def _labels(labels: Counter[str]) -> dict[str, Any]:
-    counts = labels.most_common()
-    return {
-        "classes": len(counts),
-        "largest": dict(counts[:EXAMPLES]),
-        "smallest": dict(counts[-EXAMPLES:]),
-        "imbalance": round(counts[0][1] / counts[-1][1], 2),
-    }
-
-
 def table(found: dict[str, Any]) -> list[list[str]]:
     """The audit as rows (what, how many, remark) for people."""
     rows = []
@@ -179,11 +164,33 @@ def table(found: dict[str, Any]) -> list[list[str]]:
         channels, length = found["series"]["channels"], found["series"]["length"]
         rows.append(["channels a series", str(channels["p50"]), _range(channels)])
         rows.append(["values a channel, median", str(length["p50"]), _range(length)])
+    if "regions" in found:
+        count, width = found["regions"]["per_row"], found["regions"]["features"]
+        rows.append(["regions a row, median", str(count["p50"]), _range(count)])
+        rows.append(["values a region", str(width["p50"]), _range(width)])
     if "labels" in found:
         labels = found["labels"]
         largest, smallest = next(iter(labels["largest"].items())), list(labels["smallest"].items())[-1]
         rows.append(["classes", f"{labels['classes']:,}", f"{largest[0]} {largest[1]:,} … {smallest[0]} {smallest[1]:,}"])
-    return rows
+    return rows + (_question_lines(found["questions"]) if "questions" in found else []) + _target_lines(found)
+
+
+def _question_lines(found: dict[str, Any]) -> list[list[str]]:
+    types = ", ".join(f"{name} {n:,}" for name, n in list(found["types"].items())[:EXAMPLES])
+    lines = [["questions", f"{found['count']:,}", types]]
+    if found["without_answers"]:
+        lines.append(["questions without answers", f"{found['without_answers']:,}", ""])
+    return [*lines, ["different answers", f"{found['answers']:,}", ", ".join(f"{a} {n:,}" for a, n in found["frequent"].items())]]
+
+
+def _target_lines(found: dict[str, Any]) -> list[list[str]]:
+    if "target" not in found:
+        return []
+    target = found["target"]
+    most = max(target["histogram"]["counts"])
+    bars = "".join(BARS[round(n / most * (len(BARS) - 1))] if n else " " for n in target["histogram"]["counts"])
+    remark = f"from {target['min']:g} to {target['max']:g}, deviation {target['std']:.3g}  {bars}"
+    return [["target, mean", f"{target['mean']:.3g}", remark]]
 
 
 def _same_lines(plural: str, same: dict[str, Any]) -> list[list[str]]:

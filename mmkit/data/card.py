@@ -67,7 +67,7 @@ Prepared with `mmkit prep {manifest["source"]["kind"]}` from `{manifest["source"
 {rows}
 
 Columns: id, {", ".join(manifest["columns"])}. One row is one sample.
-{_lacking(manifest)}{"".join(_modality(kind, manifest) for kind in MODALITIES if kind in manifest)}
+{_lacking(manifest)}{"".join(_modality(kind, manifest) for kind in MODALITIES if kind in manifest)}{_target(manifest)}
 License: {manifest["license"]}
 
 ```python
@@ -82,6 +82,13 @@ def _lacking(manifest: dict[str, Any]) -> str:
     rows = sum(split["rows"] for split in manifest["splits"].values())
     lacking = [f"{column} in {rows - n:,}" for column, n in filled.items() if n < rows]
     return f"Null where a row lacks it: {', '.join(lacking)} of {rows:,} rows.\n" if lacking else ""
+
+
+def _target(manifest: dict[str, Any]) -> str:
+    """Which numbers are to be predicted."""
+    if not (found := manifest.get("target")):
+        return ""
+    return f"\nTarget: numbers from {found['min']:g} to {found['max']:g}, mean {found['mean']:.3g}.\n"
 
 
 def _modality(kind: str, manifest: dict[str, Any]) -> str:

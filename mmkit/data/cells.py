@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import math
 import re
 from collections.abc import Sequence
 from typing import Any
@@ -63,6 +64,33 @@ def is_number(value: Any) -> bool:
     """A number, or several, such as 12, `3.0`, `[0, 1]`, `2024-01-31`."""
     texts = texts_of(value)
     return bool(texts) and all(map(_digits, texts))
+
+
+def is_real(value: Any) -> bool:
+    """One number, such as -1.5, `2` or `1e-3`."""
+    try:
+        real_of(value)
+    except ValueError:
+        return False
+    return not is_blank(value)
+
+
+def real_of(value: Any) -> float | None:
+    """A cell as a number, None where it is blank.
+
+    Raises:
+        ValueError: it is none, or not finite.
+    """
+    if is_blank(value):
+        return None
+    try:
+        # `1_000` is a number to Python alone
+        found = float("x" if isinstance(value, bool) or "_" in str(value) else value)
+    except (TypeError, ValueError):
+        raise ValueError(f"{value!r:.60} is no number") from None
+    if not math.isfinite(found):
+        raise ValueError(f"{value!r} is not finite")
+    return found
 
 
 def is_code(value: Any) -> bool:

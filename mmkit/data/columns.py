@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from mmkit.data.cells import has_words, is_blank, is_code, is_number, is_url, texts_of
+from mmkit.data.cells import has_words, is_blank, is_code, is_number, is_real, is_url, texts_of
 from mmkit.data.modalities import MODALITIES, image, text
 from mmkit.data.splits import folder_split
 from mmkit.data.tables import Table
@@ -15,6 +15,8 @@ from mmkit.errors import UsageError, UserError, nearest
 
 # columns called so hold splits where their values say so; `fold` and `set` may be anything
 SPLIT_NAMES = ("split", "partition", "subset", "set", "usage", "use", "phase", "fold", "part")
+# columns of numbers called so are what a model is to predict
+TARGET_NAMES = ("target", "sentiment", "sentiment_score", "valence", "polarity", "rating", "score")
 # what programs call columns that have no name: their numbers tell nothing
 NAMELESS = ("column", "col", "field", "unnamed", "var", "feature")
 NAMED_COLUMNS = 8
@@ -35,6 +37,7 @@ class Columns:
 
     of: dict[str, tuple[str, ...]]
     label: str | None
+    target: str | None
     split: str | None
     id: str | None
     left: tuple[str, ...]
@@ -51,7 +54,7 @@ class Columns:
 
     def read(self, table: Table) -> list[str]:
         """The columns of the table that are needed."""
-        used = [name for name in (*self.values, self.label, self.split, self.id) if name is not None]
+        used = [name for name in (*self.values, self.label, self.target, self.split, self.id) if name is not None]
         # `meta.file` may be the name of a column, or a key of the objects in the column `meta`
         needed = {name if name in table.columns else name.partition(".")[0] for name in used}
         return [name for name in table.columns if name in needed]
@@ -60,7 +63,7 @@ class Columns:
     def note(self) -> str:
         """What is taken and what is left, for the user."""
         note = ", ".join(f"{role} column{'s' if len(names) > 1 else ''} {_listed(names)}" for role, names in self.of.items())
-        for role, name in (("id", self.id), ("split", self.split), ("label", self.label)):
+        for role, name in (("id", self.id), ("split", self.split), ("label", self.label), ("target", self.target)):
             if name is not None:
                 note += f", {name!r} column" if name == role else f", {role} column {name!r}"
         return note + (f"; not taken: {_listed(self.left)}" if self.left else "")
@@ -68,7 +71,7 @@ class Columns:
 
 def roles() -> dict[str, bool]:
     """What a column may be typed to be, and whether several may be it together."""
-    return {m.ROLE: hasattr(m, "cells") for m in MODALITIES.values()} | dict.fromkeys(("label", "split", "id"), False)
+    return {m.ROLE: hasattr(m, "cells") for m in MODALITIES.values()} | dict.fromkeys(("label", "target", "split", "id"), False)
 
 
 def parse(typed: Iterable[str]) -> dict[str, list[str]]:
@@ -107,18 +110,21 @@ def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Co
     if not named["split"]:
         named["split"] = tuple(name for name in table.columns if name not in taken and _is_split(name, sample))[:1]
     taken |= {name for role in ("id", "split", "label") for name in named[role]}
+    if "target" not in named:
+        named["target"] = _target([name for name in table.columns if name not in taken], sample)
+    taken |= set(named["target"])
     numbers = {name: m.ROLE for m in _others() for name in table.columns if _is_of(m, name, sample)}
     of = _inputs(table, sample, named, taken, numbers)
     free = [name for name in table.columns if name not in taken.union(*of.values())]
     texts = [name for name in free if name not in numbers]
     captions = named.get(text.ROLE) or _captions(texts, sample, image.ROLE in of or not named["label"])
     of |= {text.ROLE: captions} if captions else {}
-    if len(of) + bool(named["label"]) < 2:
+    if len(of) + bool(named["label"]) + bool(named["target"]) < 2:
         hint = f"name it with --column {text.ROLE}=NAME; columns: {', '.join(table.columns)}"
         raise UserError(f"no {text.ROLE} column found", str(table.path), hint)
     noted = [name for name in free if name not in captions and (_is_of_note(name, sample) or numbers.get(name) in of)]
-    label, split, key = (next(iter(named[role]), None) for role in ("label", "split", "id"))
-    return Columns({m.ROLE: of[m.ROLE] for m in MODALITIES.values() if m.ROLE in of}, label, split, key, tuple(noted))
+    label, target, split, key = (next(iter(named[role]), None) for role in ("label", "target", "split", "id"))
+    return Columns({m.ROLE: of[m.ROLE] for m in MODALITIES.values() if m.ROLE in of}, label, target, split, key, tuple(noted))
 
 
 def _others() -> list[Any]:
@@ -149,8 +155,8 @@ def _inputs(
         fits = [name for name in fits if _plain(name) in m.NAMES or image.ROLE not in of]
         if fits and m.ROLE not in of:
             of[m.ROLE] = (min(fits, key=lambda name: _rank(_plain(name), m.NAMES)),)
-    if not of and not graded and text.ROLE in named and named["label"]:
-        return {}  # texts with labels, as someone who names the texts may mean it
+    if not of and not graded and ((text.ROLE in named and named["label"]) or named["target"]):
+        return {}  # texts with labels, as someone who names the texts may mean it, or with numbers to predict
     if not of and not graded:
         hint = f"name it with --column {image.ROLE}=NAME; columns: {', '.join(table.columns)}"
         raise UserError(f"no {image.ROLE} column found", str(table.path), hint)
@@ -238,6 +244,13 @@ def _is_split(name: str, sample: Rows) -> bool:
     """A column such as `partition` or `data_split` whose values are words for splits; numbers are none."""
     called = not set(_plain(name).split("_")).isdisjoint(SPLIT_NAMES)
     return called and _share(sample, name, lambda value: isinstance(value, str) and folder_split(value) is not None) == 1
+
+
+def _target(free: Sequence[str], sample: Rows) -> tuple[str, ...]:
+    """The only column of numbers that is called like what is to be predicted; one of two values is rather a class."""
+    found = [name for name in free if _plain(name) in TARGET_NAMES and _share(sample, name, is_real) == 1]
+    found = [name for name in found if len({float(row[name]) for row in sample if not is_blank(row.get(name))}) > 2]
+    return tuple(found) if len(found) == 1 else ()
 
 
 def _is_of_note(name: str, sample: Rows) -> bool:

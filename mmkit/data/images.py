@@ -134,6 +134,23 @@ def _levels(rgb: Image.Image) -> int:
     return 1 + max(high - low for low, high in rgb.getextrema())  # type: ignore[misc, operator]
 
 
+def side_by_side(left: bytes, right: bytes) -> bytes:
+    """Two pictures as one, the higher one shrunk to the height of the other; lossless where both are.
+
+    Raises:
+        UserError: what is wrong with one of them.
+    """
+    both = [_open(data, "") for data in (left, right)]
+    lossless = all(_is_lossless(image, data) for image, data in zip(both, (left, right), strict=True))
+    rgb = [_upright_rgb(image, data, "") for image, data in zip(both, (left, right), strict=True)]
+    height = min(image.height for image in rgb)
+    rgb = [image.resize((max(1, round(image.width * height / image.height)), height), Image.Resampling.BICUBIC) for image in rgb]
+    whole = Image.new("RGB", (sum(image.width for image in rgb), height))
+    whole.paste(rgb[0], (0, 0))
+    whole.paste(rgb[1], (rgb[0].width, 0))
+    return _encode(whole, lossless)
+
+
 def size_of(data: bytes) -> tuple[int, int]:
     """(width, height) from the header alone; of a stored picture, which is upright."""
     return _open(data, "").size

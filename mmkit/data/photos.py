@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import os
 import posixpath
 import re
@@ -11,11 +12,11 @@ import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from mmkit.data.data_files import split_of
 from mmkit.data.lookup import RELEASE, Lookup, Loose, Readings, several_fit
-from mmkit.data.modalities import image, text
+from mmkit.data.modalities import image
 from mmkit.data.schema import Picture, Reject, Row
 from mmkit.data.splits import FILLERS, folder_split, split_name
 from mmkit.data.walk import walk
@@ -25,6 +26,7 @@ from mmkit.errors import UserError
 DAMAGES = (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError)
 # one photo of COCO has these names in its two releases; no other photo has its number
 OFFICIAL = re.compile(r"(COCO_(?:train|val|test)20\d\d_)?(\d{12})\.jpg")
+PACKED = re.compile(r"(train|val|test)20(14|15|17)\.zip")
 
 MISSING = "missing file"
 
@@ -50,6 +52,11 @@ class Photos:
         self._folders = [_Folder(root, folder, names, self.readings) for folder, names in folders]
         self._zips = [_Zip(path) for path in archives]
         self.names = set[str]().union(*(place.names for place in self._folders), *(place.names for place in self._zips))
+
+    @classmethod
+    def of_coco(cls, root: Path) -> Photos:
+        """Those below a folder, and in the zips of COCO's photos that lie in it."""
+        return cls(root, [path for path in sorted(root.glob("*20*.zip")) if PACKED.fullmatch(path.name)])
 
     def __len__(self) -> int:
         packed = [name for pack in self._zips for name in pack.names]
@@ -83,15 +90,16 @@ class Photos:
         raise FileNotFoundError(f"{MISSING} {name}")
 
     def row(
-        self, id: str, name: str, captions: list[str], where: str, split: str | None, within: str | None = None
+        self, id: str, name: str, values: dict[str, Any], where: str, split: str | None, within: str | None = None
     ) -> Row | Reject:
-        """The photo that is called so with its captions, or why there is none.
+        """The photo that is called so with what is said of it, or why there is none.
 
         Args:
+            values: column -> value, beside the photo.
             within: the split that its folder must be of, as `find` takes it.
         """
         try:
-            return Row(id, {image.COLUMN: self.find(name, within), text.COLUMN: captions}, where, split)
+            return Row(id, {image.COLUMN: self.find(name, within), **values}, where, split)
         except (OSError, ValueError) as e:
             return Reject(id, where, str(getattr(e, "strerror", None) or e))
 
@@ -227,6 +235,21 @@ def open_zip(archive: Path) -> zipfile.ZipFile:
         raise UserError(
             f"the zip file is truncated or damaged ({e})", str(archive), "delete it and run the same command again"
         ) from e
+
+
+def json_in(archive: Path, name: str, hook: Callable[[dict[str, Any]], Any] | None = None) -> Any:
+    """A JSON file in a zip.
+
+    Args:
+        hook: what becomes of each object, as of `json.loads`.
+
+    Raises:
+        UserError: it is not there, or damaged.
+    """
+    try:
+        return json.loads(open_zip(archive).read(name), object_hook=hook)
+    except (KeyError, ValueError, *DAMAGES) as e:
+        raise UserError(f"no readable {name} in the zip ({e})", str(archive)) from e
 
 
 def _in_zip(pack: zipfile.ZipFile, info: zipfile.ZipInfo) -> Picture:

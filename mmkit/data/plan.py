@@ -13,7 +13,7 @@ from typing import Any
 from mmkit.data import splits
 from mmkit.data.cells import Blank
 from mmkit.data.modalities import MODALITIES
-from mmkit.data.schema import TELLING, Picture, Reject, Row, Source, features_of, modality_of
+from mmkit.data.schema import Later, Picture, Reject, Row, Source, features_of, kind_of, modality_of, tells
 from mmkit.errors import UserError
 from mmkit.files import stable_hash
 
@@ -57,10 +57,12 @@ class Plan:
 
     Args:
         features: column -> Hugging Face feature.
+        columns: column -> modality, or what else it holds.
         origin: the folder that all pictures lie in which are files; None where none is.
     """
 
     features: dict[str, Any] = field(default_factory=dict)
+    columns: dict[str, str] = field(default_factory=dict)
     shards: list[Shard] = field(default_factory=list)
     rejects: list[Reject] = field(default_factory=list)
     fingerprint: str = ""
@@ -89,6 +91,7 @@ def make_plan(source: Source, choices: Choices, say: Callable[[str], None]) -> P
     if choices.link and inside:
         raise UserError("a picture inside another file cannot be linked", inside.where, "unpack them, or leave --link out")
     plan.features = features_of(rows)
+    plan.columns = {name: kind_of(name, rows) for name in plan.features if name != "id"}
     if "feature" in plan.features.get("label", {}):
         for row in rows:
             label = row.values.get("label")
@@ -122,7 +125,7 @@ def fingerprint(rows: Iterable[Row | Reject], link: bool) -> str:
 
 def _stamp(value: Any) -> Any:
     """What changes with a value, as JSON."""
-    if isinstance(value, Picture):
+    if isinstance(value, Picture | Later):
         return value.stamp
     return hashlib.sha256(value.tobytes()).hexdigest() if hasattr(value, "tobytes") else value
 
@@ -189,8 +192,9 @@ def _stored(row: Row) -> str | None:
     lacks = []
     for name, raw in row.values.items():
         kind = modality_of(name)
-        if kind is None or isinstance(raw, Picture):
-            row.values[name] = raw or None
+        if kind is None or isinstance(raw, Picture | Later):
+            # 0 may be what is to be predicted
+            row.values[name] = raw if raw or isinstance(raw, float) else None
             continue
         try:
             row.values[name] = None if raw is None else MODALITIES[kind].store(raw)
@@ -200,7 +204,7 @@ def _stored(row: Row) -> str | None:
             lacks.append(str(e))
         except ValueError as e:
             return str(e)
-    told = [name for name, value in row.values.items() if value is not None and (modality_of(name) or name in TELLING)]
+    told = [name for name, value in row.values.items() if tells(name, value)]
     if len(told) > 1:
         return None
     return lacks[0] if lacks else f"the row says nothing but {told[0] if told else 'its id'}"
@@ -212,8 +216,8 @@ def _clash(row: Row, first: Row) -> str | None:
         there = first.values.get(name)
         if value is None or there is None or isinstance(value, Picture) or _merger(name):
             continue
-        if name == "label" and value != there:
-            return f"label {value!r}, but the same image has {there!r} in {first.where}"
+        if name in ("label", "target") and value != there:
+            return f"{name} {value!r}, but the same image has {there!r} in {first.where}"
         if modality_of(name) and _stamp(value) != _stamp(there):
             return f"the same image has another {name} in {first.where}"
     return None
@@ -307,7 +311,7 @@ def _split(rows: list[Row], choices: Choices, plan: Plan, say: Callable[[str], N
 
 
 def stored(row: Row, choices: Choices) -> dict[str, Any]:
-    """column -> value as it is stored; pictures are read.
+    """column -> value as it is stored; pictures are read, and what comes later is made.
 
     Raises:
         UserError, OSError: a picture cannot be read.
@@ -316,6 +320,8 @@ def stored(row: Row, choices: Choices) -> dict[str, Any]:
     for name, value in row.values.items():
         if isinstance(value, Picture):
             found[name] = MODALITIES[modality_of(name) or ""].store(value.read(), choices.resize)
+        elif isinstance(value, Later):
+            found[name] = value.read()
     return found
 
 

@@ -87,7 +87,7 @@ def _sample(row: Row, split: str, choices: Choices) -> Sample:
             sample.shown |= {"width": sample.image.width, "height": sample.image.height}
         elif hasattr(value, "nbytes"):
             sample.shown |= {"channels": value.shape[0], "length": value.shape[1]}
-        elif value is not None and name not in ("questions", "regions"):
+        elif value is not None and name not in ("regions", "references"):
             sample.shown[name] = value
     return sample
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmkit.data.cells import DAMAGED, EXCESS, is_blank, is_missing, is_number, text_of
+from mmkit.data.cells import DAMAGED, EXCESS, is_blank, is_missing, is_number, real_of, text_of
 from mmkit.data.columns import Columns, choose, value_of
 from mmkit.data.data_files import Part
 from mmkit.data.levels import levels_of
@@ -239,6 +239,7 @@ class Samples:
         split = (self.part.split or "") if is_missing(split) else split
         try:
             values = self._values(row)
+            target = _target(value_of(row, self.columns.target))
         except (OSError, ValueError) as e:
             return Reject(name, where, str(getattr(e, "strerror", None) or e))
         if self.template is not None:
@@ -246,6 +247,8 @@ class Samples:
             values[text.COLUMN] = [words] if label else [""]
         if self.columns.label:
             values["label"] = label
+        if self.columns.target:
+            values["target"] = target
         picture = next((value for value in values.values() if isinstance(value, Picture)), None)
         own = (self.pictures.name(picture) if picture.path else self._own(name, picture)) if picture else name
         return Row(typed or own, values, where, split or None)
@@ -292,6 +295,13 @@ def _label(value: Any) -> str | list[str] | None:
     if isinstance(value, list):
         return list(dict.fromkeys(filter(None, (text_of(item).strip() for item in value)))) or None
     return text_of(value).strip() or None
+
+
+def _target(value: Any) -> float | None:
+    try:
+        return real_of(value)
+    except ValueError as e:
+        raise ValueError(f"the target {e}") from None
 
 
 def _picture(value: Any, pictures: Lookup, spool: Spool) -> Picture | None:

@@ -54,6 +54,21 @@ def _read(path: str) -> bytes:
         return f.read()
 
 
+@dataclass(frozen=True, slots=True)
+class Later:
+    """A value that is computed or read when its shard is written, so that not all of them are in memory.
+
+    Args:
+        read: gives it; may be called from any thread, and raises UserError or OSError.
+        size: about so many bytes.
+        stamp: changes when the value does: part of the fingerprint of the source.
+    """
+
+    read: Callable[[], Any]
+    size: int = 0
+    stamp: str = ""
+
+
 @dataclass(slots=True)
 class Row:
     """One sample as a source yields it.
@@ -61,8 +76,9 @@ class Row:
     Args:
         id: unique within a split and the same in every run; the order of the shards and the shares of the splits hang on it.
         values: column -> what the row has there: a `Picture`, captions (list of str), an array of numbers; label (str, or a
-            list of them), questions (dicts with id, question, answers, type), regions (dict with boxes, x1, y1, x2, y2 in
-            pixels of the picture, and phrases). None or blank: the row lacks it.
+            list of them), target (float), references (list of str, all captions known to be true, where the row's own are only
+            some of them), questions (dicts with id, question, answers, type), regions (dict with boxes, x1, y1, x2, y2 in pixels
+            of the picture, and phrases or features). A `Later` stands for any. None or blank: the row lacks it.
         where: the file and row it comes from, for messages.
         split: the official split as the source writes it, None where it has none for the row.
         merged: (id, where) of the rows of the same picture that are part of this sample.
@@ -87,7 +103,7 @@ class Row:
     @property
     def size(self) -> int:
         """About so many bytes."""
-        return sum(v.size if isinstance(v, Picture) else getattr(v, "nbytes", 0) for v in self.values.values())
+        return sum(v.size if isinstance(v, Picture | Later) else getattr(v, "nbytes", 0) for v in self.values.values())
 
     def rejects(self, reason: str) -> list[Reject]:
         """A reject for each of the rows that are this sample."""
@@ -160,21 +176,32 @@ def _list(feature: Any) -> dict[str, Any]:
 # What a row may have beside its modalities, as `features` of Hugging Face datasets; versions 4 and 5 write them so.
 EXTRA: dict[str, Any] = {
     "label": _TEXT,
+    "target": _FLOAT,
+    "references": _list(_TEXT),
     "questions": _list({"id": _TEXT, "question": _TEXT, "answers": _list(_TEXT), "type": _TEXT}),
-    "regions": {
-        "boxes": _list(_list(_FLOAT)),
-        "phrases": _list(_TEXT),
-        "features": _list(_list(_FLOAT)),
-        "scores": _list(_FLOAT),
-    },
 }
 # a row says something where it has two of the modalities and these
-TELLING = ("label", "questions")
+TELLING = ("label", "target", "questions")
 
 
 def modality_of(column: str) -> str | None:
     """The modality that a column of `prep` holds, None of another one."""
     return next((name for name, modality in MODALITIES.items() if column == modality.COLUMN), None)
+
+
+def tells(column: str, value: Any) -> bool:
+    """Whether a value says something of a row: it is of a modality, or one of TELLING."""
+    if value is None or column in TELLING:
+        return value is not None
+    row = MODALITIES.get(modality_of(column) or "")
+    return row is not None and (isinstance(value, Later) or not hasattr(row, "is_one") or row.is_one(value))
+
+
+def kind_of(column: str, rows: Sequence[Row]) -> str:
+    """What dataset.json says that a column of these rows holds."""
+    name = modality_of(column)
+    other = getattr(MODALITIES.get(name or ""), "ELSE", None)
+    return other if other and not any(tells(column, row.values.get(column)) for row in rows) else name or column
 
 
 def features_of(rows: Sequence[Row]) -> dict[str, Any]:

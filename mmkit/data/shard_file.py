@@ -69,8 +69,8 @@ def sample(row: Row, choices: Choices, origin: str | None) -> Stored:
         found = stored(row, choices)
         for name, value in row.values.items():
             if isinstance(value, Picture):
-                if choices.resize and row.values.get("regions"):
-                    found["regions"] = _resized(row.values["regions"], look(value.read()).size, size_of(found[name]["bytes"]))
+                if regions := found.get("regions"):
+                    found["regions"] = _placed(regions, value, size_of(found[name]["bytes"]), choices)
                 # a linked picture stays as it is: the reader treats it when it opens it
                 linked = {"bytes": None, "path": value.path}
                 found[name] = linked if choices.link else found[name] | {"path": _below(value.path, origin)}
@@ -79,10 +79,14 @@ def sample(row: Row, choices: Choices, origin: str | None) -> Stored:
     return {"id": row.id} | found
 
 
-def _resized(regions: dict[str, Any], before: tuple[int, int], after: tuple[int, int]) -> dict[str, Any]:
-    """The regions in the pixels of a picture as it is stored."""
+def _placed(regions: dict[str, Any], picture: Picture, after: tuple[int, int], choices: Choices) -> dict[str, Any]:
+    """The regions in the pixels of a picture as it is stored, and its size; where they say of which size it was, from there."""
+    before: Any = regions.get("width"), regions.get("height")
+    if None in before:
+        before = look(picture.read()).size if choices.resize else after
     x, y = (new / old for new, old in zip(after, before, strict=True))
-    return regions | {"boxes": [[a * x, b * y, c * x, d * y] for a, b, c, d in regions["boxes"]]}
+    boxes = regions["boxes"] if before == after else [[a * x, b * y, c * x, d * y] for a, b, c, d in regions["boxes"]]
+    return regions | {"boxes": boxes, "width": after[0], "height": after[1]}
 
 
 def _listed(found: dict[str, Any]) -> dict[str, Any]:
@@ -108,8 +112,9 @@ def _counted(rows: Sequence[Row], progress: Callable[[int], None]) -> Iterator[R
 
 
 def _size(value: Any) -> int:
-    data = value.get("bytes") if isinstance(value, dict) else None
-    return len(data) if data else getattr(value, "nbytes", 0)
+    if isinstance(value, dict | list):
+        return sum(map(_size, value.values() if isinstance(value, dict) else value))
+    return len(value) if isinstance(value, bytes) else getattr(value, "nbytes", 0)
 
 
 def _groups(samples: Iterable[Stored], rejected: list[Reject], fail: bool) -> Iterator[list[dict[str, Any]]]:

@@ -78,8 +78,9 @@ class Dataset:
         """
         for name in self.columns_of(modality):
             return name
-        kinds = sorted(set(self.columns.values()))
-        raise UserError(f"the dataset has no {modality} column", self.path, f"it has: {', '.join(kinds)}")
+        there = f"it has: {', '.join(sorted(set(self.columns.values())))}"
+        hint = getattr(MODALITIES.get(modality), "MADE_BY", there)
+        raise UserError(f"the dataset has no {modality} column", self.path, hint)
 
     def columns_of(self, modality: str) -> list[str]:
         """All columns that hold `modality`."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from array import array
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from mmkit.files import stable_hash
 
 CONTEXT = 77
 TOKENS_PER_WORD = 1.3
+SHOWN = 5  # classes and answers that are named
+STEPS = 10  # of a histogram
 ESTIMATE = f"words x {TOKENS_PER_WORD} + 2 against CLIP's context of {CONTEXT}; the tokenizer of a model decides"
 # scripts without spaces count one word a character
 _WORD = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff]|[^\W\u2e80-\u9fff\uf900-\ufaff]+")
@@ -161,8 +164,102 @@ class Numbers(Tally):
         return {"channels": max(self.channels), "length_p50": length["p50"], "length_max": length["max"]}
 
 
+class Regions(Tally):
+    """Boxes with features."""
+
+    def __init__(self, plural: str) -> None:
+        super().__init__(plural)
+        self.counts, self.widths = array("i"), array("i")
+
+    def seen(self, value: dict[str, Any]) -> tuple[int, int] | None:
+        return (len(value["boxes"]), len(value["features"][0])) if value["features"] else None
+
+    def add(self, seen: tuple[int, int] | None, row: int) -> None:
+        if seen:
+            self.counts.append(seen[0])
+            self.widths.append(seen[1])
+
+    def found(self, rows: int) -> dict[str, Any]:
+        sizes = {"per_row": _spread(np.array(self.counts)), "features": _spread(np.array(self.widths))}
+        return {self.plural: sizes} if self.counts else {}
+
+
+class Labels(Tally):
+    """Classes: one text, or a list of them."""
+
+    def __init__(self, plural: str) -> None:
+        super().__init__(plural)
+        self.classes = Counter[str]()
+
+    def add(self, seen: Any, row: int) -> None:
+        self.classes.update(map(str, seen) if isinstance(seen, list) else [str(seen)])
+
+    def found(self, rows: int) -> dict[str, Any]:
+        counts = self.classes.most_common()
+        if not counts:
+            return {}
+        largest, smallest = dict(counts[:SHOWN]), dict(counts[-SHOWN:])
+        imbalance = round(counts[0][1] / counts[-1][1], 2)
+        return {"labels": {"classes": len(counts), "largest": largest, "smallest": smallest, "imbalance": imbalance}}
+
+
+class Questions(Tally):
+    """Lists of questions with their answers."""
+
+    def __init__(self, plural: str) -> None:
+        super().__init__(plural)
+        self.asked = self.unanswered = 0
+        self.types, self.answers = Counter[str](), Counter[str]()
+
+    def add(self, seen: Sequence[dict[str, Any]], row: int) -> None:
+        self.asked += len(seen)
+        self.unanswered += sum(not question["answers"] for question in seen)
+        self.types.update(question["type"] for question in seen if question["type"])
+        for question in seen:
+            self.answers.update(question["answers"] or ())
+
+    def found(self, rows: int) -> dict[str, Any]:
+        if not self.asked:
+            return {}
+        found = {"count": self.asked, "without_answers": self.unanswered, "types": dict(self.types.most_common())}
+        return {"questions": found | {"answers": len(self.answers), "frequent": dict(self.answers.most_common(SHOWN))}}
+
+
+class Targets(Tally):
+    """Numbers that are to be predicted."""
+
+    def __init__(self, plural: str) -> None:
+        super().__init__(plural)
+        self.values = array("d")
+
+    def add(self, seen: float, row: int) -> None:
+        self.values.append(seen)
+
+    def found(self, rows: int) -> dict[str, Any]:
+        """Range, mean and standard deviation, and how many lie in each of equally wide steps from the least to the most."""
+        if not self.values:
+            return {}
+        counts, edges = np.histogram(self.values, STEPS)
+        steps = {"edges": [round(float(edge), 6) for edge in edges], "counts": counts.tolist()}
+        return {"target": self._spread() | {"histogram": steps}}
+
+    def facts(self, rows: int) -> dict[str, Any]:
+        return self._spread() if self.values else {}
+
+    def _spread(self) -> dict[str, float]:
+        values = np.array(self.values)
+        spread = {"min": values.min(), "max": values.max(), "mean": values.mean(), "std": values.std()}
+        return {name: round(float(value), 6) for name, value in spread.items()}
+
+
+# what a row may have beside its modalities, by the kind of its column
+EXTRA: dict[str, type[Tally]] = {"label": Labels, "questions": Questions, "target": Targets}
+
+
 def tally_of(kind: str) -> Tally:
-    """The tally of a modality, by its feature."""
+    """The tally of a kind of column; of a modality by its feature."""
+    if kind in EXTRA:
+        return EXTRA[kind](kind)
     inner, depth = MODALITIES[kind].FEATURE, 0
     while inner.get("_type") == "List":
         inner, depth = inner["feature"], depth + 1
@@ -170,7 +267,12 @@ def tally_of(kind: str) -> Tally:
     return form(kind if kind.endswith("s") else f"{kind}s")
 
 
-FORMS: dict[tuple[int, str], type[Tally]] = {(0, "Image"): Pictures, (1, "string"): Texts, (2, "float32"): Numbers}
+FORMS: dict[tuple[int, str | None], type[Tally]] = {
+    (0, "Image"): Pictures,
+    (1, "string"): Texts,
+    (2, "float32"): Numbers,
+    (0, None): Regions,
+}
 
 
 def _spread(values: np.ndarray) -> dict[str, int]:

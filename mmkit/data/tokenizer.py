@@ -122,6 +122,17 @@ class Tokenizer:
         return backend
 
     @cached_property
+    def special(self) -> list[int]:
+        """The ids that stand around every text: start and end."""
+        return self.encode([""])[0]
+
+    @cached_property
+    def mask(self) -> int | None:
+        """The id that stands for a hidden token: of our own vocabularies and of those of BERT's kind."""
+        found = (self.backend.token_to_id(token) for token in (MASK, "[MASK]"))
+        return next((id for id in found if id is not None), None)
+
+    @cached_property
     def unknown(self) -> int | None:
         """The id of the unknown token, where the vocabulary has one (a byte-level BPE has none)."""
         token = json.loads(self.backend.to_str())["model"].get("unk_token")

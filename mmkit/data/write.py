@@ -235,7 +235,7 @@ def _manifest(kind: str, ask: Ask, choices: Choices, settings: dict[str, Any], s
         "source": {"kind": kind, "path": source.path, "options": settings, "fingerprint": plan.fingerprint} | source.facts,
         "license": source.license,
         "splits": {},
-        "columns": {name: modality_of(name) or name for name in plan.features if name != "id"},
+        "columns": plan.columns,
         "rejected": 0,
         "merged": 0,
     }

@@ -2,7 +2,8 @@
 
 An encoder takes the tensors of its modality's Reader: `embed(**inputs)` gives what its blocks begin with, (B, N, D), and the mask
 of it, `encode(x, mask)` makes an Encoded of that; `forward` is both in a row. `dim` is its width, `sizes(dial)` are its keys at
-a `--size`. One without `embed` cannot be part of an early fusion.
+a `--size`. One without `embed` cannot be part of an early fusion. A causal one that reads texts token by token has `start()`,
+which gives a `layers.State`, and `step(ids, state, encoded)`; of others a text that is being written is read anew for each token.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ ENCODERS = {
     "cnn": ("image", "mmkit.encoders.image", "CNN"),
     "transformer": ("text", "mmkit.encoders.text", "TextTransformer"),
     "series": ("series", "mmkit.encoders.series", "SeriesTransformer"),
+    "regions": ("regions", "mmkit.encoders.regions", "RegionEncoder"),
     "pretrained": (ANY, "mmkit.encoders.pretrained", "Pretrained"),
 }
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from mmkit.encoders import check_choice
-from mmkit.layers import Encoded, Stack, masked_mean
+from mmkit.layers import Encoded, Stack, State, masked_mean
 
 # --size -> width, blocks and heads; `base` and `large` are CLIP's beside ViT-B/16 and ViT-L/14 (arXiv:2103.00020, table 20)
 SIZES = {
@@ -75,3 +75,13 @@ class TextTransformer(nn.Module):
     def forward(self, ids: Tensor, mask: Tensor) -> Encoded:
         """Token ids (B, M) and their mask (B, M), True = real."""
         return self.encode(*self.embed(ids, mask))
+
+    def start(self) -> State:
+        """Before the first token of texts that are read one token after the other, which takes a causal encoder."""
+        return State(len(self.blocks))
+
+    def step(self, ids: Tensor, state: State, encoded: bool = True) -> Tensor:
+        """The next token of each text, ids (B,), as `encode` gives it, or else as `embed`: (B, 1, D)."""
+        x = (self.tokens(ids) + self.positions[state.length])[:, None]
+        state.length += 1
+        return self.norm(self.blocks(x, state=state)) if encoded else x

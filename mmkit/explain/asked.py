@@ -14,9 +14,10 @@ from torch import Tensor
 
 from mmkit.batch import Batch, Want
 from mmkit.data.pictures import is_picture
+from mmkit.decoding import generate, others
 from mmkit.encode import joined
 from mmkit.errors import UsageError, UserError, nearest
-from mmkit.fusion import FUSED
+from mmkit.explain.support import writes
 from mmkit.losses.filip import late_interaction
 from mmkit.model import Model
 
@@ -31,9 +32,10 @@ class Asked:
         picture: the input of it; words: that of the text, None where none is read.
         items: input -> its prepared item, None where there is none.
         wants: what the score is made of; score: of each row, (B,).
-        kind: what the score is: cosine, late interaction, logit or norm.
-        answer: the class or answer whose logit it is.
+        kind: what the score is: cosine, late interaction, logit, log-probability or norm.
+        answer: the class, answer or column of numbers whose logit it is, or the text that the model wrote.
         measure: what is followed as parts of the picture go, (B,), where it is not the score: a logit's probability.
+        foretold: the text whose tokens are foretold, so that the score is of all of them.
     """
 
     model: Model
@@ -45,14 +47,18 @@ class Asked:
     kind: str
     answer: str | None = None
     measure: Callable[[Got], Tensor] | None = None
+    foretold: str | None = None
 
     @property
-    def fused(self) -> bool:
-        """The score is made of a fusion."""
-        return any(want.part == FUSED or self._head_of(want) == FUSED for want in self.wants)
+    def joined(self) -> str | None:
+        """The fusion that the score is made of, by name; None where it is made of none."""
+        read = (self.model.loss[want.part].of if want.part in self.model.head else want.part for want in self.wants)
+        return next((joined for part in read if (joined := part.partition(".")[0]) in self.model.fusion), None)
 
-    def _head_of(self, want: Want) -> str | None:
-        return self.model.loss[want.part].of if want.part in self.model.head else None
+    @property
+    def fusion(self) -> Any:
+        """The same itself."""
+        return self.model.fusion[self.joined] if self.joined else None
 
     def batch(self, pictures: Sequence[Any] | None = None) -> Batch:
         """The question as a batch: of one row, or of one for each of some prepared pictures instead of its own."""
@@ -74,8 +80,9 @@ class Asked:
 
 
 def ask(model: Model, prepared: Any, text: str | None) -> Asked:
-    """The question that a picture and a text put to a model: how alike they are, else the answer to the text, else, for a head
-    that reads no words, the class that the text names. Without a text: the class that is predicted, or the picture's own vector.
+    """The question that a picture and a text put to a model: how alike they are, else the answer to the text or how likely it
+    would write it, else, for a head that reads no words, the class that the text names. Without a text: the class that is
+    predicted, the text that it writes, or the picture's own vector.
 
     Args:
         prepared: the picture, by the Reader of its input.
@@ -87,6 +94,8 @@ def ask(model: Model, prepared: Any, text: str | None) -> Asked:
     objective, picture, words = _headed(model), picture_of(model), words_of(model)
     if text is not None and words in model.embedded and picture in model.embedded:
         return _of_pair(model, picture, str(words), prepared, text)
+    if objective is not None and writes(objective):
+        return _of_text(model, objective, picture, prepared, text)
     if objective is not None:
         return _of_head(model, objective, picture, prepared, text)
     if text is None:
@@ -116,7 +125,9 @@ def words_of(model: Model) -> str | None:
 
 
 def _headed(model: Model) -> Any:
-    return next((loss for name, loss in model.loss.items() if name in model.head), None)
+    """The first loss whose head tells classes apart or writes."""
+    headed = (loss for name, loss in model.loss.items() if name in model.head)
+    return next((loss for loss in headed if hasattr(loss, "classes") or writes(loss)), None)
 
 
 def _words_read(model: Model, objective: Any) -> str | None:
@@ -157,6 +168,8 @@ def _of_head(model: Model, objective: Any, picture: str, prepared: Any, text: st
         items[words] = model.reader(words).prepare(text or "")
     asked = Asked(model, picture, words, items, (want,), lambda got: got[want][:, 0], "logit")
     if words is None and text is not None:
+        if not objective.classes:
+            raise UsageError("the model predicts a number and has no classes", model.name, "leave the text out")
         if text not in objective.number:
             raise UsageError(f"the model has no class {text!r}", model.name, nearest(text, objective.classes))
         number = objective.number[text]
@@ -171,8 +184,40 @@ def _of_head(model: Model, objective: Any, picture: str, prepared: Any, text: st
         (want,),
         lambda got: got[want][:, number],
         "logit",
-        objective.classes[number],
+        objective.classes[number] if objective.classes else objective.column,
         lambda got: objective.probabilities(got[want].float())[:, number],
+    )
+
+
+def _of_text(model: Model, objective: Any, picture: str, prepared: Any, text: str | None) -> Asked:
+    names = others(model, objective)
+    if picture not in names:
+        raise UserError(f"the model writes without the {picture}", model.name, f"it reads: {', '.join(names)}")
+    items: dict[str, Any] = dict.fromkeys(names) | {picture: prepared}
+    answer = None
+    if text is None:
+        ((written,),) = generate(model, objective, [items])
+        text = answer = written.text
+    items[objective.text] = model.reader(objective.text).prepare(text)
+    said = text
+
+    def score(got: Got) -> Tensor:
+        rows = got[objective.wants()[0]].size(0)
+        found: Tensor = objective.log_probability(got, [said] * rows)
+        return found
+
+    wants = objective.wants()
+    return Asked(
+        model,
+        picture,
+        objective.text,
+        items,
+        wants,
+        score,
+        "log-probability",
+        answer,
+        lambda got: score(got).exp(),
+        said,
     )
 
 

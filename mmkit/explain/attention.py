@@ -41,8 +41,8 @@ class Explanation:
 
     Args:
         method: one of METHODS; layer, head: as they were asked for.
-        score: of the pair, or of the answer; kind: cosine, late interaction, logit or norm (nothing was asked).
-        answer: the class or answer that was predicted, or asked for.
+        score: of the pair, or of the answer; kind: cosine, late interaction, logit, log-probability or norm (nothing was asked).
+        answer: the class or answer that was predicted, or asked for, or the text that the model wrote.
         grid: weight of each patch (h, w), from the top left of what the model saw.
         shown: the part of the picture that it saw: left, top, right, bottom in pixels, beyond the edges where it is filled up.
         size: of the picture, width and height.
@@ -95,7 +95,8 @@ def explain(
 
     Args:
         item: the picture as a row holds it, {"bytes", "path"}.
-        text: what it is compared with, the question that is answered, or a class of a classifier. None: the picture alone.
+        text: what it is compared with, the question that is answered, a class of a classifier, or what a captioner might write.
+            None: the picture alone, or what it does write.
         method, layer, head: of `Maps`.
         each_word: make a map of the picture for each word, too: where the method relates no word to a patch, the map of the word
             alone as the text.
@@ -110,6 +111,7 @@ def explain(
     name = picture_of(model)
     picture = load_cell(item)
     asked = ask(model, model.reader(name).prepare(item), text)
+    text = text if asked.foretold is None else asked.foretold
     seen = look(asked)
     tokens, spans = _tokens(asked, text or "", len(seen.tokens.get(asked.words or "", ())))
     words = words_of(text or "", spans)
@@ -157,7 +159,7 @@ def _word_grids(maps: Maps, words: Sequence[tuple[str, list[int]]]) -> list[np.n
     if found is not None:
         return list(found)
     asked = maps.asked
-    if asked.words is None or asked.fused or maps.method not in ("relevance", "gradcam"):
+    if asked.words is None or asked.joined or maps.method not in ("relevance", "gradcam"):
         return [None] * len(words)
     maps.notes.append("a word's own map is that of the word alone as the text")
     alone = [ask(asked.model, asked.items[asked.picture], word) for word, _ in words]

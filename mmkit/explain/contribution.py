@@ -14,7 +14,7 @@ from torch import Tensor
 from mmkit.batch import Batch, Want
 from mmkit.explain.held import REMOVALS, Encodings, Held
 from mmkit.explain.shares import ablation, shapley
-from mmkit.explain.support import Pair, Target
+from mmkit.explain.support import Support
 from mmkit.model import Model
 
 Parts = dict[tuple[str, str | None], np.ndarray]
@@ -22,7 +22,7 @@ Parts = dict[tuple[str, str | None], np.ndarray]
 
 def parts(
     model: Model,
-    support: Target | Pair,
+    support: Support,
     held: Mapping[str, Held],
     partners: Tensor,
     batch_size: int = 64,
@@ -49,7 +49,7 @@ def parts(
 
 @torch.no_grad()
 def values(
-    model: Model, support: Target | Pair, held: Mapping[str, Held], removal: str, partners: Tensor, batch_size: int = 64
+    model: Model, support: Support, held: Mapping[str, Held], removal: str, partners: Tensor, batch_size: int = 64
 ) -> np.ndarray:
     """How much the model supports what is true of each sample with each coalition of its inputs: (n, 2^k).
 
@@ -67,7 +67,7 @@ def values(
     return found
 
 
-def gradients(model: Model, support: Target | Pair, held: Mapping[str, Held], batch_size: int = 64) -> np.ndarray:
+def gradients(model: Model, support: Support, held: Mapping[str, Held], batch_size: int = 64) -> np.ndarray:
     """How steeply the score of each sample rises along each input: (n, k).
 
     Of each token the norm of the gradient, each value times how far it strays over the samples, summed over the tokens. So the
@@ -90,7 +90,7 @@ def gradients(model: Model, support: Target | Pair, held: Mapping[str, Held], ba
     return found
 
 
-def _answers(model: Model, support: Target | Pair, seen: Mapping[str, Encodings]) -> dict[Want, Tensor]:
+def _answers(model: Model, support: Support, seen: Mapping[str, Encodings]) -> dict[Want, Tensor]:
     have = {Want(name, what): x.to(model.device) for name, of in seen.items() for what, x in of.items()}
     rows = len(next(iter(have.values())))
     return model(Batch([""] * rows, {}), support.wants, have)

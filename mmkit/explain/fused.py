@@ -31,9 +31,15 @@ class Joint:
     between: Tensor | None
 
 
+def by_attention(asked: Asked) -> Merged | Cross | None:
+    """The fusion by attention that the score is made of, also within a hybrid one; None where there is none."""
+    found = asked.fusion.attention if isinstance(asked.fusion, Hybrid) else asked.fusion
+    return found if isinstance(found, Merged | Cross) else None
+
+
 def attends(asked: Asked) -> bool:
     """The score is made of a fusion by attention."""
-    return asked.fused and isinstance(asked.model.fusion, Merged | Cross | Hybrid)
+    return by_attention(asked) is not None
 
 
 def joint(asked: Asked, seen: Pass) -> list[Layer]:
@@ -47,60 +53,69 @@ def relevance(asked: Asked, seen: Pass, flows: Mapping[str, Tensor]) -> Joint:
     Args:
         flows: input -> what each of the encoder's outputs has of its inputs (N, N).
     """
-    if isinstance(asked.model.fusion, Cross):
-        return _crossed(asked, seen, flows)
+    if isinstance(fusion := by_attention(asked), Cross):
+        return _crossed(asked, fusion, seen, flows)
     start = torch.block_diag(torch.ones(1, 1), *(flows[name].cpu() for name in _order(asked))).to(next(iter(flows.values())))
     found = start
     for layer in _blocks(seen, "attention"):
         (found,) = flow.self_attention([found], flow.positive(layer.weights, layer.gradient))
-    return _read(asked, seen, found[0], found - torch.eye(len(found), device=found.device))
+    return _read(asked, seen, found - torch.eye(len(found), device=found.device))
 
 
 def rolled(asked: Asked, seen: Pass) -> Joint:
     """Rollout of the layers over all tokens together."""
     found = flow.rollout([layer.weights for layer in _blocks(seen, "attention")])
-    return _read(asked, seen, found[0], found)
+    return _read(asked, seen, found)
 
 
 def attention(asked: Asked, seen: Pass, weights: Tensor) -> Joint:
     """One layer's attention (T, T) over all tokens together, or (N, M) of the query's over the others'."""
-    if isinstance(asked.model.fusion, Cross):
-        query = asked.model.fusion.query
-        real = seen.mask[query].to(weights.dtype)
-        others = real @ weights / real.sum()
-        return _of_cross(asked, seen, real / real.sum(), others, weights)
-    return _read(asked, seen, weights[0], weights)
+    if isinstance(fusion := by_attention(asked), Cross):
+        read = _shares(asked, fusion, seen).to(weights.dtype)
+        return _of_cross(asked, fusion, seen, read, read @ weights, weights)
+    return _read(asked, seen, weights)
 
 
-def _crossed(asked: Asked, seen: Pass, flows: Mapping[str, Tensor]) -> Joint:
+def _crossed(asked: Asked, fusion: Cross, seen: Pass, flows: Mapping[str, Tensor]) -> Joint:
     """Self-attention of the query's tokens (equations 6 and 7), then theirs over the others' (equation 10), block by block."""
-    query = asked.model.fusion.query
-    own = flows[query]
-    others = torch.block_diag(*(flows[name] for name in _others(asked)))
+    own = flows[fusion.query]
+    others = torch.block_diag(*(flows[name] for name in _others(asked, fusion)))
     across = torch.zeros(len(own), len(others), device=own.device)
     for within, between in zip(_blocks(seen, "attention"), _blocks(seen, "cross"), strict=True):
         own, across = flow.self_attention([own, across], flow.positive(within.weights, within.gradient))
         across = flow.cross_attention(own, across, others, flow.positive(between.weights, between.gradient))
-    # the fused vector is the mean of the query's real tokens
-    real = seen.mask[query].to(own.dtype)
-    read = real / real.sum()
-    return _of_cross(asked, seen, read @ (own - torch.eye(len(own), device=own.device)), read @ across, across)
+    read = _shares(asked, fusion, seen).to(own.dtype)
+    return _of_cross(asked, fusion, seen, read @ (own - torch.eye(len(own), device=own.device)), read @ across, across)
 
 
-def _of_cross(asked: Asked, seen: Pass, own: Tensor, others: Tensor, across: Tensor) -> Joint:
-    spans = _spans(seen, _others(asked))
-    weights = {asked.model.fusion.query: own} | {name: others[span] for name, span in spans.items()}
+def _of_cross(asked: Asked, fusion: Cross, seen: Pass, own: Tensor, others: Tensor, across: Tensor) -> Joint:
+    spans = _spans(seen, _others(asked, fusion))
+    weights = {fusion.query: own} | {name: others[span] for name, span in spans.items()}
     between = None
     if asked.words in spans:  # the picture looks
         between = across[:, spans[asked.words]].T
-    elif asked.words == asked.model.fusion.query and asked.picture in spans:
+    elif asked.words == fusion.query and asked.picture in spans:
         between = across[:, spans[asked.picture]]
     return Joint(weights, between)
 
 
-def _read(asked: Asked, seen: Pass, row: Tensor, rows: Tensor) -> Joint:
-    """Of `Merged`: the class token's row (T,) is the score's, the words' rows (T, T) are their own."""
+def _shares(asked: Asked, fusion: Merged | Cross, seen: Pass) -> Tensor:
+    """How much of the score is read from each of the query's tokens (N,): all real ones alike where a text is foretold or the
+    fused vector is their mean, else that which it is."""
+    real = seen.mask[str(fusion.query)].float()
+    pool = fusion.pool if isinstance(fusion, Cross) else "last"
+    if asked.foretold is not None or pool == "mean":
+        return real / real.sum()
+    return torch.zeros_like(real).index_fill(0, real.nonzero()[0 if pool == "first" else -1], 1.0)
+
+
+def _read(asked: Asked, seen: Pass, rows: Tensor) -> Joint:
+    """Of `Merged`: the rows (T, T) of the words are their own; the score's is the class token's, or of a causal one those of the
+    query together."""
     spans = _spans(seen, _order(asked), 1)
+    row = rows[0]
+    if (fusion := by_attention(asked)) is not None and fusion.causal:
+        row = _shares(asked, fusion, seen).to(rows.dtype) @ rows[spans[str(fusion.query)]]
     between = rows[spans[asked.words], spans[asked.picture]] if asked.words in spans else None
     return Joint({name: row[span] for name, span in spans.items()}, between)
 
@@ -114,11 +129,11 @@ def _spans(seen: Pass, names: Iterable[str], start: int = 0) -> dict[str, slice]
 
 
 def _order(asked: Asked) -> list[str]:
-    return list(asked.model.config.fusion["inputs"])
+    return list(asked.model.config.fusions[str(asked.joined)]["inputs"])
 
 
-def _others(asked: Asked) -> list[str]:
-    return [name for name in _order(asked) if name != asked.model.fusion.query]
+def _others(asked: Asked, fusion: Cross) -> list[str]:
+    return [name for name in _order(asked) if name != fusion.query]
 
 
 def _blocks(seen: Pass, kind: str) -> list[Layer]:

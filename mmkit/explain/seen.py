@@ -50,7 +50,7 @@ class Pass:
 def look(asked: Asked) -> Pass:
     """Put the question to the model and keep what it looks at. Changes no weight and no output."""
     model, names = asked.model, list(asked.items)
-    early = asked.fused and model.fusion.reads == "embedded"
+    early = asked.joined is not None and asked.fusion.reads == "embedded"
     outputs = {name: Want(name, "embedded" if early else "tokens") for name in names}
     masks = [Want(name, "mask") for name in names]
     with torch.enable_grad(), capture(model) as maps:
@@ -68,9 +68,10 @@ def look(asked: Asked) -> Pass:
         found.mask[name] = got[masks[i]][0]
         found.layers[name] = _layers(maps, of, asked, name)
     found.vectors = {want.part: got[want][0].detach() for want in asked.wants if want.what == "vectors"}
+    prefix = f"fusion.{asked.joined}."
     for path, calls in maps.items():
-        if path.startswith("fusion.") and calls:
-            found.fusion[path.removeprefix("fusion.")] = _layer(calls[-1], of)
+        if path.startswith(prefix) and calls:
+            found.fusion[path.removeprefix(prefix)] = _layer(calls[-1], of)
     return found
 
 

@@ -9,9 +9,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from mmkit.batch import Want
+from mmkit.layers import masked_mean
 from mmkit.losses.filip import late_interaction
 from mmkit.model import Model
 
@@ -19,18 +21,25 @@ from mmkit.model import Model
 MADE_OF = {"vector": "pooled", "vectors": "tokens"}
 
 
-def support(objective: Any, values: Sequence[Any]) -> Target | Pair:
-    """What a loss is about: the true target, where it has a head, else the similarity of pairs.
+def support(objective: Any, values: Sequence[Any]) -> Support:
+    """What a loss is about: the true target or text, where it has a head, else the similarity of pairs.
 
     Args:
         values: of the n samples, what the column of the loss holds.
     """
+    if writes(objective):
+        return Text(objective, values)
     return Target(objective, values) if has_target(objective) else Pair(objective)
 
 
 def has_target(objective: Any) -> bool:
     """Whether a loss knows what is true of a row, and does not compare its inputs."""
-    return hasattr(objective, "truth")
+    return hasattr(objective, "truth") or writes(objective)
+
+
+def writes(objective: Any) -> bool:
+    """Whether what is true of a row is a text, each token of which is foretold."""
+    return hasattr(objective, "following")
 
 
 def roots(model: Model, objective: Any) -> dict[str, list[Want]]:
@@ -43,37 +52,61 @@ def roots(model: Model, objective: Any) -> dict[str, list[Want]]:
 
 
 class Target:
-    """The probability of what is true, by the head of a loss.
+    """What the head of a loss makes of what is true: its probability, or how close a number is to it.
 
     The probability and not its logarithm: it lies between 0 and 1, so that no single sample that a removal makes confidently
-    wrong outweighs a hundred others, and drops add up to about what the accuracy would lose. Gradients are of the log odds, for
-    a probability near 1 has none.
+    wrong outweighs a hundred others, and drops add up to about what the accuracy would lose.
 
     Args:
         objective: a loss over the logits of its head.
         values: of the n samples, what the column of the loss holds.
     """
 
-    said = "probability of what is true"
-
     def __init__(self, objective: Any, values: Sequence[Any]) -> None:
         self.objective, self.truth = objective, objective.truth(values)
-        self.wants = objective.wants()
+        self.said, self.wants = objective.said, objective.wants()
 
     def value(self, got: Mapping[Want, Tensor], samples: Tensor) -> Tensor:
-        """(B,); where many classes may be true, the mean over all of the probability that it is told rightly."""
-        truth, p = self.truth[samples], self.objective.probabilities(got[self.wants[0]].float().cpu())
-        return (truth * p + (1 - truth) * (1 - p)).mean(1) if self.objective.many else (truth * p).sum(1)
+        """(B,)."""
+        return self.objective.support(got[self.wants[0]].float().cpu(), self.truth[samples])
 
     def slope(self, got: Mapping[Want, Tensor], samples: Tensor) -> Tensor:
         """(B,), what gradients are taken of."""
         logits = got[self.wants[0]].float()
-        truth = self.truth[samples].to(logits)
-        if self.objective.many:
-            return ((2 * truth - 1) * logits).mean(1)
-        right = truth > 0
-        true, false = (logits.masked_fill(where, -torch.inf).logsumexp(1) for where in (~right, right))
-        return true - false
+        return self.objective.slope(logits, self.truth[samples].to(logits))
+
+
+class Text:
+    """The probability of the tokens of the true text, each after those before it: the geometric mean of a text's.
+
+    Gradients are of the log odds, as of `Target`. A text that is removed is still the one to be foretold.
+
+    Args:
+        objective: a loss of language.
+        values: the texts of the n samples.
+    """
+
+    said = "probability of the words of the true text"
+
+    def __init__(self, objective: Any, values: Sequence[str]) -> None:
+        self.objective, self.texts, self.wants = objective, list(values), objective.wants()
+
+    def value(self, got: Mapping[Want, Tensor], samples: Tensor) -> Tensor:
+        """(B,)."""
+        odds, told = self._log_odds(got, samples)
+        return masked_mean(F.logsigmoid(odds)[..., None], told)[:, 0].exp()
+
+    def slope(self, got: Mapping[Want, Tensor], samples: Tensor) -> Tensor:
+        """(B,), what gradients are taken of."""
+        odds, told = self._log_odds(got, samples)
+        return masked_mean(odds[..., None], told)[:, 0]
+
+    def _log_odds(self, got: Mapping[Want, Tensor], samples: Tensor) -> tuple[Tensor, Tensor]:
+        logits = got[self.wants[0]]
+        said = [self.texts[i] for i in samples.tolist()]
+        mask = self.objective.reader.collate(said)["mask"][:, : logits.size(1)]
+        mask = F.pad(mask, (0, logits.size(1) - mask.size(1)))  # filled up as `held.hold` does
+        return self.objective.log_odds(logits, mask.to(logits.device), said)
 
 
 class Pair:
@@ -100,3 +133,6 @@ class Pair:
             return (a[0] * b[0]).sum(-1)
         both = torch.vmap(lambda *x: torch.stack(late_interaction(*(one[None] for one in x))).mean())
         return both(*a, *b)
+
+
+Support = Target | Text | Pair

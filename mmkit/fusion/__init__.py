@@ -1,9 +1,13 @@
 """The table of fusions: kind -> module and class. Imported without torch; the class on first use.
 
-A fusion reads the inputs it is given, in their order, and gives one Encoded, the part `fused`. `reads` says what of each it
-takes: `tokens` (tokens, mask and pooled, as encoded), `embedded` (what an encoder's blocks begin with, and the mask), `pooled`.
-It holds no parameter of an encoder, so what is frozen stays frozen and nothing is saved twice. An input that a row lacks comes
-with zeros and a mask that shows nothing.
+A fusion reads the inputs it is given, in their order, and gives one Encoded. It is the part `fused` of a model, or the one that
+its own table is called. `reads` says what of each input it takes: `tokens` (tokens, mask and pooled, as encoded), `embedded`
+(what an encoder's blocks begin with, and the mask), `pooled`. `spans(parts)` says where in its tokens those of an input stand. It
+holds no parameter of an encoder, so what is frozen stays frozen and nothing is saved twice. An input that a row lacks comes with
+zeros and a mask that shows nothing.
+
+One that is `causal` in its input `query` may be run token by token: `start(parts)` of all other inputs gives a `layers.State`,
+`step(token, state)` the next token of the query (B, 1, width) as fused (B, 1, D).
 """
 
 from __future__ import annotations
@@ -14,7 +18,6 @@ from typing import Any
 from mmkit import kinds
 from mmkit.errors import ConfigError, nearest
 
-FUSED = "fused"
 FUSIONS = {
     "early": ("mmkit.fusion.attention", "Early"),
     "merged": ("mmkit.fusion.attention", "Merged"),
@@ -30,7 +33,7 @@ FUSIONS = {
 
 
 def check_kind(table: Mapping[str, Any]) -> None:
-    """Check without torch that the kind of the `[fusion]` table exists.
+    """Check without torch that the kind of a `[fusion]` table exists.
 
     Raises:
         ConfigError: there is no such kind; the nearest is named.

@@ -2,29 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import nn
 
-from mmkit.fusion.attention import Merged
+from mmkit.fusion.attention import Cross, Merged
 from mmkit.fusion.late import Product
 from mmkit.layers import Encoded
 
 
 class Hybrid(nn.Module):
-    """The pooled vector of `Merged` and that of `Product`, mixed by one layer; the tokens are those of `Merged`.
+    """The pooled vector of a fusion by attention and that of `Product`, mixed by one layer; the tokens are the attention's.
 
     Args:
-        dim, layers, heads, mlp_ratio, dropout: of `Merged`; the product is as wide.
-        widths: input -> width of its tokens and of its pooled vector.
+        attention: "merged" (`Merged`) or "cross" (`Cross`, pooled at its first token).
+        dim, layers, heads, mlp_ratio, dropout: of it; the product is as wide.
+        widths: input -> width of its tokens and of its pooled vector; language: the inputs of words.
     """
 
     reads = "tokens"
 
     def __init__(
         self,
+        attention: str = "merged",
         dim: int = 64,
         layers: int = 2,
         heads: int = 4,
@@ -32,10 +34,17 @@ class Hybrid(nn.Module):
         dropout: float = 0.0,
         *,
         widths: Mapping[str, int],
+        language: Sequence[str] = (),
     ) -> None:
         super().__init__()
         self.dim = dim
-        self.merged = Merged(dim, layers, heads, mlp_ratio, dropout, widths=widths)
+        self.attention: Merged | Cross
+        if attention == "merged":
+            self.attention = Merged(dim, layers, heads, mlp_ratio, dropout, widths=widths)
+        elif attention == "cross":
+            self.attention = Cross(None, dim, layers, heads, mlp_ratio, dropout, pool="first", widths=widths, language=language)
+        else:
+            raise ValueError(f"attention is merged or cross, not {attention!r}")
         self.product = Product(dim, widths=widths)
         self.mix = nn.Linear(2 * dim, dim)
         self.norm = nn.LayerNorm(dim)
@@ -45,6 +54,9 @@ class Hybrid(nn.Module):
         return Merged.sizes(dial)
 
     def forward(self, parts: Mapping[str, Encoded]) -> Encoded:
-        merged = self.merged(parts)
-        both = torch.cat([merged.pooled, self.product(parts).pooled], -1)
-        return Encoded(merged.tokens, merged.mask, self.norm(self.mix(both)))
+        joined = self.attention(parts)
+        both = torch.cat([joined.pooled, self.product(parts).pooled], -1)
+        return Encoded(joined.tokens, joined.mask, self.norm(self.mix(both)))
+
+    def spans(self, parts: Mapping[str, Encoded]) -> dict[str, slice]:
+        return self.attention.spans(parts)

@@ -40,6 +40,9 @@ class Late(nn.Module):
         mask = torch.ones(pooled.size(0), 1, dtype=torch.bool, device=pooled.device)
         return Encoded(pooled[:, None], mask, pooled)
 
+    def spans(self, parts: Mapping[str, Encoded]) -> dict[str, slice]:
+        return {}
+
     def together(self, vectors: list[Tensor]) -> Tensor:
         """The vectors (B, D) of all inputs as one."""
         raise NotImplementedError

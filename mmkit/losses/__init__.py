@@ -12,8 +12,18 @@ LOSSES = {
     "infonce": ("mmkit.losses.contrastive", "InfoNCE"),
     "sigmoid": ("mmkit.losses.contrastive", "Sigmoid"),
     "filip": ("mmkit.losses.filip", "Filip"),
+    "hinge": ("mmkit.losses.hinge", "Hinge"),
     "classify": ("mmkit.losses.classify", "Classify"),
+    "regress": ("mmkit.losses.regress", "Regress"),
     "answers": ("mmkit.losses.answers", "Answers"),
+    "mlm": ("mmkit.losses.masked_tokens", "Mlm"),
+    "mim": ("mmkit.losses.masked_tokens", "Mim"),
+    "mmm": ("mmkit.losses.masked_tokens", "Mmm"),
+    "mrfr": ("mmkit.losses.regions", "HiddenFeatures"),
+    "mrc-kl": ("mmkit.losses.regions", "HiddenClasses"),
+    "itm": ("mmkit.losses.matching", "Matching"),
+    "wra": ("mmkit.losses.alignment", "Alignment"),
+    "lm": ("mmkit.losses.language", "Language"),
 }
 
 

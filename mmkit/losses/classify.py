@@ -21,13 +21,15 @@ from mmkit.losses.objective import Got, Objective
 class Headed(Objective):
     """A loss over the logits of its own head, a sum over the rows that have a target.
 
-    Args:
-        classes: what the head tells apart, in order.
+    Attributes:
+        classes: what the head tells apart, in order; none where it gives a number.
         many: any number of them may be true of a row, each on its own.
+        said: what `support` is, for people.
     """
 
     whole = False
     many = False
+    said = "probability of what is true"
 
     def __init__(
         self,
@@ -41,11 +43,16 @@ class Headed(Objective):
     ) -> None:
         super().__init__(weight, share, of, name)
         self.targets, self.dropout = targets, dropout
-        self.classes: list[str] = targets["classes"]
+        self.classes: list[str] = targets.get("classes", [])
         self.number = {text: i for i, text in enumerate(self.classes)}
 
     def head(self, width: int) -> nn.Module:
-        return nn.Sequential(nn.Dropout(self.dropout), nn.Linear(width, len(self.classes)))
+        return nn.Sequential(nn.Dropout(self.dropout), nn.Linear(width, self.width))
+
+    @property
+    def width(self) -> int:
+        """Values that the head gives of a row."""
+        return len(self.classes)
 
     def wants(self) -> tuple[Want, ...]:
         return (Want(self.name, "logits"),)
@@ -71,6 +78,20 @@ class Headed(Objective):
     def probabilities(self, logits: Tensor) -> Tensor:
         """Of each class: (B, C)."""
         return logits.softmax(-1)
+
+    def support(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """How probable what is true is: (B,); where many classes may be true, the mean over all of the probability that it is
+        told rightly."""
+        p = self.probabilities(logits)
+        return (truth * p + (1 - truth) * (1 - p)).mean(1) if self.many else (truth * p).sum(1)
+
+    def slope(self, logits: Tensor, truth: Tensor) -> Tensor:
+        """The log odds of what is true, of which gradients are taken, for a probability near 1 has none: (B,)."""
+        if self.many:
+            return ((2 * truth - 1) * logits).mean(1)
+        right = truth > 0
+        true, false = (logits.masked_fill(where, -torch.inf).logsumexp(1) for where in (~right, right))
+        return true - false
 
 
 class Classify(Headed):
@@ -104,7 +125,7 @@ class Classify(Headed):
             raise ValueError("label_smoothing is of one class a row, and the column holds several")
 
     @classmethod
-    def learn(cls, table: dict[str, Any], data: Any, limit: int | None) -> dict[str, Any]:
+    def learn(cls, table: dict[str, Any], data: Any, config: Any) -> dict[str, Any]:
         """{"classes": sorted texts, "many": bool} of the training rows.
 
         Raises:
@@ -116,7 +137,7 @@ class Classify(Headed):
             raise UserError(f"the dataset has no column {column!r} to classify by", data.path, f"its columns: {there}")
         seen: Counter[str] = Counter()
         many = False
-        for row in data.rows("train", ["id", column], limit):
+        for row in data.rows("train", ["id", column], config.data.limit):
             many = many or isinstance(row[column], list)
             labels = labels_of(row[column])
             if not all(isinstance(label, str) for label in labels):

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmkit.batch import Batch, Want
-from mmkit.errors import UserError
+from mmkit.errors import ConfigError, UserError, nearest
 from mmkit.losses.objective import Got, Objective
 
 TILE = 4096
@@ -146,6 +146,7 @@ class Paired(Objective):
     Args:
         between: two inputs.
         anchor: instead of `between`: this input with each other one, or `all` for every two.
+        weights: factors of the pairs by name, {"image-text": 0.5}; 1 where none is given (ImageBind, arXiv:2305.05665).
         names: the inputs that there are, of which `anchor` makes pairs.
     """
 
@@ -156,6 +157,7 @@ class Paired(Objective):
         self,
         between: list[str] | None = None,
         anchor: str | None = None,
+        weights: dict[str, float] | None = None,
         weight: float = 1.0,
         share: float | None = None,
         *,
@@ -164,6 +166,7 @@ class Paired(Objective):
     ) -> None:
         super().__init__(weight, share, name=name)
         self.pairs = [(between[0], between[1])] if between else pairs_of(anchor or "all", names)
+        self.weights = weights_of(weights or {}, self.pairs, f"loss.{name}.weights")
 
     @classmethod
     def names(cls, table: Mapping[str, Any]) -> list[str]:
@@ -189,7 +192,7 @@ class Paired(Objective):
                     total = total + 0 * (a[0].sum() + b[0].sum())
                     continue
                 a, b, keys = [x[rows] for x in a], [x[rows] for x in b], [key[rows] for key in keys]
-            total = total + self.of_pair(a, b, keys)
+            total = total + self.weights[pair] * self.of_pair(a, b, keys)
         return total
 
     def of_pair(self, a: list[Tensor], b: list[Tensor], keys: list[Tensor]) -> Tensor:
@@ -209,7 +212,8 @@ class Paired(Objective):
             rows, keys = self._shared(pair, batch)
             count = batch.rows if rows is None else len(rows)
             if count > 1:
-                total += self.pair_at_chance(candidates(count, keys if rows is None else [key[rows] for key in keys]))
+                told_from = candidates(count, keys if rows is None else [key[rows] for key in keys])
+                total += self.weights[pair] * self.pair_at_chance(told_from)
         return total
 
     def pair_at_chance(self, candidates: Tensor) -> float:
@@ -230,11 +234,29 @@ def pairs_of(anchor: str, names: Sequence[str]) -> list[tuple[str, str]]:
     return [pair for pair in itertools.combinations(names, 2) if anchor == "all" or anchor in pair]
 
 
+def weights_of(given: Mapping[str, float], pairs: Sequence[tuple[str, str]], path: str) -> dict[tuple[str, str], float]:
+    """The factor of each pair; one is named by its inputs in either order.
+
+    Raises:
+        ConfigError: there is no such pair (the nearest is named), or a factor is no number from 0.
+    """
+    found = dict.fromkeys(pairs, 1.0)
+    named = {f"{a}-{b}": pair for pair in pairs for a, b in (pair, pair[::-1])}
+    for name, weight in given.items():
+        if name not in named:
+            known = [f"{a}-{b}" for a, b in pairs]
+            raise ConfigError(f"no pair {name!r}", path, where=path, hint=nearest(name, known))
+        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
+            raise ConfigError(f"the weight of {name} is {weight!r}", path, where=path, hint="a number from 0")
+        found[named[name]] = float(weight)
+    return found
+
+
 class InfoNCE(Paired):
     """InfoNCE with a learned logit_scale, clamped after each step.
 
     Args:
-        between, anchor: see `Paired`; weight, share: see `Objective`.
+        between, anchor, weights: see `Paired`; weight, share: see `Objective`.
         temperature: the initial one; logit_scale = 1 / temperature.
         label_smoothing: see `infonce`.
         max_scale: logit_scale never exceeds it.
@@ -244,6 +266,7 @@ class InfoNCE(Paired):
         self,
         between: list[str] | None = None,
         anchor: str | None = None,
+        weights: dict[str, float] | None = None,
         weight: float = 1.0,
         share: float | None = None,
         temperature: float = 0.07,
@@ -253,7 +276,7 @@ class InfoNCE(Paired):
         names: Sequence[str] = (),
         name: str = "",
     ) -> None:
-        super().__init__(between, anchor, weight, share, names=names, name=name)
+        super().__init__(between, anchor, weights, weight, share, names=names, name=name)
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing {label_smoothing} is not a share below 1")
         self.label_smoothing, self.max_scale = label_smoothing, max_scale
@@ -281,7 +304,7 @@ class Sigmoid(Paired):
     beyond CLIP's 100.
 
     Args:
-        between, anchor, weight, share: see `InfoNCE`.
+        between, anchor, weights, weight, share: see `InfoNCE`.
         scale, bias: initial values; 10 and -10 are the paper's, for batches of thousands: bias = -ln(batch) suits small ones.
         lr_factor: scale and bias learn at `train.lr` times this.
     """
@@ -290,6 +313,7 @@ class Sigmoid(Paired):
         self,
         between: list[str] | None = None,
         anchor: str | None = None,
+        weights: dict[str, float] | None = None,
         weight: float = 1.0,
         share: float | None = None,
         scale: float = 10.0,
@@ -299,7 +323,7 @@ class Sigmoid(Paired):
         names: Sequence[str] = (),
         name: str = "",
     ) -> None:
-        super().__init__(between, anchor, weight, share, names=names, name=name)
+        super().__init__(between, anchor, weights, weight, share, names=names, name=name)
         self.lr_factor = lr_factor
         self.logit_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.logit_bias = nn.Parameter(torch.tensor(float(bias)))

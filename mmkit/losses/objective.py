@@ -19,18 +19,20 @@ class Objective(nn.Module):
 
     Attributes:
         whole: scored over all rows of the global batch, and so without a head or a fusion; else it is a sum over rows.
-        metric: the row of METRICS that says how good a model trained with it is.
+        metric: the row of METRICS that says how good a model trained with it is; None where only its loss does.
         name: of its `[loss.NAME]` table.
         weight: factor in the sum of losses.
         share: where several losses have one, one of them is drawn a step in proportion.
-        of: the input, or `fused`, that its head reads.
+        of: what its head reads: an input, a fusion, or the tokens of an input as fused, `FUSION.INPUT`.
+        reads: of that, `pooled` (B, D) or `tokens` (B, N, D), of which `pick` may take some.
         column: the dataset column that holds its targets.
         listed: its cells are lists of targets, of which a sample has one.
         group: rows of the global batch within which it takes others; parts and processes are cut at the borders.
     """
 
     whole = True
-    metric = "recall@k"
+    metric: str | None = "recall@k"
+    reads = "pooled"
     column: str | None = None
     listed = False
     group = 1
@@ -40,8 +42,11 @@ class Objective(nn.Module):
         self.weight, self.share, self.of, self.name = weight, share, of, name
 
     @classmethod
-    def learn(cls, table: dict[str, Any], data: Any, limit: int | None) -> dict[str, Any] | None:
+    def learn(cls, table: dict[str, Any], data: Any, config: Any) -> dict[str, Any] | None:
         """What it must know of the training rows before a model can be built, JSON: kept in RUN/targets.json.
+
+        Args:
+            config: of the run, resolved; of the rows only `data.limit` count.
 
         Raises:
             UserError: the dataset has not what the loss needs.
@@ -66,8 +71,12 @@ class Objective(nn.Module):
         """
 
     def head(self, width: int) -> nn.Module | None:
-        """What reads `of`, whose pooled vectors have `width` values: the model's `head.NAME`."""
+        """What reads `of`, whose vectors have `width` values: the model's `head.NAME`."""
         return None
+
+    def pick(self, read: Tensor, version: Batch | Take) -> Tensor:
+        """What of it the head is shown, by the version of the batch that was read: such as the hidden tokens (R, D) alone."""
+        return read
 
     def wants(self) -> tuple[Want, ...]:
         """What `score` reads."""
@@ -85,6 +94,10 @@ class Objective(nn.Module):
             clean: what it `sees`; where that is something, it gives Takes only.
         """
         return {}
+
+    def alters(self) -> tuple[str, ...]:
+        """The inputs that its versions hold others of, so that an encoder runs on them too and none of it can be kept."""
+        return ()
 
     def rng(self, draw: str, id: str) -> random.Random:
         """The chance of one row in one step: the same whatever part or process it is in."""

@@ -13,6 +13,7 @@ import numpy as np
 
 from mmkit.files import write_json, write_text, writing
 from mmkit.metrics.items import Items
+from mmkit.tabular import is_less
 
 COLUMNS = ("id", "item", "figure", "a", "b", "difference")
 FORMATS = (".csv", ".json", ".parquet")
@@ -22,7 +23,8 @@ class Change(NamedTuple):
     """One item and its figure in A and in B: its rank, called by the direction, or the metric.
 
     Args:
-        gain: above 0 where B is better: how many times the rank is halved, or the difference of the metric.
+        gain: above 0 where B is better: how many times the rank is halved, the difference of the metric, or how much less an
+            error is.
     """
 
     id: str
@@ -50,7 +52,7 @@ def changes(a: Items, b: Items) -> list[Change]:
     for name, own in (a.medians or {name: each for name, each in a.values.items() if "/" not in name}).items():
         if name not in other:
             continue
-        gains = np.log2(own / other[name]) if ranked else other[name] - own
+        gains = np.log2(own / other[name]) if ranked else (other[name] - own) * (-1 if is_less(name) else 1)
         figure = name.removesuffix("_median_rank") + " rank" if ranked else name
         for i in np.flatnonzero(~np.isnan(gains)):
             found.append(Change(str(a.ids[i]), str(a.shown[i]), figure, float(own[i]), float(other[name][i]), float(gains[i])))

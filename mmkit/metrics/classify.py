@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from mmkit.model import Model
 
 METRIC, SELECT = "classify", "acc1"
-CONFUSION = True
+FIGURE = "confusion"
 SOME = 5  # labels that an error names
 
 

@@ -75,7 +75,7 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
 
 
 def parameters(model: Model) -> dict[str, int]:
-    """`encoder.NAME`, `project.NAME`, `fusion`, `head.NAME` … -> how many parameters it has; together all of the model."""
+    """`encoder.NAME`, `project.NAME`, `fusion.NAME`, `head.NAME` … -> how many parameters it has; together all of the model."""
     found: dict[str, int] = {}
     for part in PARTS:
         module = getattr(model, part)
@@ -174,8 +174,9 @@ def _runs(model: Model, items: dict[str, list[Any]], n: int) -> dict[str, Run]:
     runs: dict[str, Run] = {}
     for name in batches:
         runs[name] = partial(run, [name], Want(name, what if name in model.embedded else "pooled"))
-    for head in model.head:
-        want = Want(head, "logits")
+    heads = {head: Want(head, "logits") for head in model.head}
+    # a head that tells what is hidden has no answer where nothing is
+    for head, want in [(head, want) for head, want in heads.items() if want in model.clean_wants()]:
         names = list(dict.fromkeys(root.part for root in model.roots(want)))
         if set(names) <= batches.keys():
             runs["answer" if len(model.head) == 1 else f"answer_{head}"] = partial(run, names, want)

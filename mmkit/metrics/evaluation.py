@@ -12,15 +12,22 @@ from mmkit.errors import UsageError, nearest
 
 KS = (1, 5, 10)
 
-# metric -> module with `of_model(model, data, request) -> [Result]`; where a file of embeddings is enough, `of_embeddings(path,
-# request) -> [Result]`; CONFUSION where its results may have one; and where a run can be measured by it, `names(model)`, what it
+# metric -> module with `of_model(model, data, request) -> [Result]`; where files of its own stand for a dataset, `of_files(model,
+# path, request) -> [Result]`; where a file of embeddings is enough, `of_embeddings(path, request) -> [Result]`; FIGURE, what its
+# results may be drawn as; and where a run can be measured by it, `names(model)`, what it
 # measures on val, that which weights are chosen by first, and `during(model, val)`, which prepares val once and gives a function
 # of the model
 METRICS = {
     "recall@k": "mmkit.metrics.recall",
     "zero-shot": "mmkit.metrics.zero_shot",
     "classify": "mmkit.metrics.classify",
+    "regress": "mmkit.metrics.regress",
     "vqa": "mmkit.metrics.vqa",
+    "loss": "mmkit.metrics.loss",
+    "match": "mmkit.metrics.match",
+    "pairs": "mmkit.metrics.pairs",
+    "caption": "mmkit.metrics.caption",
+    "linear-probe": "mmkit.metrics.linear_probe",
     "cost": "mmkit.metrics.cost",
 }
 
@@ -31,8 +38,9 @@ def metric(name: str) -> Any:
 
 
 def metrics_of(model: Any) -> list[str]:
-    """The rows of METRICS that measure the losses of a model, that of the first loss first."""
-    return [metric for metric in dict.fromkeys(loss.metric for loss in model.loss.values()) if metric in METRICS]
+    """The rows of METRICS that measure the losses of a model, that of the first loss first; the losses themselves where none
+    does."""
+    return [metric for metric in dict.fromkeys(loss.metric for loss in model.loss.values()) if metric in METRICS] or ["loss"]
 
 
 @dataclass(frozen=True)
@@ -59,6 +67,9 @@ class Request:
     Args:
         intervals: a record says of each metric how far it would move with other samples, `interval`.
         classes, templates: of `zero-shot`, as typed; see `mmkit.metrics.prompts`.
+        rerank: of `recall@k`: how many of the nearest a matching head puts in a new order.
+        by: of `pairs`: `match` or `contrast`, what scores a pair; image_root: the folder of their pictures.
+        beams: of `caption`; see `mmkit.decoding`.
     """
 
     metric: str = "recall@k"
@@ -71,6 +82,10 @@ class Request:
     progress: Callable[[str], Callable[[int, int], None]] = lambda title: lambda done, total: None
     classes: tuple[str, ...] = ()
     templates: tuple[str, ...] = ()
+    rerank: int | None = None
+    by: str | None = None
+    image_root: Path | None = None
+    beams: int = 1
 
     @property
     def module(self) -> Any:
@@ -89,6 +104,7 @@ class Result:
         stem: of the files that it is saved as.
         anonymous: what was measured does not say which model made it.
         confusion: counts (C, C), rows the true class, and the names of the classes.
+        scatter: numbers (N,), as they are and as they were predicted.
         note: what its reader must know, in one line.
     """
 
@@ -98,6 +114,7 @@ class Result:
     stem: str
     anonymous: bool = False
     confusion: tuple[Any, list[str]] | None = None
+    scatter: tuple[Any, Any] | None = None
     note: str = ""
 
     def save(self, folder: Path) -> None:

@@ -71,6 +71,8 @@ def asked(
     pace: Pace,
     features: Mapping[str, Any] | None = None,
     total: int = 0,
+    names: Sequence[str] | None = None,
+    column: str | None = None,
 ) -> Iterator[list[Asked]]:
     """The rows of a split, in chunks; where a row has a list of targets, such as those of its questions, each of these.
 
@@ -79,16 +81,18 @@ def asked(
     Args:
         features: input -> what its still encoder gives of these rows; it is not read then.
         total: rows in all, for the progress.
+        names: the inputs, where they are not all that the head reads; none of them: every row is one.
+        column: of the targets, where it is not the loss's own.
 
     Raises:
         UserError: the data has not the column of targets, or none of the inputs.
     """
-    names, features = read_by(model, objective), dict(features or {})
-    column = objective.column
+    names, features = list(read_by(model, objective) if names is None else names), dict(features or {})
+    column = column or objective.column
     if column not in data.columns:
         raise UserError(f"the dataset has no column {column!r}", data.path, f"its columns: {', '.join(data.columns)}")
     columns = columns_of(model, data, names)
-    if not columns:
+    if names and not columns:
         raise UserError(f"the dataset has no {' and no '.join(names)} column", data.path, f"it has: {', '.join(data.columns)}")
     each = next((name for name, own in columns.items() if own == column), None)
     read = {name: own for name, own in columns.items() if name not in features or name == each}
@@ -103,31 +107,34 @@ def asked(
             for name, held in features.items():
                 if name in columns and name != each:
                     row[name] = held.row(done + i)
-        yield [one for row, items in zip(rows, by_row, strict=True) for one in _of_row(row, items, objective, each)]
+        cells = [row[column] for row in rows]
+        samples = zip(rows, by_row, cells, strict=True)
+        kept = [one for one in samples if one[1] or not names]
+        yield [one for row, items, cell in kept for one in _of_row(row["id"], items, cell, objective.listed, each)]
         done += len(rows)
         pace.progress(done, total)
 
 
-def _of_row(row: dict[str, Any], items: dict[str, list[Any]], objective: Any, each: str | None) -> Iterator[Asked]:
+def _of_row(id: str, items: dict[str, list[Any]], cell: Any, listed: bool, each: str | None) -> Iterator[Asked]:
     first = {name: values[0] for name, values in items.items() if values}
-    cell = row[objective.column]
     if each is None:
         # the input whose items these targets are of may have been left out of the model
-        for target in (cell or () if objective.listed else [cell]) if first else ():
-            yield Asked(row["id"], first, target)
+        for target in cell or () if listed else [cell]:
+            yield Asked(id, first, target)
         return
     for value, target in zip(items.get(each, ()), cell or (), strict=True):
-        yield Asked(row["id"], first | {each: value}, target)
+        yield Asked(id, first | {each: value}, target)
 
 
 def of_split(
     model: Model, objective: Any, data: Dataset, split: str | None, request: Request, title: str, known: Callable[[Asked], bool]
 ) -> tuple[list[Asked], np.ndarray]:
-    """The samples of a split whose target is known, without what was prepared of their inputs, and the probabilities (n, C)."""
+    """The samples of a split whose target is known, without what was prepared of their inputs, and the probabilities (n, C), or
+    of a loss that predicts numbers these, (n, 1)."""
     total = rows_of(data, split, request.limit)
     pace = Pace(request.batch_size, request.workers, request.progress(title))
     samples: list[Asked] = []
-    found = [np.empty((0, len(objective.classes)), np.float32)]
+    found = [np.empty((0, objective.width), np.float32)]
     for chunk in asked(model, objective, data, split, request.limit, pace, total=total):
         kept = [one for one in chunk if known(one)]
         found.append(scored(model, objective, [one.inputs for one in kept], request.batch_size)[1])
@@ -166,7 +173,7 @@ def scored(
         UserError: they are not finite.
     """
     if not inputs:
-        return (np.empty((0, len(objective.classes)), np.float32),) * 2
+        return (np.empty((0, objective.width), np.float32),) * 2
     logits = answer(model, read_by(model, objective), inputs, Want(objective.name, "logits"), batch_size, features)
     found = objective.probabilities(logits).numpy()
     if not np.isfinite(found).all():

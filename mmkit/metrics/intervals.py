@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 
 from mmkit import bootstrap
+from mmkit.metrics import ngrams
 from mmkit.metrics import scores as scoring
 
 Ids = Sequence[str] | np.ndarray
@@ -65,6 +66,24 @@ def weighted_median(values: np.ndarray, groups: np.ndarray) -> Callable[[np.ndar
         return found
 
     return median
+
+
+def of_captions(
+    counts: ngrams.Counts, each: Mapping[str, np.ndarray], ids: Ids, bleu: str, unbounded: str, draws: int = bootstrap.DRAWS
+) -> Intervals:
+    """Of BLEU, which is no mean, of metrics that are means of figures in 0..1, and of one whose figures know no bound of 1, such
+    as CIDEr. The weights of n-grams stay as they are.
+
+    Args:
+        counts: what BLEU is made of; each: metric -> (n,), of both other kinds.
+        ids: (n,) the sample of each caption.
+        bleu, unbounded: names of these two.
+    """
+    groups = bootstrap.numbers(ids)
+    drawn = bootstrap.weighted(lambda weights: {bleu: ngrams.bleu(counts, weights[:, groups])}, groups, draws, room=len(groups))
+    found = of_shares({name: values for name, values in each.items() if name != unbounded}, ids, draws)
+    free = bootstrap.means(each[unbounded][:, None], groups, draws)[:, 0]
+    return {unbounded: bootstrap.interval(free), bleu: bootstrap.interval(drawn[bleu])} | found
 
 
 def of_ranks(

@@ -23,9 +23,10 @@ from mmkit.metrics.evaluation import KS
 if TYPE_CHECKING:
     import pyarrow as pa
 
-SHOWN = ("caption", "question", "target")  # columns by which a person knows an item, the first that is there
+SHOWN = ("reference", "caption", "question", "target")  # columns by which a person knows an item, the first that is there
 LABELS = "target"  # of which many items have the same
-NO_FIGURES = ("query", "id", "sample", "probability")  # numbers that are no metric
+# numbers that are no metric
+NO_FIGURES = ("query", "id", "sample", "probability", "log_probability", "target", "predicted")
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ def retrieval(
     progress: Callable[[int, int], None] | None = None,
     *,
     names: tuple[str, str],
+    rankers: Mapping[str, Callable[..., np.ndarray]] | None = None,
 ) -> tuple[dict[str, float], dict[str, float], dict[str, np.ndarray]]:
     """Rank the items of each of two inputs for each item of the other, by cosine: `image_retrieval` finds images for texts.
 
@@ -41,6 +42,7 @@ def retrieval(
         ks: the k of recall@k.
         progress: called with (queries done, queries in all).
         names: of the two inputs.
+        rankers: by the name of what is found, what ranks it in the place of `rank`.
 
     Returns:
         metrics: `<direction>_recall@k` in 0..1 and `<direction>_median_rank`.
@@ -62,8 +64,8 @@ def retrieval(
         directions[1]: (a_vectors, a, b_vectors, b, lambda done: report(len(b) + done, total)),
     }
     metrics, chance, ranks = {}, {}, {}
-    for direction, (queries, query_ids, gallery, gallery_ids, done) in pairs.items():
-        ranks[direction] = rank(queries, query_ids, gallery, gallery_ids, done)
+    for name, (direction, (queries, query_ids, gallery, gallery_ids, done)) in zip(names, pairs.items(), strict=True):
+        ranks[direction] = (rankers or {}).get(name, rank)(queries, query_ids, gallery, gallery_ids, done)
         seen = ranks[direction][~np.isnan(ranks[direction])]
         if not len(seen):
             what = f"no {names[0]} shares an id with a {names[1]}: recall has no positives"
@@ -106,7 +108,7 @@ def rank(
         for i, query in enumerate(query_ids[begin : begin + height]):
             own = order[starts[query] : starts[query] + counts[query]]
             if len(own):
-                ranks[begin + i] = _rank_in(scores[i], own)
+                ranks[begin + i] = rank_in(scores[i], own)
         if progress:
             progress(end)
     return ranks
@@ -138,13 +140,25 @@ def _flat(vectors: Vectors) -> np.ndarray:
     return vectors.flat if isinstance(vectors, Ragged) else vectors
 
 
-def _rank_in(scores: np.ndarray, own: np.ndarray) -> float:
-    """Rank of the best of the positives `own` within one row of scores, which is changed."""
+def rank_in(scores: np.ndarray, own: np.ndarray, tie: float = TIE) -> float:
+    """Rank of the best of the positives `own` within one row of scores, which is changed; closer ones than `tie` are equal."""
     best = float(scores[own].max())
     scores[own] = -np.inf
-    above = np.count_nonzero(scores > np.float32(best + TIE))
-    at_least = np.count_nonzero(scores >= np.float32(best - TIE))
+    above = np.count_nonzero(scores > np.float32(best + tie))
+    at_least = np.count_nonzero(scores >= np.float32(best - tie))
     return 1 + (above + at_least) / 2
+
+
+def nearest(queries: Vectors, gallery: Vectors, k: int) -> np.ndarray:
+    """The k items of the gallery that are most like each query, best first, of equal ones the first: (Q, min(k, N)) int64."""
+    score, k = Scores(gallery), min(k, len(gallery))
+    found = np.empty((len(queries), k), np.int64)
+    height = max(16, STRIP_BYTES // (4 * len(gallery)))
+    for begin in range(0, len(queries), height):
+        end = min(begin + height, len(queries))
+        scores = score(queries, begin, end, np.empty((end - begin, len(gallery)), np.float32))
+        found[begin:end] = np.argsort(-scores, axis=1, kind="stable")[:, :k]
+    return found
 
 
 def _shared_numbers(a_ids: Ids, b_ids: Ids) -> tuple[np.ndarray, np.ndarray]:

@@ -41,14 +41,23 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
     split = data.split_name(request.split) if request.split else default_split(data)
     pace = Pace(request.batch_size, request.workers, request.progress("embedded"))
     path = embed_dataset(model, data, split, limit=request.limit, pace=pace)
-    results = of_embeddings(path, request, every_row=True)
+    rankers = None
+    if request.rerank:
+        from mmkit.metrics import rerank
+
+        rankers = rerank.rankers(model, data, split, request)
+    results = of_embeddings(path, request, every_row=True, rankers=rankers)
     for result in results:
         result.record |= {"model": model_name(model), "split": split or "all", "language": data.manifest.get("language", "en")}
     return results
 
 
-def of_embeddings(path: Path, request: Request, every_row: bool = False) -> list[Result]:
+def of_embeddings(path: Path, request: Request, every_row: bool = False, rankers: Any = None) -> list[Result]:
     """Rank the rows of an embeddings file: one split of it, by default test, else val, else all.
+
+    Args:
+        every_row: the file is of one split.
+        rankers: as of `retrieval`; the pair that they rank is measured alone.
 
     Raises:
         UserError: the file lacks rows of two inputs, or the split.
@@ -62,7 +71,8 @@ def of_embeddings(path: Path, request: Request, every_row: bool = False) -> list
     # the embeddings of a model are limited already
     rows = _rows(found, there, split, None if every_row else request.limit)
     pairs = list(itertools.combinations(_in_order(found, there), 2))
-    return [_result(found, rows, pair, split, path, request, alone=len(pairs) == 1) for pair in pairs]
+    shown = [pair for pair in pairs if not rankers or set(pair) <= set(rankers)]
+    return [_result(found, rows, pair, split, path, request, len(pairs) == 1, rankers) for pair in shown]
 
 
 def _in_order(found: Embeddings, names: list[str]) -> list[str]:
@@ -78,10 +88,18 @@ def _result(
     path: Path,
     request: Request,
     alone: bool,
+    rankers: Any = None,
 ) -> Result:
     a, b = (rows[name] for name in pair)
     metrics, chance, ranks = retrieval(
-        found.take(a), found.ids[a], found.take(b), found.ids[b], request.ks, request.progress("ranked"), names=pair
+        found.take(a),
+        found.ids[a],
+        found.take(b),
+        found.ids[b],
+        request.ks,
+        request.progress("ranked"),
+        names=pair,
+        rankers=rankers,
     )
     queries = {f"{pair[0]}_retrieval": found.ids[b], f"{pair[1]}_retrieval": found.ids[a]}
     captions = found.text[b]
@@ -107,6 +125,7 @@ def _result(
         "model_hash": meta.get("model_hash"),
         "data_hash": meta.get("data_hash"),
         "caption_ceiling": ceiling,
+        **({"rerank": request.rerank} if rankers else {}),
     }
     table = {
         "query": np.concatenate(list(queries.values())).tolist(),
@@ -115,6 +134,7 @@ def _result(
         "rank": np.concatenate(list(ranks.values())),
     }
     stem = path.stem if alone else f"{path.stem}-{pair[0]}-{pair[1]}"
+    stem += f"-rerank{request.rerank}" if rankers else ""
     return Result(record, table, "ranks", stem, not meta.get("model_hash"))
 
 

@@ -39,10 +39,10 @@ class Saved:
 
     @property
     def measure(self) -> tuple[str, ...]:
-        """The row of METRICS; that of ranks with the inputs that were ranked for each other."""
+        """The row of METRICS; that of ranks with the inputs that were ranked for each other, and how many were ranked again."""
         stem = self.path.name.split(".")[0]
         if self.path.name.endswith(".ranks.parquet"):
-            return ("recall@k", *self.record.get("n", ()))
+            return ("recall@k", *self.record.get("n", ()), *([f"rerank {n}"] if (n := self.record.get("rerank")) else []))
         return (next((name for name in METRICS if stem.endswith(f"-{name}")), ""),)
 
     def items(self, ks: Sequence[int] = KS) -> Items:

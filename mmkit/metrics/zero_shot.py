@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from mmkit.vectors import Embeddings
 
 METRIC = "zero-shot"
-CONFUSION = True
+FIGURE = "confusion"
 PROMPTS = 1024  # encoded between two reports
 STRIP = 1024  # rows scored at once
 

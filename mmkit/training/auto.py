@@ -9,10 +9,12 @@ from typing import Any
 from torch import nn
 
 from mmkit import encoders, fusion, losses
-from mmkit.config import Config, duration
+from mmkit.config import Config
 from mmkit.data.modalities import MODALITIES
 from mmkit.data.shards import Dataset
+from mmkit.durations import duration
 from mmkit.errors import UserError
+from mmkit.project import projection_kind
 from mmkit.training.distributed import world
 from mmkit.training.stages import check_ends, frozen, stages_of
 
@@ -51,8 +53,8 @@ def resolve_data(config: Config, data: Dataset, split: str = "train", on_cpu: bo
         modality = config.modality_of(name)
         found = MODALITIES[modality].fill(config.data[modality], data, config.size, config.encoder[name])
         reasons |= {f"data.{modality}.{key}": reason for key, reason in found.items()}
-    if config.fusion:
-        config.fusion = {**fusion.fusion_class(config.fusion).sizes(config.size), **config.fusion}
+    for table in config.fusions.values():
+        table |= {**fusion.fusion_class(table).sizes(config.size), **table}
     train = config.train
     fill = partial(_fill, reasons)
     batch = min(dial["batch"], max(2, rows // 2 if rows >= 8 else rows))
@@ -146,6 +148,8 @@ def resolve_projections(config: Config, widths: dict[str, int], still: list[str]
     shared = _is_shared(config)
     mlp = shared and "mlp" in (project.kind.values() if isinstance(project.kind, dict) else [project.kind])
     peak, batch, why = dial["lr"], dial["batch"], f"size {config.size}"
+    if bare := [name for name in widths if shared and projection_kind(name, project) == "none"]:
+        fill(project, "dim", "project.dim", widths[bare[0]], f"the {bare[0]} encoder has no projection")
     if shared and set(still) == set(widths):
         width = min(WIDEST, max(NARROWEST, sum(widths.values())))
         reason = f"frozen encoders of {' and '.join(map(str, widths.values()))} values"
@@ -161,7 +165,7 @@ def resolve_projections(config: Config, widths: dict[str, int], still: list[str]
         fill(project, "dim", "project.dim", dial["shared"], f"size {config.size}")
     if mlp:
         fill(project, "hidden", "project.hidden", project.dim, "as project.dim")
-    if train.init:
+    if train.init and train.lora is None:  # adapters are new
         fill(train, "lr", "train.lr", INIT_LR, "low, for the weights are trained already")
     assert train.batch_size is not None
     # square-root scaling keeps Adam's noise level when the batch is smaller (arXiv:2205.10287)

@@ -44,8 +44,8 @@ def world() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def check_batch(batch_size: int) -> None:
-    """Every process takes an equal share of a batch.
+def check_batch(batch_size: int, group: int = 1) -> None:
+    """Every process takes an equal share of a batch, whole groups of rows.
 
     Raises:
         UserError: the batch does not divide.
@@ -55,6 +55,11 @@ def check_batch(batch_size: int) -> None:
         raise UserError(
             f"a batch of {batch_size} does not divide by {size} processes",
             hint=f"--batch-size {max(1, batch_size // size) * size}",
+        )
+    if size > 1 and batch_size // size % group:
+        raise UserError(
+            f"the share of each of {size} processes, {batch_size // size} rows, cuts through groups of {group} rows",
+            hint=f"--batch-size {max(1, round(batch_size / size / group)) * size * group}, or another group of the loss",
         )
 
 

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from mmkit import losses
-from mmkit.config import Config, Input, build, merge, to_dict
+from mmkit.config import FUSED, Config, Input, build, merge, to_dict
 from mmkit.data.modalities import MODALITIES
 from mmkit.data.shards import Dataset
 from mmkit.errors import ConfigError, UserError, nearest, setting
-from mmkit.fusion import FUSED
 from mmkit.kinds import keys_of
 
 
@@ -32,13 +31,15 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
             table["anchor"] = next((name for name in there if MODALITIES[name].LANGUAGE), there[0])
     for name, table in config.loss.items():
         if _takes(name, table, "of") and "of" not in table:
-            table["of"] = FUSED if config.fusion else _unsaid(there, data)
+            table["of"] = next(iter(config.fusions)) if config.fusion else _unsaid(there, data)
             reasons[f"loss.{name}.of"] = (
                 f"{table['of']} ({'what is fused' if config.fusion else 'the first input that is not words'})"
             )
-    if config.fusion and not config.fusion.get("inputs"):
-        config.fusion["inputs"] = _fused(config, there)
-        reasons["fusion.inputs"] = f"{config.fusion['inputs']} (an input of each modality, named ones first)"
+    for name, table in config.fusions.items():
+        if not table.get("inputs"):
+            table["inputs"] = _fused(config, there)
+            path = "fusion.inputs" if table is config.fusion else f"fusion.{name}.inputs"
+            reasons[path] = f"{table['inputs']} (an input of each modality, named ones first)"
     used = _used(config, there)
     for name in used:
         one = config.input.setdefault(name, Input())
@@ -57,15 +58,18 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
 
 
 def _without(config: Config, data: Dataset, there: list[str], reasons: dict[str, str]) -> Config:
-    """The tables of `without` laid over the others where the data lacks the kind of column; an input that only what they replace
-    has read goes with it."""
+    """The tables of `without` laid over the others where the data lacks the kind of column (a loss that is false there is left
+    out); an input that only what they replace has read goes with it."""
     tables = to_dict(config)
     for kind, over in tables.pop("without", {}).items():
         if not data.columns_of(kind):
             tables = merge(tables, over)
+            tables["loss"] = {name: table for name, table in tables["loss"].items() if table is not False}
             reasons[f"without.{kind}"] = "applies (the data has none)"
     found = build(tables)
-    for name in set(_used(config, there)) - set(_used(found, there)):
+    # a fusion that names no inputs, as after another `kind`, would read all that are named
+    read = set(_used(config, there)).union(*(config.input for table in config.fusions.values() if not table.get("inputs")))
+    for name in read - set(_used(found, there)):
         found.input.pop(name, None)
     return found
 
@@ -134,9 +138,9 @@ def _fused(config: Config, there: list[str]) -> list[str]:
 
 def _used(config: Config, there: list[str]) -> list[str]:
     """The inputs that losses and fusion name, those that are called like their modality in the order of the table."""
-    named: list[str] = list(config.fusion.get("inputs", ()))
+    named: list[str] = [name for table in config.fusions.values() for name in table.get("inputs", ())]
     for name, table in config.loss.items():
         named += there if table.get("anchor") else losses.loss_class(name, table).names(table)
-    named = [name for name in named if name != FUSED]
+    named = [name for name in named if name.partition(".")[0] not in {FUSED, *config.fusions}]
     order = [*MODALITIES, *config.input]
     return sorted(dict.fromkeys(named), key=lambda name: order.index(name) if name in order else len(order))

@@ -18,8 +18,8 @@ def check_names(config: Config) -> None:
         encoders.check_kind(name, config.modality_of(name), table.get("kind", ""))
     known = list(dict.fromkeys([*config.encoder, *config.input]))
     losses.check_names(config.loss, known)
-    if config.fusion:
-        fusion.check_kind(config.fusion)
+    for table in config.fusions.values():
+        fusion.check_kind(table)
     if isinstance(config.project.kind, dict):
         for name in config.project.kind:
             if name not in known:

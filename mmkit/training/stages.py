@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import math
+from collections.abc import Iterable
 from dataclasses import replace
 from fnmatch import fnmatchcase
 from typing import Any
 
-import torch
-
 from mmkit.config import Config, Stage, to_dict
 from mmkit.errors import ConfigError, nearest, setting
 from mmkit.model import Model
+from mmkit.training.depth import blocks, depths
 
 EVERYTHING = Stage()
+FEW = 4  # names that are said one by one
 
 
 def stages_of(config: Config) -> list[Stage]:
@@ -52,10 +53,43 @@ def apply_stage(model: Model, stage: Stage) -> None:
     model.train()
 
 
-def parameter_names(config: Config, readers: Mapping[str, Any], targets: Mapping[str, Any]) -> list[str]:
-    """The names of the parameters that `config` will have, without making them."""
-    with torch.device("meta"):
-        return [name for name, _ in Model(config, readers, targets).named_parameters()]
+def resolve_top(config: Config, built: Any) -> dict[str, str]:
+    """Turn the `top` of every stage into patterns of what lies below it; returns key -> reason.
+
+    Args:
+        built: the encoders by name, on any device.
+    """
+    reasons: dict[str, str] = {}
+    for number, stage in enumerate(config.stage, 1):
+        if stage.top is None:
+            continue
+        out, counts = [], []
+        for name, encoder in built.items():
+            names = [f"encoder.{name}.{key}" for key, _ in encoder.named_parameters()]
+            if not any(learns(stage, key) for key in names):
+                continue
+            depth, total = depths(names), len(blocks(names))
+            learning = math.ceil(stage.top * total)
+            out += gathered([key for key in names if stage.top < 1 and depth[key] > learning], names)
+            counts.append(f"{learning} of {total} blocks of the {name} encoder")
+        if out:
+            stage.train = [*stage.train, *(f"!{pattern}" for pattern in out)]
+            reasons[f"stage {number}: train"] = f"without {len(out)} patterns (top = {stage.top:g}: {', '.join(counts)})"
+        stage.top = None
+    return reasons
+
+
+def gathered(some: list[str], names: list[str]) -> list[str]:
+    """Names of tensors, `fusion.*` standing for many of which there is no other of that beginning."""
+    if len(some) <= FEW:
+        return some
+    found: list[str] = []
+    for name in some:
+        parts = name.split(".")
+        beginnings = [".".join(parts[:depth]) + "." for depth in range(1, len(parts))]
+        whole = next((b for b in beginnings if all(n in some for n in names if n.startswith(b))), None)
+        found.append(f"{whole}*" if whole else name)
+    return list(dict.fromkeys(found))
 
 
 def check_patterns(config: Config, names: Iterable[str]) -> None:

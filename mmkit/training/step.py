@@ -9,6 +9,7 @@ arXiv:2101.06983). With one part there is one forward.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Mapping
 from dataclasses import replace
@@ -45,8 +46,7 @@ def gradients(model: Model, batch: Batch, parts: int, precision: str, draw: str 
     early = {n: v for o in objectives.values() if not o.sees() for n, v in o.corrupt(batch, draw, {}).items()}
     batch = replace(batch, versions=early)
     two_phases = any(o.whole or o.sees() for o in objectives.values()) or any(isinstance(v, Take) for v in early.values())
-    run = _on_leaves if two_phases else _part_by_part
-    losses, values = run(model, batch, objectives, parts, precision, draw)
+    losses, values = (_on_leaves if two_phases else _part_by_part)(model, batch, objectives, parts, precision, draw)
     # the scalars of whole losses have their whole gradient in every process already
     whole = tuple(f"loss.{name}." for name, objective in model.loss.items() if objective.whole)
     sum_gradients([p for n, p in model.named_parameters() if p.requires_grad and not n.startswith(whole)])
@@ -172,7 +172,7 @@ def _roots(model: Model, batch: Batch, objectives: Objectives) -> list[Want]:
     """What the encoders are asked for, in the same order in every pass; of a Take the clean rows that it takes."""
     wants = [*_wants(objectives), *(want for o in objectives.values() for want in o.sees())]
     roots = [root for want in wants for root in model.roots(want)]
-    return sorted({r if isinstance(batch.versions.get(r.of), Batch) else r._replace(of="") for r in roots})
+    return sorted({r if batch.holds(r) else r._replace(of="") for r in roots})
 
 
 def _wants(objectives: Objectives) -> list[Want]:
@@ -180,7 +180,7 @@ def _wants(objectives: Objectives) -> list[Want]:
 
 
 def _group(objectives: Objectives) -> int:
-    return max(objective.group for objective in objectives.values())
+    return math.lcm(*(objective.group for objective in objectives.values()))
 
 
 def _counts(batch: Batch, objectives: Objectives) -> dict[str, Tensor]:

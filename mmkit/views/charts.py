@@ -1,4 +1,4 @@
-"""Charts with matplotlib: training curve, recall beside chance, confusion of classes."""
+"""Charts with matplotlib: training curve, recall beside chance, confusion of classes, predicted numbers beside true ones."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ PICTURES = {"image", "text"}
 DIRECTIONS = {"image_retrieval": "sentence → picture", "text_retrieval": "picture → sentence"}
 LINES: Sequence[tuple[Any, str]] = (("-", "o"), ((0, (5, 1.5)), "^"), ("-.", "s"), (":", "D"))  # told apart without colour
 MOST_CLASSES = 40  # whose names can still be read beside each other
+MOST_POINTS = 4000  # that are drawn
 MOST_COUNTED = 16  # classes whose cells have room for a number
 SMOOTH = 9  # rows of the log that the bold loss line averages
 
@@ -69,7 +70,8 @@ def _val_lines(axes: Axes, measured: dict[str, list[tuple[int, float]]], theme: 
         label = f"{said(name.removeprefix(VAL), kinds)}  {values[-1]:.2f}"
         axes.plot(steps, values, color=colour, linewidth=2, linestyle=style, marker=marker, markersize=4.5, label=label)
     lowest = min(value for points in measured.values() for _, value in points)
-    axes.set_ylim(min(0, lowest), 1.02 if lowest >= 0 else None)
+    highest = max(value for points in measured.values() for _, value in points)
+    axes.set_ylim(min(0, lowest), 1.02 * max(1, highest) if lowest >= 0 else None)
     axes.set_ylabel("R@1 on val (share)" if any("recall@1" in name for name in measured) else "on val")
     axes.legend(loc="best", frameon=False)
 
@@ -167,6 +169,33 @@ def confusion(counts: np.ndarray, names: Sequence[str], theme: Theme = LIGHT, no
         axes.set_xlabel("\n".join(line for line in ("predicted class", left_out, note) if line))
         axes.set_ylabel("true class")
         _key_of_shares(figure, theme)
+    return figure
+
+
+def predicted(target: np.ndarray, found: np.ndarray, theme: Theme = LIGHT, note: str = "") -> Figure:
+    """Numbers as they were predicted over what they are, and the line on which both are the same.
+
+    Args:
+        target, found: (N,), as they are and as they were predicted; of more than some thousands an even choice is drawn.
+        note: a line under the figure.
+
+    Raises:
+        ValueError: there are none, or not as many of both.
+    """
+    if target.shape != found.shape or not len(target):
+        raise ValueError(f"numbers of shape {target.shape} and {found.shape}")
+    step = -(-len(target) // MOST_POINTS)
+    low, high = min(target.min(), found.min()), max(target.max(), found.max())
+    room = 0.04 * (high - low or 1.0)
+    with drawing(theme, 5.2, width=6.0) as (figure, (axes,)):
+        axes.plot([low, high], [low, high], color=theme.faint, linewidth=1, linestyle=(0, (4, 3)))
+        axes.scatter(target[::step], found[::step], s=14, color=theme.first, alpha=0.45, linewidth=0)
+        axes.set_xlim(low - room, high + room)
+        axes.set_ylim(low - room, high + room)
+        axes.set_aspect("equal")
+        some = f"one of {step} of {len(target):,} rows" if step > 1 else ""
+        axes.set_xlabel("\n".join(line for line in ("true", some, note) if line))
+        axes.set_ylabel("predicted")
     return figure
 
 

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from mmkit.tabular import is_less
 from mmkit.views.charts import DIRECTIONS
 from mmkit.views.fonts import ELLIPSIS
 from mmkit.views.style import LIGHT, Theme, drawing
@@ -57,7 +58,8 @@ def differences(
 def _points(axes: Axes, rows: Sequence[dict[str, Any]], theme: Theme) -> None:
     for y, row in enumerate(rows):
         low, high = row["interval"]
-        better, marker = (theme.first, "o") if row["difference"] > 0 else (theme.second, "v")
+        gained = row["difference"] < 0 if is_less(row["metric"]) else row["difference"] > 0
+        better, marker = (theme.first, "o") if gained else (theme.second, "v")
         colour, marker = (theme.faint, "o") if low <= 0 <= high else (better, marker)
         axes.plot([low, high], [y, y], color=colour, linewidth=2, solid_capstyle="butt")
         fill = (theme.ground if theme.ground != "none" else theme.within) if colour == theme.faint else colour

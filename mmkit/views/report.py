@@ -38,6 +38,7 @@ class Report:
         stats: large figures on top: figure, what it is, remark.
         findings: what the doctor says, a pair of what is wrong and what to do; None where nobody asked it.
         records: the JSON objects of `mmkit eval`; confusion: of classes.
+        old_task: columns and rows: what is still known of the task of the run that this one started from.
         strips: queries with their answers, under a heading each; marks: what the marks of the answers mean.
         rows: of `metrics.jsonl`; batch_size is the training batch, curve_note a remark on the curve.
         map: of the shared space; attention: what single answers rest on; contribution: of each modality.
@@ -54,6 +55,7 @@ class Report:
     steps: Sequence[tuple[str, str]] = ()
     findings: Sequence[tuple[str, str]] | None = None
     records: Sequence[dict[str, Any]] = ()
+    old_task: tuple[Sequence[str], Sequence[Sequence[str]]] | None = None
     confusion: Shown | None = None
     strips: Sequence[tuple[str, Sequence[Strip]]] = ()
     marks: str = ""
@@ -112,11 +114,13 @@ def _table(record: dict[str, Any]) -> Table:
     if directions:
         columns, rows = ["", *directions.values(), "chance"], _recall(record, list(directions))
         return Table(record, counts, columns, rows, chart(lambda theme: charts.recall_bars(record, theme)))
+    beside = ["chance", *(["nearest"] if record.get("nearest") else [])]
     rows = [
-        [name.replace("_", " "), _figure(record, name), _value(record["chance"][name], name) if name in record["chance"] else ""]
+        [name.replace("_", " "), _figure(record, name)]
+        + [_value(record[other][name], name) if name in record[other] else "" for other in beside]
         for name in record["metrics"]
     ]
-    return Table(record, counts, ["", "value", "chance"], rows, None)
+    return Table(record, counts, ["", "value", *beside], rows, None)
 
 
 def _recall(record: dict[str, Any], directions: list[str]) -> list[list[str]]:

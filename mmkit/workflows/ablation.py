@@ -23,7 +23,7 @@ from mmkit.data.shards import open_dataset
 from mmkit.errors import ConfigError, UsageError, UserError
 from mmkit.files import check_beginning, lock, move_folder_aside, read_json, write_json
 from mmkit.loading import CONFIG, load_model, run_config, save_made
-from mmkit.metrics.evaluation import Request, metric
+from mmkit.metrics.evaluation import Request, metric, metrics_of
 from mmkit.talk import Talk
 from mmkit.training.loop import Interrupted
 from mmkit.training.names import check_names
@@ -280,7 +280,7 @@ def _measure(run: Path, many: bool, device: str, talk: Talk) -> tuple[dict[str, 
     data = open_dataset(model.config.data.path)
     metrics: dict[str, Any] = {}
     tables: list[tuple[str, str]] = []
-    for own in dict.fromkeys(loss.metric for loss in model.loss.values()):
+    for own in metrics_of(model):
         results = metric(own).of_model(model, data, Request(own, workers=model.config.data.workers, progress=talk.progress))
         for result in results:
             result.save(run / "eval")
@@ -288,7 +288,8 @@ def _measure(run: Path, many: bool, device: str, talk: Talk) -> tuple[dict[str, 
             compared = hasattr(metric(own), "of_embeddings") and (many or len(results) > 1)
             prefix = f"{'-'.join(result.record['n'])}/" if compared else ""
             metrics |= {f"{prefix}{key}": _plain(value) for key, value in result.record["metrics"].items()}
-            tables.append((prefix, f"{result.stem}.{result.table}.parquet"))
+            if result.rows:
+                tables.append((prefix, f"{result.stem}.{result.table}.parquet"))
     return metrics, model.parameter_count, tables
 
 

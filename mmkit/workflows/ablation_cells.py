@@ -10,12 +10,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from mmkit import encoders, foreign, fusion, losses
-from mmkit.config import Config, Tables, build, merge, one_level, parse_set, recipes, to_dict
+from mmkit.config import FUSED, Config, Tables, build, merge, one_level, parse_set, recipes, to_dict
 from mmkit.config import recipe as recipe_tables
 from mmkit.data.modalities import MODALITIES
 from mmkit.data.shards import Dataset
 from mmkit.errors import ConfigError, UsageError, UserError, nearest, toml
-from mmkit.fusion import FUSED
 from mmkit.training.inputs import resolve_inputs
 
 LOSS, RECIPE = "loss.", "recipe"
@@ -209,8 +208,8 @@ def drop(config: Config, data: Dataset, parts: Sequence[str]) -> Config:
         else:
             _drop_input(config, part)
     read = {name for own, table in config.loss.items() for name in losses.loss_class(own, table).names(table)}
-    if FUSED not in read:
-        config.fusion = {}
+    used = {part.partition(".")[0] for part in read}
+    _keep_fusions(config, {name: table["inputs"] for name, table in config.fusions.items() if name in used})
     return config
 
 
@@ -241,12 +240,9 @@ def _drop_input(config: Config, part: str) -> None:
     if not gone:
         raise UsageError(f"there is no input {part!r}", f"--drop {part}", nearest(part, _parts(config)))
     left = [name for name in config.input if name not in gone]
-    fused = [name for name in config.fusion.get("inputs", ()) if name not in gone]
+    fused = {own: [name for name in table["inputs"] if name not in gone] for own, table in config.fusions.items()}
     compared = all("of" not in table for table in config.loss.values())
-    if config.fusion:
-        config.fusion["inputs"] = fused
-    if len(fused) < 2:
-        config.fusion = {}
+    _keep_fusions(config, {own: names for own, names in fused.items() if len(names) > 1})
     config.loss = {
         name: kept for name, table in config.loss.items() if (kept := _without(table, gone, left, fused, part)) is not None
     }
@@ -256,14 +252,25 @@ def _drop_input(config: Config, part: str) -> None:
     _forget_encoders(config)
 
 
-def _without(table: dict[str, Any], gone: list[str], left: list[str], fused: list[str], part: str) -> dict[str, Any] | None:
+def _keep_fusions(config: Config, inputs: Mapping[str, list[str]]) -> None:
+    """Leave out the fusions that are not named, and give the others these inputs."""
+    kept = {own: table | {"inputs": list(inputs[own])} for own, table in config.fusions.items() if own in inputs}
+    config.fusion = kept.get(FUSED, {}) if "kind" in config.fusion else kept
+
+
+def _without(
+    table: dict[str, Any], gone: list[str], left: list[str], fused: Mapping[str, list[str]], part: str
+) -> dict[str, Any] | None:
     """The table of a loss where some inputs are gone; None where it goes with them.
 
     Args:
-        fused: what the fusion has left; where that is one input, it stands for what was fused.
+        fused: what each fusion has left; where that is one input, it stands for what was fused.
     """
-    stands = {FUSED: fused[0] if len(fused) == 1 else FUSED} if fused else {}
-    known = {name: name for name in left} | stands
+    known = {name: name for name in left}
+    for own, names in fused.items():
+        whole = len(names) > 1
+        known |= {own: own if whole else names[0]} if names else {}
+        known |= {f"{own}.{name}": f"{own}.{name}" if whole else name for name in names}
     if "of" in table:
         return {**table, "of": known[table["of"]]} if table["of"] in known else None
     if "between" in table:
@@ -274,7 +281,10 @@ def _without(table: dict[str, Any], gone: list[str], left: list[str], fused: lis
     if len(left) > 2:
         what = f"a loss around {table['anchor']!r} compares all that the data has"
         raise ConfigError(what, where=f"--drop {part}", hint="name the pairs instead: one loss with `between` each")
-    return {key: value for key, value in table.items() if key != "anchor"} | {"between": left}
+    kept = {key: value for key, value in table.items() if key != "anchor"} | {"between": left}
+    if "weights" in table:
+        kept["weights"] = {pair: value for pair, value in table["weights"].items() if sorted(pair.split("-")) == sorted(left)}
+    return kept
 
 
 def _nothing_left(part: str, compared: bool) -> UsageError:
@@ -324,8 +334,9 @@ def reopened(config: Config) -> Tables:
     size = str(config.size)
     for table in tables.get("encoder", {}).values():
         _remove_equal(table, encoders.sizes(table["kind"], size))
-    if config.fusion:
-        _remove_equal(tables["fusion"], fusion.fusion_class(config.fusion).sizes(size))
+    for name, table in config.fusions.items():
+        written = tables["fusion"] if table is config.fusion else tables["fusion"][name]
+        _remove_equal(written, fusion.fusion_class(table).sizes(size))
     return tables
 
 

@@ -26,6 +26,9 @@ TASKS = {
     "recall@k": Task("retrieval", 'mmkit retrieve "a sentence" --in ./pictures'),
     "classify": Task("classification", "mmkit predict picture.jpg"),
     "vqa": Task("visual-question-answering", 'mmkit answer picture.jpg "what is it?"'),
+    "regress": Task("regression", "mmkit predict picture.jpg"),
+    "match": Task("image-text-matching", 'mmkit predict picture.jpg "a sentence"'),
+    "caption": Task("image-to-text", "mmkit caption picture.jpg"),
 }
 
 
@@ -65,7 +68,7 @@ def _text(folder: Path, config: Config, model: Model, data: Dataset, rows: list[
         f"| training | {config.run.get('finished')} steps of {batch}, peak rate {train.lr}, seed {train.seed} |",
         f"| weights | {config.run.get('weights')} |",
         "",
-        *_measured(rows),
+        *_measured(rows, mixed=train.interpolate is not None),
         "## Use",
         "",
         "```sh",
@@ -91,8 +94,8 @@ def _uses(model: Model) -> list[str]:
     return [TASKS[metric].use for metric in metrics if metric in TASKS] + [f"mmkit eval {m} --data ./data" for m in metrics]
 
 
-def _measured(rows: list[dict[str, Any]]) -> list[str]:
-    """The table of the evaluation whose weights were kept: the last of the best."""
+def _measured(rows: list[dict[str, Any]], mixed: bool) -> list[str]:
+    """The table of the evaluation whose weights were kept: the last of the best; `mixed`: they were mixed with others since."""
     measured = [row for row in rows if chosen_by(row)]
     if not measured:
         return []
@@ -102,5 +105,6 @@ def _measured(rows: list[dict[str, Any]]) -> list[str]:
     mean, chance = found.pop("mean_recall", None), found.pop("chance@1", None)
     lines = [f"| {name} | {value:.3f} |" for name, value in found.items()]
     head = f"## {'Recall' if mean is not None else 'Measured'} on val at step {best['step']}"
+    head += ", before the weights were mixed" if mixed else ""
     head += f" (R@1 by chance {chance:.3f})" if chance is not None else ""
     return [head, "", "| metric | value |", "|---|---|", *lines, ""]

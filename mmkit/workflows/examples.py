@@ -21,6 +21,10 @@ MARKS = (
     "✓ and a green frame: what belongs to the query. ✗ and a red frame: another one that was placed before it. The number is how "
     "alike they are; 1 is the most there can be."
 )
+WRITTEN = (
+    "Beside a picture what the model wrote, with its CIDEr-D (0 to 10), ✓ where its words are those of a reference; then some "
+    "references."
+)
 VERDICTS = "✓ and a green frame: a right answer. ✗ and a red frame: a wrong one, and beside it what most would have said."
 
 Group = tuple[str, list[Strip]]
@@ -119,12 +123,62 @@ def spread(items: np.ndarray, count: int) -> np.ndarray:
     return items[np.unique(np.linspace(0, len(items) - 1, count + 2).round().astype(int)[1:-1])]
 
 
-def of_answers(rows: dict[str, Any], data: Dataset, split: str | None) -> list[Group]:
-    """Of a classifier or of a model that answers questions: some it got right, and some it got wrong.
+def of_captions(rows: dict[str, Any], data: Dataset, split: str | None) -> list[Group]:
+    """Of a model that writes captions: some of those nearest to a reference by CIDEr-D, of the middle, and furthest from all.
 
     Args:
-        rows: what `eval` found of each item: `sample` or `id` of its row, `question` where there is one, `answer` or
-            `predicted`, `truth` or `target`, and how right it is, `vqa_accuracy` or by comparison.
+        rows: what `eval` found of each row: `id`, `caption`, `references`, `exact_match` and `CIDEr`.
+    """
+    order = np.argsort(-np.asarray(rows["CIDEr"]), kind="stable")
+    thirds = np.array_split(order, 3)
+    chosen = {
+        "Captions near to what people wrote": spread(thirds[0], RIGHT),
+        "Captions of the middle": spread(thirds[1], REVERSE),
+        "Captions furthest from it": thirds[2][::-1][:WRONG],
+    }
+    photos = _photos(data, split, (rows["id"][i] for items in chosen.values() for i in items))
+
+    def strip(i: int) -> Strip:
+        photo = photos.get(rows["id"][i])
+        said = Tile(rows["caption"][i] or "nothing", None, rows["CIDEr"][i], True if rows["exact_match"][i] else None)
+        true = [Tile(f"written: {text}") for text in rows["references"][i][:2]]
+        return Strip(Tile("" if photo else rows["id"][i], photo), [said, *true])
+
+    return [(heading, [strip(int(i)) for i in items]) for heading, items in chosen.items() if len(items)]
+
+
+def of_numbers(rows: dict[str, Any], data: Dataset, split: str | None) -> list[Group]:
+    """Of a model that predicts numbers: some it came closest to, and those it is furthest from.
+
+    Args:
+        rows: what `eval` found of each: `id`, `target` and `predicted`.
+    """
+    order = np.argsort(np.abs(np.asarray(rows["predicted"]) - np.asarray(rows["target"])), kind="stable")
+    wrong = order[::-1][: min(WRONG, len(order) // 2)]
+    chosen = {"Predicted closely": spread(order[: len(order) // 4], RIGHT), "Predicted worst": wrong.tolist()}
+    ids = rows["id"]
+    photos = _photos(data, split, (ids[i] for items in chosen.values() for i in items))
+
+    def strip(i: int) -> Strip:
+        photo = photos.get(ids[i])
+        said = Tile(f"{rows['predicted'][i]:.2f}"), Tile(f"right would be: {rows['target'][i]:.2f}")
+        return Strip(Tile("" if photo else ids[i], photo), list(said))
+
+    return [(heading, [strip(int(i)) for i in items]) for heading, items in chosen.items()]
+
+
+def _photos(data: Dataset, split: str | None, ids: Iterable[str]) -> dict[str, Image.Image]:
+    """The pictures of some rows, where the data has any."""
+    there = any(pictures.is_picture(kind) for kind in data.columns.values())
+    return pictures.of_dataset(data, set(ids), split) if there else {}
+
+
+def of_answers(rows: dict[str, Any], data: Dataset, split: str | None) -> list[Group]:
+    """Of a classifier, or of a model that answers questions or matches: some it got right, and some it got wrong.
+
+    Args:
+        rows: what `eval` found of each item: `sample` or `id` of its row, `question` or `caption` where there is one, `answer`
+            or `predicted`, `truth` or `target`, and how right it is, `vqa_accuracy` or by comparison.
     """
     said: list[str] = rows["answer"] if "answer" in rows else rows["predicted"]
     truth: list[str] | None = rows.get("truth", rows.get("target"))
@@ -132,16 +186,16 @@ def of_answers(rows: dict[str, Any], data: Dataset, split: str | None) -> list[G
     worth = np.asarray(
         rows["vqa_accuracy"] if "vqa_accuracy" in rows else [a == b for a, b in zip(said, truth or [], strict=True)]
     )
+    beside = rows.get("question", rows.get("caption"))
+    done = "Answered" if "caption" not in rows else "Matched"
     chosen = {
-        "Answered rightly": spread(np.flatnonzero(worth == 1), RIGHT),
-        "Answered wrongly": spread(np.flatnonzero(worth == 0), WRONG),
+        f"{done} rightly": spread(np.flatnonzero(worth == 1), RIGHT),
+        f"{done} wrongly": spread(np.flatnonzero(worth == 0), WRONG),
     }
-    there = bool(data.columns) and any(pictures.is_picture(kind) for kind in data.columns.values())
-    wanted = {ids[i] for items in chosen.values() for i in items}
-    photos = pictures.of_dataset(data, wanted, split) if there else {}
+    photos = _photos(data, split, (ids[i] for items in chosen.values() for i in items))
 
     def strip(i: int) -> Strip:
-        asked = rows["question"][i] if "question" in rows else ""
+        asked = beside[i] if beside else ""
         photo = photos.get(ids[i])
         query = Tile(asked or ("" if photo else ids[i]), photo)
         tiles = [Tile(said[i] or "nothing", None, None, bool(worth[i] == 1))]

@@ -12,7 +12,7 @@ from mmkit.data.modalities import MODALITIES
 from mmkit.data.shards import Dataset
 from mmkit.encode import Pace
 from mmkit.errors import ConfigError, nearest
-from mmkit.metrics.evaluation import Val, metric
+from mmkit.metrics.evaluation import Val, metric, metrics_of
 from mmkit.model import Model
 from mmkit.talk import Measured, Talk
 from mmkit.training.distributed import world
@@ -63,7 +63,7 @@ def evaluation(config: Config, data: Dataset, model: Model, talk: Talk) -> Calla
     features = _features(config, data, model, stages_of(config), "val", VAL_LIMIT, talk)
     pace = Pace(workers=config.data.workers, progress=talk.progress("read val"))
     val = Val(data, "val", VAL_LIMIT, features, pace)
-    modules = [metric(name) for name in dict.fromkeys(loss.metric for loss in model.loss.values())]
+    modules = [metric(name) for name in metrics_of(model)]
     names = [name for module in modules for name in module.names(model)]
     if config.train.select not in (None, *names):
         hint = nearest(str(config.train.select), names)
@@ -87,7 +87,7 @@ def still(config: Config, model: Model, stages: list[Stage]) -> list[str]:
     """The inputs that give the same in every epoch of `stages`: their encoder learns in none, and nothing is drawn."""
     names = [name for name, _ in model.named_parameters()]
     standing = frozen(config, stages, names)
-    altered = {want.part for loss in model.loss.values() for want in loss.wants() if want.of}
+    altered = {name for loss in model.loss.values() for name in loss.alters()}
     found = []
     for name, one in model.inputs.items():
         specs = [_spec(config, str(one.modality), stage) for stage in stages]

@@ -37,7 +37,7 @@ from mmkit.loading import (
 )
 from mmkit.model import Model, build_encoders
 from mmkit.talk import Talk
-from mmkit.training import auto, distributed, loop, stages
+from mmkit.training import auto, distributed, loop, lora, stages
 from mmkit.training.distributed import world
 from mmkit.training.doctor import diagnose, read_rows
 from mmkit.training.inputs import resolve_inputs
@@ -45,10 +45,8 @@ from mmkit.training.measure import Cost, measure
 from mmkit.training.names import check_names
 from mmkit.training.report_to import REPORTERS, check_packages
 from mmkit.training.run import checkpoints, find_run, new_run, sweep
-from mmkit.workflows import feed
+from mmkit.workflows import feed, finish
 from mmkit.workflows.card import write_card
-
-FEW = 4  # names that are said one by one
 
 
 @dataclass
@@ -63,6 +61,7 @@ class Plan:
     first_batch: Batch
     cost: Cost
     seconds: float
+    first: dict[str, torch.Tensor]  # see finish.first_weights
 
 
 def plan(config: Config, device: str, talk: Talk, dry: bool = False, readers_of: Path | None = None) -> Plan:
@@ -83,17 +82,20 @@ def plan(config: Config, device: str, talk: Talk, dry: bool = False, readers_of:
     reasons |= foreign.resolve(config)
     reasons |= auto.resolve_data(config, data, on_cpu=pick_device(device).type == "cpu")
     distributed.check_batch(config.train.batch_size or 1)
-    targets = {n: losses.loss_class(n, table).learn(table, data, config.data.limit) for n, table in config.loss.items()}
+    targets = {n: losses.loss_class(n, table).learn(table, data, config) for n, table in config.loss.items()}
     readers = _readers(config, data, reasons, readers_of)
     # which encoders learn decides what the projections are, and so the names that patterns may match
     with torch.device("meta"):
         built = build_encoders(config, readers)
+        reasons |= stages.resolve_top(config, built)
+        lora.attach(built, config)
     reasons |= auto.resolve_frozen(config, built, data)
-    stages.check_patterns(config, stages.parameter_names(config, readers, targets))
+    stages.check_patterns(config, _names(config, readers, targets))
     torch.manual_seed(config.train.seed)
     model = Model(config, readers, targets)
     _check(model)
-    _first_weights(config, model, talk)
+    first = finish.first_weights(config, model, _first_weights(config, model, talk))
+    lora.attach(model.encoder, config)
     _place(model, config, device)
     stages.apply_stage(model, stages.largest(config, model))
     loader = feed.loader(config, data, model, stages.stages_of(config), talk, cached=not dry)
@@ -116,16 +118,26 @@ def plan(config: Config, device: str, talk: Talk, dry: bool = False, readers_of:
     assert isinstance(config.train.steps, int)
     made_by = {"format": RUN_VERSION, "mmkit": __version__, "torch": torch.__version__, "python": platform.python_version()}
     config.run = {**made_by, "automatic": reasons}
-    return Plan(config, data, model, loader, reasons, batch, cost, cost.seconds * config.train.steps + overhead + encoding)
+    seconds = cost.seconds * config.train.steps + overhead + encoding
+    return Plan(config, data, model, loader, reasons, batch, cost, seconds, first)
+
+
+def _names(config: Config, readers: dict[str, Any], targets: dict[str, Any]) -> list[str]:
+    """The names of the parameters that `config` will have, without making them."""
+    with torch.device("meta"):
+        model = Model(config, readers, targets)
+        lora.attach(model.encoder, config)
+    return [name for name, _ in model.named_parameters()]
 
 
 def _check(model: Model) -> None:
-    """Whether the model can answer what its losses want.
+    """Whether the model can answer what its losses want, and the processes share a batch as they need it.
 
     Raises:
         UserError: it cannot.
     """
     for objective in model.loss.values():
+        distributed.check_batch(model.config.train.batch_size or 1, objective.group)
         objective.needs(model)
         model.check([*objective.wants(), *objective.sees()])
 
@@ -174,6 +186,7 @@ def start(
     if world()[0] == 0:
         folder = new_run(runs, name, f"{Path(config.recipe).stem}-{made.data.name}", force)
         save_made(made.model, folder)
+        finish.keep_first(made.first, folder)
         write_toml(folder / CONFIG, config)
         _introduce(made, folder, talk)
     folder = distributed.from_first(folder)
@@ -209,7 +222,6 @@ def resume(
         talk.say(f"{folder} is finished: nothing to do")
         return folder
     check_packages(config.train.report_to)
-    distributed.check_batch(config.train.batch_size or 1)
     data = open_dataset(config.data.path)
     if data.hash != config.data.hash:
         raise UserError(
@@ -217,10 +229,12 @@ def resume(
         )
     torch.manual_seed(config.train.seed)
     model = from_run(config, folder)
+    _check(model)
     if found:
         load_weights(model, found[-1] / WEIGHTS)
     else:
         _first_weights(config, model, talk)
+    lora.attach(model.encoder, config)
     _place(model, config, device)
     talk.say(f"resuming {folder} from {found[-1].name if found else 'its start'} of {config.train.steps} steps")
     return _run(config, folder, model, data, talk)
@@ -257,8 +271,10 @@ def _run(config: Config, folder: Path, model: Model, data: Dataset, talk: Talk, 
         weights = f"step {state['step']}, the last"
         if best:
             weights = f"step {best}, best on val: {state['select'].replace('_', ' ')} {state['best']:.4f}"
+        model, weights = finish.finish(config, folder, model, weights, evaluate)
         config.run |= {"finished": state["step"], "weights": weights}
         write_toml(folder / CONFIG, config)
+        finish.clean(folder)
         write_card(folder, config, model, data, doctor.rows)
         doctor.last_word()
         talk.say(f"{folder}/{WEIGHTS}: {weights}")
@@ -293,28 +309,14 @@ class Doctor:
                 self.warn(str(finding))
 
 
-def _first_weights(config: Config, model: Model, talk: Talk) -> None:
-    """What a run starts from: --init's weights, else those of the pretrained encoders."""
-    if not config.train.init:
-        foreign.load(model)
-        return
-    fresh = load_init(model, config.train.init)
-    foreign.load(model, [n for n in model.encoder if all(f"encoder.{n}.{k}" in fresh for k in model.encoder[n].state_dict())])
-    if fresh:
-        talk.say(f"init      not from {config.train.init}: {', '.join(_gathered(fresh, list(model.state_dict())))}")
-
-
-def _gathered(fresh: list[str], names: list[str]) -> list[str]:
-    """Names of tensors, `fusion.*` standing for many of which there is no other of that beginning."""
-    if len(fresh) <= FEW:
-        return fresh
-    found: list[str] = []
-    for name in fresh:
-        parts = name.split(".")
-        beginnings = [".".join(parts[:depth]) + "." for depth in range(1, len(parts))]
-        whole = next((b for b in beginnings if all(n in fresh for n in names if n.startswith(b))), None)
-        found.append(f"{whole}*" if whole else name)
-    return list(dict.fromkeys(found))
+def _first_weights(config: Config, model: Model, talk: Talk) -> list[str]:
+    """What a run starts from: --init's weights, else those of the pretrained encoders; the names of those that none gave."""
+    fresh = load_init(model, config.train.init) if config.train.init else list(model.state_dict())
+    wanted = [n for n in model.encoder if all(f"encoder.{n}.{k}" in fresh for k in model.encoder[n].state_dict())]
+    loaded = tuple(f"encoder.{name}." for name in foreign.load(model, wanted))
+    if fresh and config.train.init:
+        talk.say(f"init      not from {config.train.init}: {', '.join(stages.gathered(fresh, list(model.state_dict())))}")
+    return [name for name in fresh if not name.startswith(loaded)]
 
 
 @torch.no_grad()

@@ -14,7 +14,7 @@ from mmkit.config import read_toml
 from mmkit.errors import UsageError, UserError
 from mmkit.files import CONFIG, WEIGHTS, pointed, sha256
 from mmkit.metrics.compare import scope_words
-from mmkit.metrics.evaluation import KS, METRICS, Request
+from mmkit.metrics.evaluation import KS, METRICS, Request, metrics_of
 from mmkit.metrics.items import Items
 from mmkit.metrics.saved import Saved, Scope, of_file, of_run, preferred
 
@@ -247,9 +247,9 @@ def _measured(
     if side.is_file:
         raise UserError("the result is not of what was asked for", side.name, "name the run, and it is measured")
     model = load_model(side.name, asked.device, asked.say)
-    own = dict.fromkeys(loss.metric for loss in model.loss.values())
+    own = metrics_of(model)
     others = list(dict.fromkeys(one.measure[0] for one in wanted))
-    metrics = [name for name, _ in asked.metrics] or [name for name in others if name in own] or others or list(own)
+    metrics = [name for name, _ in asked.metrics] or [name for name in others if name in own] or others or own
     split = asked.split or (scope.split if scope and scope.split != "all" else None)
     limit = asked.limit or (scope.limit if scope else None)
     shown = split or default_split(data) or "all"

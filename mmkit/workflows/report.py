@@ -20,6 +20,7 @@ from mmkit.encode import Pace, cell_items, columns_of
 from mmkit.errors import UserError
 from mmkit.loading import CONFIG, load_model
 from mmkit.metrics.evaluation import Request, Result, metrics_of
+from mmkit.tabular import large
 from mmkit.talk import Talk
 from mmkit.training.doctor import diagnose, read_rows
 from mmkit.training.loop import LOG
@@ -29,6 +30,7 @@ from mmkit.views.fonts import lacking
 from mmkit.views.report import Report, Shown
 from mmkit.views.sheet import Tile
 from mmkit.workflows import examples, inside
+from mmkit.workflows.forgetting import old_task
 
 if TYPE_CHECKING:
     from mmkit.model import Model
@@ -74,9 +76,10 @@ def gather(asked: Asked, talk: Talk) -> Report:
         stats=_stats(model, records),
         findings=[(finding.what, finding.do) for finding in diagnose(rows)] if rows else None,
         records=records,
+        old_task=_or(lambda: old_task(model, data, split, _measured_by(asked, talk, model, records)), None, talk),
         confusion=_confusion(results),
         strips=_strips(model, data, split, found, results),
-        marks=examples.VERDICTS if found is None else examples.MARKS,
+        marks=_marks(found, results),
         map=inside.shown_map(found) if found is not None else None,
         attention=attention,
         contribution=_or(lambda: inside.shown_contribution(model, data, split), None, talk),
@@ -125,6 +128,17 @@ def _measure(model: Model, data: Dataset, split: str | None, asked: Asked, talk:
     return found
 
 
+def _measured_by(asked: Asked, talk: Talk, model: Model, records: list[dict[str, Any]]) -> Any:
+    """A function that measures a model as `_measure`; what is measured already is not measured again."""
+
+    def measure(one: Model, data: Dataset, split: str | None) -> list[dict[str, Any]]:
+        if one is model and records and records[0]["data_hash"] == data.hash:
+            return records
+        return [result.record for result in _measure(one, data, split, asked, talk)]
+
+    return measure
+
+
 def _embeddings(model: Model, data: Dataset, split: str | None, asked: Asked) -> Embeddings | None:
     """The vectors of the split, where the model compares two things that the data has."""
     if len(columns_of(model, data, model.embedded)) < 2:
@@ -163,15 +177,25 @@ def _stats(model: Model, records: list[dict[str, Any]]) -> list[tuple[str, str, 
         for name, what in names.items():
             if name in record["metrics"]:
                 chance = record["chance"].get(name)
-                shown.append((f"{record['metrics'][name]:.1%}", what, f"chance {chance:.3f}" if chance is not None else ""))
+                # a loss is no share
+                figure = f"{record['metrics'][name]:.2f}" if name == record["task"] else large(name, record["metrics"][name])
+                shown.append((figure, what, f"chance {chance:.3f}" if chance is not None else ""))
     return [*shown[:3], (f"{model.parameter_count:,}", "parameters", f"size {model.config.size}")]
 
 
 def _confusion(results: list[Result]) -> Shown | None:
-    counted = next((result.confusion for result in results if result.confusion), None)
-    if counted is None:
-        return None
-    return Shown(lambda theme: charts.confusion(*counted, theme), "What each class was taken for")
+    """What each class was taken for, or predicted numbers beside true ones."""
+    if counted := next((result.confusion for result in results if result.confusion), None):
+        return Shown(lambda theme: charts.confusion(*counted, theme), "What each class was taken for")
+    if numbers := next((result.scatter for result in results if result.scatter), None):
+        return Shown(lambda theme: charts.predicted(*numbers, theme), "Predicted numbers beside true ones")
+    return None
+
+
+def _marks(found: Embeddings | None, results: list[Result]) -> str:
+    if found is not None:
+        return examples.MARKS
+    return examples.WRITTEN if any("references" in result.rows for result in results) else examples.VERDICTS
 
 
 def _strips(
@@ -183,7 +207,11 @@ def _strips(
         there = [name for name in names if len(found.rows(name))]
         groups += examples.of_retrieval(found, (there[0], there[-1]), data, split)
     for result in results:
-        if result.table == "rows":
+        if "references" in result.rows:
+            groups += examples.of_captions(result.rows, data, split)
+        elif result.scatter:
+            groups += examples.of_numbers(result.rows, data, split)
+        elif {"answer", "predicted"} & result.rows.keys():
             groups += examples.of_answers(result.rows, data, split)
     return groups
 
@@ -213,10 +241,9 @@ def facts(model: Model, records: list[dict[str, Any]]) -> list[tuple[str, str]]:
     config, train = model.config, model.config.train
     cost: dict[str, float] = next((record["cost"] for record in records if "ms_per" in " ".join(record["cost"])), {})
     speed = ", ".join(f"{cost[f'ms_per_{name}']:.2g} ms a {name}" for name in model.inputs if f"ms_per_{name}" in cost)
-    fusion = _table(config.fusion) if config.fusion else ""
     rows = [
         *((f"{name} encoder", _table(table)) for name, table in config.encoder.items()),
-        ("fusion", fusion),
+        *(("fusion" if table is config.fusion else f"{name} fusion", _table(table)) for name, table in config.fusions.items()),
         ("shared space", f"{config.project.dim} dimensions" if model.embedded else ""),
         ("losses", ", ".join(f"{name}: {table['kind']}" for name, table in config.loss.items())),
         ("parameters", f"{model.parameter_count:,}"),

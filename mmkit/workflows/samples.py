@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from mmkit.encode import Pace, chunks, columns_of, encode
 from mmkit.errors import UserError
 from mmkit.explain.held import Held, hold
-from mmkit.explain.support import has_target, roots
+from mmkit.explain.support import has_target, roots, writes
 from mmkit.losses.classify import labels_of
 from mmkit.metrics import heads
 
@@ -55,7 +55,8 @@ class Samples:
         total, limit = heads.rows_of(self.data, split, self.request.limit), self.request.limit
         pace = Pace(self.request.batch_size, self.request.workers, self.request.progress("encoded"))
         if has_target(self.objective):
-            source = heads.asked(self.model, self.objective, self.data, split, limit, pace, total=total)
+            own = columns[self.objective.text] if writes(self.objective) else None
+            source = heads.asked(self.model, self.objective, self.data, split, limit, pace, total=total, column=own)
         else:
             source = _pairs(self.model, self.data, columns, split, limit, pace, total)
         held = 0
@@ -104,10 +105,15 @@ class Samples:
         return found
 
     def classes(self) -> list[list[str]]:
-        """What is true of each sample: classes of the model, the best answers, or the labels of a pair's row."""
+        """What is true of each sample: classes of the model, the best answers, the labels of a pair's row; of a text or a number
+        nothing."""
+        if writes(self.objective):
+            return [[] for _ in self.targets]
         if not has_target(self.objective):
             return [labels_of(target) for target in self.targets]
         names = self.objective.classes
+        if not names:
+            return [[] for _ in self.targets]
         truth = self.objective.truth(self.targets)
         best = (truth > 0) & (truth == truth.amax(1, keepdim=True))
         return [[names[c] for c in row.nonzero().flatten().tolist()] for row in best]

@@ -61,6 +61,10 @@ def folder(trained, tmp_path, monkeypatch):
         "--set project.kind=none --set project.dim=32",
         "--set project.kind=none --set encoder.image.dim=32",
         """--set 'project.kind={image = "none"}' --set project.dim=32""",
+        # fine-tuning
+        "--interpolate 0.5",
+        """--tune lora --set 'stage=[{train=["project.*"]}]'""",
+        "--tune lora --image-encoder cnn --lock-text",
         # stages
         "--set 'stage=[{train=[]}]'",
         """--set 'stage=[{train=["*"], until="10%"}, {train=["!project.*"], lr=0.1}]'""",
@@ -98,6 +102,8 @@ def test_a_loss_of_pairs_has_an_anchor_where_it_names_no_pair(invoke, folder):
         ("""--set 'stage=[{train=["projection.*"]}]'""", "projection.*"),
         ("""--set 'stage=[{train=["*", "!encoder.imag.*"]}]'""", "!encoder.imag.*"),
         ("""--set 'stage=[{train=["heads"]}]'""", "heads"),
+        ("--tune gradul", "gradul"),
+        ("""--tune lora --set 'train.lora_targets=["valeu"]'""", "valeu"),
         ("--size tny", "tny"),
         ("--recipe clpi", "clpi"),
         ("--report-to tensorbord", "tensorbord"),

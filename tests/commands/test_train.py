@@ -276,7 +276,7 @@ def test_a_finished_run_has_a_model_card(invoke, folder):
         (
             "answers",
             "vqa_accuracy",
-            "vqa, image-text, visual-question-answering",
+            "fusion-mid, image-text, visual-question-answering",
             ['answer picture.jpg "what is it?"', "eval vqa --data ./data"],
         ),
         (

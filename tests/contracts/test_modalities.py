@@ -44,11 +44,17 @@ def test_a_row(name: str, data: Any) -> None:
     assert set(row.TRAINING) <= set(spec.__dataclass_fields__)
 
 
-@pytest.mark.parametrize("name", list(MODALITIES))
+DRAWN: dict[str, Any] = {"image": {"augment": ["crop", "colour"]}, "text": {"word_dropout": 0.5}, "series": {"jitter": 1.0}}
+
+
+def test_nothing_is_drawn_of_the_others() -> None:
+    assert all(not row.TRAINING and row.Reader.still for name, row in MODALITIES.items() if name not in DRAWN)
+
+
+@pytest.mark.parametrize("name", list(DRAWN))
 def test_what_is_drawn_hangs_on_the_seed_alone(name: str, data: Any) -> None:
     row = MODALITIES[name]
-    drawn = {"image": {"augment": ["crop", "colour"]}, "text": {"word_dropout": 0.5}, "series": {"jitter": 1.0}}[name]
-    spec = build({"data": {name: drawn}}).data[name]
+    spec = build({"data": {name: DRAWN[name]}}).data[name]
     row.fill(spec, data, "tiny", {})
     reader = row.learn(spec, data, [row.COLUMN], None)[0].over(spec)
     assert not reader.still

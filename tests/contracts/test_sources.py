@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ast
-import importlib
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from mmkit.data.images import load_rgb
 from mmkit.data.plan import Choices
 from mmkit.data.schema import Ask, Picture, Row
 from mmkit.data.shards import open_dataset
-from mmkit.data.sources import SOURCES, Listed, reader
+from mmkit.data.sources import SOURCES, Listed, module_of, reader
 from mmkit.data.write import prepare
 from tests import raw
 from tests.conftest import Outcome
@@ -23,9 +23,17 @@ from tests.conftest import Outcome
 RAW: dict[str, Callable[[Path], Path | None]] = {
     "shapes": lambda folder: None,
     "coco": raw.coco,
+    "vqa": raw.vqa,
+    "easy-vqa": raw.easy_vqa,
+    "nlvr": raw.nlvr,
     "flickr": raw.flickr,
     "table": raw.table,
     "folder": raw.folder,
+    "regions": raw.regions,
+}
+OPTIONS: dict[str, Callable[[Path], dict[str, object]]] = {
+    "shapes": lambda folder: {"limit": 20},
+    "regions": lambda folder: {"files": folder / "files"},
 }
 
 every_source = pytest.mark.parametrize("name", list(SOURCES))
@@ -33,7 +41,7 @@ every_source = pytest.mark.parametrize("name", list(SOURCES))
 
 def asked(name: str, folder: Path) -> Ask:
     folder.mkdir(exist_ok=True)
-    return Ask(folder.parent / "data", RAW[name](folder), {"limit": 20} if name == "shapes" else {})
+    return Ask(folder.parent / "data", RAW[name](folder), OPTIONS.get(name, lambda folder: {})(folder))
 
 
 @every_source
@@ -49,12 +57,15 @@ def test_it_reads_rows_in_a_stable_order(name: str, tmp_path: Path) -> None:
 
 
 @every_source
-def test_every_row_is_a_picture_with_captions_and_a_place(name: str, tmp_path: Path) -> None:
+def test_every_row_is_a_picture_with_captions_or_questions_and_a_place(name: str, tmp_path: Path) -> None:
     for row in reader(name)(ask := asked(name, tmp_path / "raw"), **ask.options).rows:
         assert isinstance(row, Row)
         assert isinstance(row.values["image"], Picture)
-        assert row.values["captions"]
-        assert all(caption.strip() for caption in row.values["captions"])
+        questions = row.values.get("questions", [])
+        assert all(question.keys() == {"id", "question", "answers", "type"} for question in questions)
+        texts = row.values.get("captions") or [question["question"] for question in questions]
+        assert texts
+        assert all(text.strip() for text in texts)
         assert row.where
         assert isinstance(load_rgb(row.values["image"].read()), Image.Image)
 
@@ -66,19 +77,23 @@ def test_it_becomes_a_dataset_that_datasets_opens(name: str, tmp_path: Path) -> 
     data = open_dataset(tmp_path / "data")
     assert data.splits["train"] >= 1
     assert data.column("image") == "image"
-    assert data.column("text") == "captions"
+    assert "captions" in data.columns or "questions" in data.columns
     loaded = datasets.load_dataset(str(tmp_path / "data"), cache_dir=str(tmp_path / "cache"))
     assert {split: part.num_rows for split, part in loaded.items()} == data.splits
     assert loaded["train"].column_names == ["id", *manifest["columns"]]
     assert loaded["train"][0]["image"].mode == "RGB"
-    assert sum(len(c) for c in loaded["train"]["captions"]) == manifest["splits"]["train"]["captions"]
+    if "captions" in data.columns:
+        assert sum(len(c) for c in loaded["train"]["captions"]) == manifest["splits"]["train"]["captions"]
+    for row in loaded["train"] if "questions" in data.columns else ():
+        assert row["questions"][0]["question"]
 
 
 @every_source
 def test_a_missing_source_is_one_clear_error(name: str, tmp_path: Path, invoke: Callable[..., Outcome]) -> None:
     if RAW[name](tmp_path) is None:
         pytest.skip("it reads nothing")
-    outcome = invoke("prep", name, tmp_path / "data", "--source", tmp_path / "nope")
+    options = [f"--{key}={value}" for key, value in OPTIONS.get(name, lambda folder: {})(tmp_path).items()]
+    outcome = invoke("prep", name, tmp_path / "data", "--source", tmp_path / "nope", *options)
     assert outcome.code == 1
     first, hint = outcome.stderr.splitlines()
     assert first.startswith("error: no such ")
@@ -89,10 +104,10 @@ def test_a_missing_source_is_one_clear_error(name: str, tmp_path: Path, invoke: 
 
 @every_source
 def test_it_imports_none_of_its_siblings(name: str) -> None:
-    module = importlib.import_module(f"mmkit.data.sources.{name}")
+    module = module_of(name)
     tree = ast.parse(Path(str(module.__file__)).read_text())
     imported = {node.module for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)}
-    assert not imported & {f"mmkit.data.sources.{other}" for other in SOURCES if other != name}
+    assert not imported & {listed.module for other, listed in SOURCES.items() if other != name}
 
 
 @every_source
@@ -105,7 +120,7 @@ def test_it_has_a_command_of_its_own(name: str, invoke: Callable[..., Outcome]) 
 def test_a_new_row_is_a_command(tmp_path: Path, invoke: Callable[..., Outcome], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(SOURCES, "dots", Listed("Dots that are counted.", "tests.dots"))
     (tmp_path / "dots.txt").write_text(" ".join(map(str, range(20))))
-    assert "\n  dots    Dots that are counted.\n" in invoke("prep", "--help").stdout
+    assert re.search(r"\n  dots +Dots that are counted\.\n", invoke("prep", "--help").stdout)
     page = invoke("prep", "dots", "--help").stdout
     assert page.startswith("Dots that are counted, a file of their numbers")
     source = page.partition("Source:")[2].partition("\n\n")[0]

@@ -116,6 +116,9 @@ class Average(nn.Module):
     def sizes(dial: str) -> dict[str, Any]:
         return {}
 
+    def spans(self, parts: dict[str, Encoded]) -> dict[str, slice]:
+        return {}
+
     def forward(self, parts: dict[str, Encoded]) -> Encoded:
         pooled = torch.stack([self.adapt[name](part.pooled) for name, part in parts.items()]).mean(0)
         return Encoded(pooled[:, None], torch.ones(len(pooled), 1, dtype=torch.bool), pooled)
@@ -166,6 +169,9 @@ class Hide(Objective):
     @classmethod
     def names(cls, table: Any) -> list[str]:
         return ["number"]
+
+    def alters(self) -> tuple[str, ...]:
+        return ("number",)
 
     def wants(self) -> tuple[Want, ...]:
         return (Want("number", "pooled", "hidden"), Want("number", "pooled"))
@@ -272,5 +278,5 @@ def test_negatives_and_hidden_inputs_are_the_same_in_parts(place: Path, parts: i
 def test_a_loaded_model_has_the_dummies(place: Path, invoke: Callable[..., Any]) -> None:
     assert invoke("train", "--recipe", "dummy.toml", "--steps", 2, "--name", "brief", cwd=place).code == 0
     model = load_model(str(place / "runs" / "brief"), "cpu")
-    assert type(model.encoder["number"]).__name__ == "Linear" and type(model.fusion).__name__ == "Average"
+    assert type(model.encoder["number"]).__name__ == "Linear" and type(model.fusion["fused"]).__name__ == "Average"
     assert model.config.data["number"].scale == 5.0

@@ -21,15 +21,18 @@ def test_datasets_reads_our_features_back() -> None:
     question = {"id": text, "question": text, "answers": datasets.List(text), "type": text}
     floats = datasets.List(datasets.List(number))
     regions = {"boxes": floats, "phrases": datasets.List(text), "features": floats, "scores": datasets.List(number)}
+    regions |= {"width": number, "height": number, "soft_labels": floats}
     wanted = datasets.Features(
         {
             "id": text,
             "image": datasets.Image(),
             "captions": datasets.List(text),
             "series": floats,
-            "label": text,
-            "questions": datasets.List(question),
             "regions": regions,
+            "label": text,
+            "target": number,
+            "references": datasets.List(text),
+            "questions": datasets.List(question),
         }
     )
     schema = arrow_schema(FEATURES)

@@ -60,7 +60,7 @@ def test_a_fused_model_says_what_it_answers_and_why(kind: str) -> None:
     model = fused(kind)
     if kind == "gated-cross":
         with torch.no_grad():
-            for block in model.fusion.blocks:
+            for block in model.fusion["fused"].blocks:
                 block.gate.fill_(1.0)
     found = seen(model, each_word=True)
     assert found.kind == "logit" and found.answer in ANSWERS["task"]["classes"]
@@ -88,6 +88,23 @@ def test_words_are_aligned_with_patches_by_the_attention_between_them(kind: str,
         assert layer.shape == (1 + 4 + tokens,) * 2
         between = layer[5:, 1:5]
     assert np.allclose(found.words[1].grid.ravel(), between[_numbers(found, 1)].mean(0), atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "keys"), [("cross", {"pool": "first"}), ("hybrid", {"attention": "cross"}), ("cross", {})])
+def test_what_is_pooled_of_the_words_is_what_looks(kind: str, keys: dict[str, Any]) -> None:
+    table = {"kind": kind, "inputs": NAMES, "dim": 16, "layers": 2, "heads": 2} | keys
+    model = small(
+        targets=ANSWERS,
+        loss={"task": {"kind": "classify", "of": "fused"}},
+        fusion=table,
+        encoder={"image": {"layers": 0}},  # with attention of its own the encoder's would be shown
+    )
+    found = seen(model, method="attention", layer=0, head=1)
+    layer = found.fusion_layers[0, 1]
+    assert layer.shape == (len(found.tokens), 4)
+    looks = layer[0] if keys else layer.mean(0)
+    assert np.allclose(found.grid.ravel(), looks, atol=1e-6)
+    assert seen(model).grid.max() > 0
 
 
 def _numbers(found: Explanation, word: int) -> list[int]:

@@ -112,7 +112,7 @@ def test_the_scale_of_an_encoding_and_what_never_varies_do_not_count():
         held = held_of(model, objective, samples)
         held["text"].items["pooled"] *= 10
         held["text"].usual.spread["pooled"] *= 10
-        model.fusion.adapt["text"].weight /= 10
+        model.fusion["fused"].adapt["text"].weight /= 10
     assert np.allclose(gradients(model, about, held), before, rtol=1e-3)
     same = held_of(model, objective, [one | {"image": samples[0]["image"]} for one in samples])
     assert np.allclose(gradients(model, about, same)[:, 0], 0, atol=1e-5)

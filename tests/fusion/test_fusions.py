@@ -10,8 +10,9 @@ import torch
 from torch import Tensor, nn
 
 from mmkit.batch import Batch, Want
+from mmkit.config import FUSED
 from mmkit.errors import ConfigError
-from mmkit.fusion import FUSED, FUSIONS, build, fusion_class
+from mmkit.fusion import FUSIONS, build, fusion_class
 from mmkit.fusion.attention import GatedCross, Merged
 from mmkit.layers import Encoded
 from mmkit.model import Model
@@ -66,6 +67,22 @@ def test_shapes(kind: str, names: tuple[str, ...]) -> None:
 def test_sizes_make_one(kind: str) -> None:
     one = build({"kind": kind, **fusion_class({"kind": kind}).sizes("tiny")}, {"widths": WIDTHS, "language": ["text"]})
     assert one.dim == (64 * len(WIDTHS) if kind == "logits" else 64)
+
+
+@every_fusion
+def test_spans_are_where_the_tokens_of_an_input_stand(kind: str) -> None:
+    one, parts = made(kind), given()
+    with torch.no_grad():
+        whole = one(parts)
+        for name, span in one.spans(parts).items():
+            part = parts[name]
+            assert torch.equal(whole.mask[:, span], part.mask)
+            # another last token moves itself the most: the others only look at it
+            last = int(part.mask[0].sum()) - 1
+            tokens = part.tokens.clone()
+            tokens[0, last] += 3
+            moved = (one(parts | {name: part._replace(tokens=tokens)}).tokens - whole.tokens)[0].norm(dim=-1)
+            assert int(moved.argmax()) == range(whole.tokens.size(1))[span][last]
 
 
 @every_fusion
@@ -146,6 +163,20 @@ def test_which_input_looks() -> None:
             made("cross", names, query=query)
 
 
+def test_the_first_token_may_ask_for_all() -> None:
+    one, parts = made("cross", pool="first"), given()
+    found = one(parts)
+    assert torch.equal(found.pooled, found.tokens[:, 0])
+    mean = made("cross")(parts)
+    assert torch.equal(mean.tokens, found.tokens), "the tokens are the same"
+    assert torch.allclose(mean.pooled[1], mean.tokens[1, :3].mean(0), atol=1e-6)
+    last = made("cross", pool="last")(parts)
+    assert torch.equal(last.pooled[1], last.tokens[1, 2])
+    for keys in {"pool": "max"}, {"pool": "mean", "causal": True}:
+        with pytest.raises(ConfigError, match="no pool"):
+            made("cross", **keys)
+
+
 def test_a_head_over_logits_is_the_mean_of_a_head_an_input() -> None:
     one, parts = made("logits"), given()
     head = nn.Linear(one.dim, 4)
@@ -154,11 +185,14 @@ def test_a_head_over_logits_is_the_mean_of_a_head_an_input() -> None:
     assert torch.allclose(head(one(parts).pooled), torch.stack(heads).mean(0), atol=1e-6)
 
 
-def test_hybrid_is_merged_beside_the_product() -> None:
-    one, parts = made("hybrid"), given()
-    found, merged = one(parts), one.merged(parts)
-    assert torch.equal(found.tokens, merged.tokens) and torch.equal(found.mask, merged.mask)
-    both = torch.cat([merged.pooled, one.product(parts).pooled], 1)
+@pytest.mark.parametrize("attention", ["merged", "cross"])
+def test_hybrid_is_attention_beside_the_product(attention: str) -> None:
+    one, parts = made("hybrid", attention=attention), given()
+    assert fusion_class({"kind": attention}) is type(one.attention)
+    found, joined = one(parts), one.attention(parts)
+    assert torch.equal(found.tokens, joined.tokens) and torch.equal(found.mask, joined.mask)
+    assert one.spans(parts) == one.attention.spans(parts)
+    both = torch.cat([joined.pooled, one.product(parts).pooled], 1)
     assert torch.equal(found.pooled, one.norm(one.mix(both)))
 
 
@@ -167,6 +201,8 @@ def test_an_unknown_kind_and_key_are_named() -> None:
         build({"kind": "mergd"}, {"widths": WIDTHS})
     with pytest.raises(ConfigError, match=r"unknown key fusion\.layrs"):
         made("merged", layrs=2)
+    with pytest.raises(ConfigError, match="merged or cross"):
+        made("hybrid", attention="crossed")
 
 
 # in a model
@@ -214,7 +250,7 @@ def test_what_stands_for_an_input_that_is_not_there_changes_nothing(kind: str) -
 def test_early_is_merged_over_what_the_blocks_begin_with() -> None:
     one, batch = model("early"), rows()
     merged = Merged(16, widths={"image": 16, "text": 16}).eval()
-    merged.load_state_dict(one.fusion.state_dict())
+    merged.load_state_dict(one.fusion[FUSED].state_dict())
     parts = {}
     for name in NAMES:
         x, mask = one.encoder[name].embed(**batch.inputs[name])

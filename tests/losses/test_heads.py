@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from mmkit.batch import Batch, Want
+from mmkit.config import Config, Data
 from mmkit.data.answers import vqa_accuracy
 from mmkit.errors import ConfigError, UserError
 from mmkit.losses import build
@@ -108,14 +109,17 @@ def data(column, values, kind="label"):
 
 
 def test_what_classes_are_learnt():
-    assert Classify.learn({}, data("label", ["b", None, "a", "b"]), None) == {"classes": ["a", "b"], "many": False}
-    assert Classify.learn({}, data("label", [["b"], None, [], ["a", "c"]]), None) == {"classes": ["a", "b", "c"], "many": True}
-    assert Classify.learn({}, data("label", ["b", "a", "c"]), 2)["classes"] == ["a", "b"]
+    assert Classify.learn({}, data("label", ["b", None, "a", "b"]), Config()) == {"classes": ["a", "b"], "many": False}
+    assert Classify.learn({}, data("label", [["b"], None, [], ["a", "c"]]), Config()) == {
+        "classes": ["a", "b", "c"],
+        "many": True,
+    }
+    assert Classify.learn({}, data("label", ["b", "a", "c"]), Config(data=Data(limit=2)))["classes"] == ["a", "b"]
     for values, message in (["a", "a"], "holds one class, 'a'"), ([None], "holds no class"), ([3.5], "label is no text: 3.5"):
         with pytest.raises(UserError, match=message):
-            Classify.learn({}, data("label", values), None)
+            Classify.learn({}, data("label", values), Config())
     with pytest.raises(UserError, match="no column 'kind'"):
-        Classify.learn({"column": "kind"}, data("label", ["a"]), None)
+        Classify.learn({"column": "kind"}, data("label", ["a"]), Config())
 
 
 def asked(*answers):
@@ -124,10 +128,10 @@ def asked(*answers):
 
 def test_what_answers_are_learnt():
     rows = [[asked("Two", "2", "red"), asked("red.")], None, [asked("blue", "red", ""), {**asked(), "answers": None}]]
-    found = Answers.learn({}, data("questions", rows, "questions"), None)
+    found = Answers.learn({}, data("questions", rows, "questions"), Config())
     # two and 2 are one answer, and of two spellings that are as frequent the first in the alphabet
     assert found == {"classes": ["red", "2", "blue"]}
-    assert Answers.learn({"top": 2}, data("questions", rows, "questions"), None) == {"classes": ["red", "2"]}
+    assert Answers.learn({"top": 2}, data("questions", rows, "questions"), Config()) == {"classes": ["red", "2"]}
 
 
 @pytest.mark.parametrize(
@@ -154,3 +158,32 @@ def test_answers_in_proportion_to_their_worth(logits):
     assert found.item() == pytest.approx(expected.item(), abs=1e-5)
     assert one.count(rows).item() == 3
     assert torch.autograd.grad(found, logits)[0].any(1).tolist() == [True, False, False, True, True, False]
+
+
+def test_each_answer_against_its_worth(logits):
+    one = loss({"kind": "answers", "loss": "sigmoid"}, ["red", "2", "blue"])
+    many = ["red"] * 2 + ["blue"] * 3 + ["green"] * 5
+    rows = batch("questions", [asked(*many), asked("green"), None, asked("two"), asked("cow", "blue"), asked()])
+    truth = {0: [0.6, 0.0, 0.9], 3: [0.0, 1.0, 0.0], 4: [0.0, 0.0, 0.5]}
+    expected = 0.0
+    for row, worth in truth.items():
+        for c, t in enumerate(worth):
+            p = 1 / (1 + math.exp(-logits[row, c].item()))
+            expected -= t * math.log(p) + (1 - t) * math.log(1 - p)
+    assert one.score({LOGITS: logits}, rows).item() == pytest.approx(expected, abs=1e-5)
+    assert one.count(rows).item() == 3
+    assert torch.equal(one.probabilities(logits), logits.sigmoid())
+
+
+@pytest.mark.parametrize(("matching", "worth"), list(enumerate([0.0, 0.3, 0.6, 0.9, 1.0])))
+def test_soft_targets_of_ten_annotators(matching, worth):
+    one = loss({"kind": "answers"}, ["red", "blue"])
+    answers = ["red"] * matching + [f"thing {i}" for i in range(10 - matching)]
+    assert one.truth([asked(*answers)])[0].tolist() == pytest.approx([worth, 0.0], abs=1e-6)
+
+
+def test_a_head_of_two_layers():
+    head = loss({"kind": "answers", "hidden": 8}, ["red", "blue"]).head(4)
+    assert head(torch.randn(3, 4)).shape == (3, 2)
+    with pytest.raises(ConfigError, match="softmax or sigmoid"):
+        loss({"kind": "answers", "loss": "bce"}, ["red", "blue"])

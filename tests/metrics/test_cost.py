@@ -48,7 +48,7 @@ def test_the_whole_way_to_an_answer_is_timed_where_there_is_a_head(data, quick):
     model = classifier()
     (result,) = cost.of_model(model, data, Request("cost", batch_size=2))
     assert {"ms_per_answer", "ms_per_answer_alone"} < result.record["metrics"].keys()
-    assert result.record["parts"]["fusion"] > 0
+    assert result.record["parts"]["fusion.fused"] > 0
     assert sum(result.record["parts"].values()) == model.parameter_count
 
 

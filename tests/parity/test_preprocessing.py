@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import json
+import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from PIL import Image
 
+from mmkit.config import resolve
+from mmkit.data.augment import Augment
 from mmkit.data.checkpoint import OF_CHECKPOINT, Checkpoint, image_settings, image_source
 from mmkit.data.modalities.image import Spec as ImageData
 from mmkit.data.pixels import CLIP_MEAN, CLIP_STD, Pixels
@@ -31,6 +36,11 @@ PROCESSORS: dict[str, tuple[str, dict[str, Any]]] = {
     "convnext and resnet": ("ConvNextImageProcessorPil", {"size": {"shortest_edge": 224}, "crop_pct": 0.875}),
     "convnext, 384": ("ConvNextImageProcessorPil", {"size": {"shortest_edge": 384}}),
     "mobilenet": ("MobileNetV2ImageProcessorPil", {}),
+    "align": (
+        "EfficientNetImageProcessorPil",
+        {"do_center_crop": True, "resample": 2, "rescale_factor": 1 / 127.5, "rescale_offset": True}
+        | {"do_normalize": False, "include_top": False},
+    ),
 }
 
 
@@ -57,6 +67,34 @@ def test_pixels_equal(kind: str, tmp_path: Path, picture: Callable[[int, int], I
         found = seen(spec, image)
         assert found.shape == expected.shape, size
         assert torch.equal(found, expected), (size, (found - expected).abs().max())
+
+
+def test_align_at_base_reads_pictures_as_the_checkpoint_does(tmp_path: Path) -> None:
+    import transformers
+
+    name, options = PROCESSORS["align"]
+    getattr(transformers, name)(**options).save_pretrained(tmp_path)
+    theirs, stated = ours(tmp_path), resolve("align", None, [{"size": "base"}]).data["image"]
+    for key in ("size", "crop_size", "resize", "resample", "mean", "std"):
+        assert getattr(stated, key) == getattr(theirs, key), key
+    assert (theirs.size, theirs.crop_size) == (346, 289)
+
+
+def test_align_at_base_trains_on_289_of_346_pixels_anywhere() -> None:
+    spec = resolve("align", None, [{"size": "base"}]).data["image"]
+    rise = np.linspace(0, 255, 692, dtype=np.uint8)
+    ramps = np.stack([np.tile(rise, (692, 1)), np.tile(rise[:, None], (1, 692)), np.zeros((692, 692), np.uint8)], 2)
+    augment = Augment(replace(spec, augment=["crop"]), Pixels(spec))
+    prepared = augment.prepare(Image.fromarray(ramps).resize((900, 692)))
+    corners = set()
+    for seed in range(8):
+        seen = np.asarray(augment(prepared, "", random.Random(seed)), dtype=int)
+        assert seen.shape == (289, 289, 3)
+        for channel in (0, 1):  # of the width and of the height, which are squeezed to one
+            share = (seen[..., channel].max() - seen[..., channel].min()) / 255
+            assert share == pytest.approx(289 / 346, abs=0.01)
+        corners.add((seen[0, 0, 0] // 8, seen[0, 0, 1] // 8))
+    assert len(corners) > 4
 
 
 def test_an_old_preprocessor_file(tmp_path: Path, picture: Callable[[int, int], Image.Image]) -> None:

@@ -35,7 +35,7 @@ def test_a_batch_is_shared_evenly(monkeypatch: pytest.MonkeyPatch) -> None:
     assert of(26).train.batch_size == 12
 
 
-def projected(rows: int, widths: tuple[int, int], still: list[str], kind: str = "linear", **train: Any) -> Any:
+def projected(rows: int, widths: tuple[int, int], still: list[str], kind: Any = "linear", **train: Any) -> Any:
     """A resolved configuration over an image and a text encoder of `widths`."""
     config = of(rows, **train)
     config.project.kind = kind
@@ -72,6 +72,12 @@ def test_where_an_encoder_learns_the_widths_are_those_of_the_size() -> None:
     config = projected(10_000, (1280, 384), ["image"], "mlp")
     assert (config.project.dim, config.project.hidden, config.train.lr) == (64, 64, 1.5e-3)
     assert projected(10_000, (1280, 384), [], "linear").project.hidden is None
+
+
+@pytest.mark.parametrize("still", [[], ["image"], ["image", "text"]])
+def test_without_a_projection_the_shared_space_is_as_wide_as_the_encoder(still: list[str]) -> None:
+    config = projected(10_000, (1280, 384), still, {"image": "none", "text": "linear"})
+    assert (config.project.dim, config.project.hidden) == (1280, None)
 
 
 @pytest.mark.parametrize(("rows", "epochs"), [(100, 100), (1000, 37.2), (10_000, 13.8), (1_000_000, 2)])

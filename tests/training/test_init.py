@@ -132,3 +132,16 @@ def test_a_checkpoint_is_a_model_of_every_command(place: Path, invoke: Callable[
     outcome = invoke("retrieve", "a red circle", "--model", clip_folder, "--in", "data", "--top", 2, "--json", cwd=place)
     assert outcome.code == 0, outcome.stderr
     assert len(outcome.lines) == 2
+
+
+def test_what_a_fusion_learnt_of_captions_serves_questions(place: Path, invoke: Callable[..., Any]) -> None:
+    outcome = invoke("train", "--recipe", "match", *BRIEF, "--name", "first", cwd=place)
+    assert outcome.code == 0, outcome.stderr
+    still = ["--lr", 0.0, "--set", "train.weight_decay=0.0"]
+    outcome = invoke("train", "--recipe", "vqa", "--init", "runs/first", *BRIEF, *still, "--name", "second", cwd=place)
+    assert outcome.code == 0, outcome.stderr
+    first, second = (load_file(place / "runs" / name / "model.safetensors") for name in ("first", "second"))
+    one, other = (found[f"fusion.fused.adapt.{name}.weight"] for found, name in ((first, "text"), (second, "question")))
+    assert torch.equal(one, other)
+    said = next(line for line in outcome.stderr.splitlines() if line.startswith("init "))
+    assert "head.task" in said and "fusion" not in said

@@ -13,7 +13,9 @@ from mmkit.data.modalities import image, text
 from mmkit.data.tokenizer import Tokenizer, train_tokenizer
 from mmkit.errors import UserError
 from mmkit.losses.contrastive import InfoNCE, Sigmoid
-from mmkit.model import Model, check_widths, projection
+from mmkit.model import Model
+from mmkit.project import check_widths, projection
+from mmkit.training import distributed
 from mmkit.training.step import drawn, gradients
 
 B = 16
@@ -150,3 +152,14 @@ def test_of_the_losses_with_a_share_one_is_drawn_in_proportion():
     assert set(seen) == {frozenset({"a", "always"}), frozenset({"b", "always"})}
     assert sum("a" in one for one in seen) / 400 == pytest.approx(0.75, abs=0.06)
     assert [set(drawn(losses, "0 7")) for _ in range(3)] == [seen[7]] * 3
+
+
+def test_processes_share_whole_groups_of_rows(monkeypatch):
+    monkeypatch.setattr(distributed, "world", lambda: (0, 2))
+    distributed.check_batch(48)
+    distributed.check_batch(64, 32)
+    with pytest.raises(UserError, match="the share of each of 2 processes, 24 rows, cuts through groups of 32") as caught:
+        distributed.check_batch(48, 32)
+    assert caught.value.hint.startswith("--batch-size 64, or another group")
+    monkeypatch.setattr(distributed, "world", lambda: (0, 1))
+    distributed.check_batch(48, 32)

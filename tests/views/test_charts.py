@@ -150,3 +150,16 @@ def test_a_confusion_needs_a_name_for_each_class():
     for shape in ((2, 3), (3, 3), (2,)):
         with pytest.raises(ValueError, match="for 2 names"):
             charts.confusion(np.zeros(shape, int), ["a", "b"])
+
+
+def test_predicted_numbers_stand_beside_true_ones():
+    target = np.linspace(-3, 3, 9000)
+    figure = charts.predicted(target, target * 0.5, note="runs/a on data test")
+    (axes,) = figure.axes
+    assert axes.get_xlim() == axes.get_ylim()
+    points = axes.collections[0].get_offsets()
+    assert len(points) <= charts.MOST_POINTS
+    assert np.allclose(points[:, 1], points[:, 0] * 0.5)
+    assert axes.get_xlabel() == "true\none of 3 of 9,000 rows\nruns/a on data test"
+    with pytest.raises(ValueError, match="numbers of shape"):
+        charts.predicted(target, target[1:])

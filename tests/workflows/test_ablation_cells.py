@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import doctest
+import json
 
 import pytest
 
@@ -16,7 +17,11 @@ from tests.core import plan, smallest, whole_dataset
 
 @pytest.fixture(scope="module")
 def data(run, tmp_path_factory):
-    return whole_dataset(run / "data", tmp_path_factory.mktemp("whole") / "data")
+    folder = whole_dataset(run / "data", tmp_path_factory.mktemp("whole") / "data")
+    manifest = json.loads((folder / "dataset.json").read_text())
+    manifest["columns"]["regions"] = "boxes"  # three modalities, of which two are left
+    (folder / "dataset.json").write_text(json.dumps(manifest))
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +72,7 @@ def test_without_an_input_a_head_reads_the_other_and_there_is_no_fusion(data, pa
     model = plan(config).model
     assert list(model.inputs) == [left]
     assert len(model.encoder) == 1
-    assert model.fusion is None
+    assert not model.fusion
 
 
 def test_of_three_inputs_a_fusion_keeps_two(data):
@@ -84,8 +89,10 @@ def test_a_loss_of_pairs_goes_with_either_input_and_around_an_anchor_a_pair_is_l
     opened = open_dataset(data)
     assert list(drop(both, opened, ["text"]).loss) == ["task"]
     assert list(drop(both, opened, ["loss.task"]).loss) == ["itc"]
-    around = drop(smallest("nmodal", data), opened, ["series"])
+    weights = {"loss": {"itc": {"weights": {"text-image": 0.5, "text-series": 2.0}}}}
+    around = drop(smallest("nmodal", data, weights), opened, ["series"])
     assert around.loss["itc"]["between"] == ["image", "text"]
+    assert around.loss["itc"]["weights"] == {"text-image": 0.5}
     assert "anchor" not in around.loss["itc"]
     assert parts_of(both, opened) == ["text", "loss.itc", "loss.task"]
     assert parts_of(smallest("clip", data), opened) == []

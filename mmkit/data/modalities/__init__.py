@@ -13,6 +13,8 @@ And if it can be so:
     cells(values) -> raw  several columns of a table are one value
     missing(raw) -> list  parts of a value that are left out
     merge(one, other)     the values of two rows that are one sample; without it, they must be equal
+    is_one(value) -> bool  a value of the column is one; dataset.json calls a column where none is ELSE
+    MADE_BY               the command that makes what a dataset lacks
 
 For models:
 KINDS: the kinds of dataset columns that its encoders read. ENCODER: the kind that encodes it unless another is named.
@@ -34,15 +36,22 @@ prepare(item), without chance; draw(prepared, rng, mates), with it (`mates`: the
 given(): the facts that encoders take; made_of(): JSON of what the tensors depend on; over(spec): the same, another spec;
 weight(prepared): bytes worth keeping in memory, 0 where preparing again is cheap; length(prepared): to batch like with like;
 log(tensors, said): what to write of a batch to metrics.jsonl; save(folder, name).
+
+Where parts of an item can be hidden, to be told from the others (losses of kind mlm, mim, mmm …), a Reader has also:
+units(tensors, n) -> bool (B, n), which of the units of each row may be hidden: no padding, no special tokens. A unit is a token
+of the encoder; where `grid` is true they are its patches row by row, n of them, which the encoder decides; else n is None.
+hide(tensors, hidden, rngs) -> tensors, the same with the units hidden (B, n) replaced, by what each row's rng draws;
+`masked`: the share of the units that is usually hidden. With a `grid` also patches(tensors, n, side) -> (B, n, 3, side, side), in
+0..1: the patches themselves, for codes to be made of.
 """
 
 from __future__ import annotations
 
 from typing import Any
 
-from mmkit.data.modalities import image, series, text
+from mmkit.data.modalities import image, regions, series, text
 
-MODALITIES: dict[str, Any] = {"image": image, "text": text, "series": series}
+MODALITIES: dict[str, Any] = {"image": image, "text": text, "series": series, "regions": regions}
 
 
 def name_of(modality: Any) -> str:

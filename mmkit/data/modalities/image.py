@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,6 +152,8 @@ def plain(spec: Spec) -> Spec:
 class Reader:
     """A picture, as a row holds it ({bytes, path}), to the square that the encoder sees: {"pixels": uint8 (B, 3, S, S)}."""
 
+    grid, masked = True, 0.4  # 75 of 196 patches (BEiT, arXiv:2106.08254, section 2.3)
+
     def __init__(self, spec: Spec) -> None:
         from mmkit.data.augment import Augment
         from mmkit.data.pixels import Pixels
@@ -219,6 +222,32 @@ class Reader:
 
     def log(self, tensors: dict[str, torch.Tensor], said: list[str]) -> dict[str, float]:
         return {}
+
+    def units(self, tensors: dict[str, torch.Tensor], n: int) -> torch.Tensor:
+        return tensors["pixels"].new_ones(tensors["pixels"].size(0), n).bool()
+
+    def patches(self, tensors: dict[str, torch.Tensor], n: int, side: int) -> torch.Tensor:
+        """Each of n = g * g patches at `side` pixels a side, float32 (B, n, 3, side, side) in 0..1."""
+        import torch
+
+        g = math.isqrt(n)
+        pixels = tensors["pixels"].float() / 255
+        if pixels.size(-1) != g * side:
+            pixels = torch.nn.functional.interpolate(pixels, size=(g * side, g * side), mode="bicubic", antialias=True).clamp(
+                0, 1
+            )
+        return pixels.unflatten(3, (g, side)).unflatten(2, (g, side)).permute(0, 2, 4, 1, 3, 5).flatten(1, 2)
+
+    def hide(self, tensors: dict[str, torch.Tensor], hidden: torch.Tensor, rngs: list[random.Random]) -> dict[str, torch.Tensor]:
+        """Hidden patches (B, g * g) are filled with the mean colour, so that no convolution sees what was there."""
+        import torch
+
+        pixels = tensors["pixels"]
+        side = math.isqrt(hidden.size(1))
+        where = hidden.view(-1, 1, side, side).float()
+        where = torch.nn.functional.interpolate(where, size=pixels.shape[-2:], mode="nearest").bool()  # (B, 1, S, S)
+        colour = torch.tensor(self.spec.mean, device=pixels.device).mul(255).round().to(pixels.dtype)
+        return {"pixels": torch.where(where, colour[:, None, None], pixels)}
 
     def save(self, folder: Any, name: str) -> None:
         """Nothing: all of it is configuration."""

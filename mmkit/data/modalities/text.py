@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmkit.data.cells import Blank, is_missing, no_caption, texts_of
 from mmkit.data.modalities import image
-from mmkit.errors import ConfigError
+from mmkit.errors import ConfigError, UserError
 from mmkit.fields import doc
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from mmkit.data.checkpoint import Checkpoint
     from mmkit.data.shards import Dataset
+    from mmkit.data.synonyms import Synonyms
     from mmkit.data.tokenizer import Tokenizer
 
 ROLE, COLUMN = "caption", "captions"
@@ -47,9 +48,12 @@ class Spec:
     vocab_size: int | None = doc("tokens that the BPE is trained to", least=1)
     lowercase: bool = doc("ignore case", True)
     word_dropout: float = doc("share of words left out of a caption in training", 0.0, least=0, most=1)
+    synonyms: str | None = doc("file of words and what may stand for them in training, in any language")
+    synonym_rate: float = doc("share of the words with synonyms that are replaced", 0.3, least=0, most=1)
+    synonyms_hash: str | None = doc("content hash of that file (written by train)")
 
 
-TRAINING = ("word_dropout",)
+TRAINING = ("word_dropout", "synonyms", "synonym_rate", "synonyms_hash")
 
 
 def holds(value: Any) -> bool:
@@ -121,14 +125,34 @@ def foreign(spec: Spec, checkpoint: Checkpoint) -> Reader:
     assert spec.context is not None
     # SigLIP was trained on texts filled up to the full length, whose padding is part of the text (arXiv:2303.15343)
     trim = not str(checkpoint.config["model_type"]).startswith("siglip")
-    return Reader(replace(spec, word_dropout=0.0), tokenizer(checkpoint, spec.context, trim))
+    return Reader(_as_written(spec), tokenizer(checkpoint, spec.context, trim))
 
 
 def fill(spec: Spec, data: Dataset, size: str, table: dict[str, Any]) -> dict[str, str]:
+    reasons = {}
+    if found := _synonyms(spec):
+        spec.synonyms_hash = found.hash
+        reasons["synonyms"] = f"{spec.synonyms} ({len(found):,} words and phrases have some)"
     if spec.vocab_size is not None:
-        return {}
+        return reasons
     spec.vocab_size = VOCABULARY[size]
-    return {"vocab_size": f"{spec.vocab_size} (size {size})"}
+    return reasons | {"vocab_size": f"{spec.vocab_size} (size {size})"}
+
+
+def _synonyms(spec: Spec) -> Synonyms | None:
+    """Those that are configured.
+
+    Raises:
+        UserError: the file cannot be read, or is not the one that the run began with.
+    """
+    from mmkit.data.synonyms import read_synonyms
+
+    return read_synonyms(spec.synonyms, spec.synonyms_hash) if spec.synonyms else None
+
+
+def _as_written(spec: Spec) -> Spec:
+    """How texts are read where nothing is drawn."""
+    return replace(spec, word_dropout=0.0, synonyms=None)
 
 
 def settle(spec: Spec, data: Dataset, still: bool) -> dict[str, str]:
@@ -136,15 +160,20 @@ def settle(spec: Spec, data: Dataset, still: bool) -> dict[str, str]:
 
 
 def learn(spec: Spec, data: Dataset, columns: list[str], limit: int | None) -> tuple[Reader, dict[str, str]]:
-    """A BPE trained on the texts, its context fixed to their length."""
+    """A BPE trained on the texts, with synonyms also on them with all words replaced, its context fixed to their length."""
+    from mmkit.data.augment import draws
     from mmkit.data.tokenizer import Tokenizer, train_tokenizer
+
+    synonyms = _synonyms(spec)
 
     def texts() -> Iterator[str]:
         for seen, row in enumerate(data.rows("train", columns, limit)):
             if seen >= ROWS_FOR_BPE:
                 return
-            for column in columns:
-                yield from items(row[column])
+            for text in (text for column in columns for text in items(row[column])):
+                yield text
+                if synonyms and (other := synonyms.replaced(text, 1.0, draws(0, 0, text))) != text:
+                    yield other
 
     assert spec.vocab_size is not None
     reasons = {}
@@ -160,7 +189,7 @@ def learn(spec: Spec, data: Dataset, columns: list[str], limit: int | None) -> t
     if spec.vocab_size != tokenizer.vocab_size:
         reasons["vocab_size"] = f"{tokenizer.vocab_size} (all that the texts give, at most {spec.vocab_size})"
         spec.vocab_size = tokenizer.vocab_size
-    return Reader(replace(spec, word_dropout=0.0), tokenizer), reasons
+    return Reader(_as_written(spec), tokenizer), reasons
 
 
 def load(spec: Spec, folder: Path, name: str) -> Reader:
@@ -172,7 +201,7 @@ def load(spec: Spec, folder: Path, name: str) -> Reader:
     from mmkit.data.tokenizer import Tokenizer
 
     assert spec.context is not None
-    return Reader(replace(spec, word_dropout=0.0), Tokenizer.load(_file(folder, name), spec.context))
+    return Reader(_as_written(spec), Tokenizer.load(_file(folder, name), spec.context))
 
 
 def _file(folder: Path, name: str) -> Path:
@@ -183,14 +212,15 @@ class Reader:
     """A text to its token ids: {"ids": int64 (B, M), "mask": bool (B, M), True = real}."""
 
     blank = ""
+    masked = 0.15  # BERT, arXiv:1810.04805, section 3.1
 
     def __init__(self, spec: Spec, tokenizer: Tokenizer) -> None:
-        self.spec, self.tokenizer = spec, tokenizer
+        self.spec, self.tokenizer, self.synonyms = spec, tokenizer, _synonyms(spec)
         self._encoded: dict[str, list[int]] = {}
 
     @property
     def still(self) -> bool:
-        return not self.spec.word_dropout
+        return not self.spec.word_dropout and self.synonyms is None
 
     def over(self, spec: Spec) -> Reader:
         return Reader(spec, self.tokenizer)
@@ -204,7 +234,8 @@ class Reader:
     def draw(self, prepared: str, rng: random.Random, mates: list[str]) -> str:
         from mmkit.data.augment import drop_words
 
-        return drop_words(prepared, self.spec.word_dropout, rng)
+        said = self.synonyms.replaced(prepared, self.spec.synonym_rate, rng) if self.synonyms else prepared
+        return drop_words(said, self.spec.word_dropout, rng)
 
     def collate(self, drawn: list[str]) -> dict[str, torch.Tensor]:
         new = [text for text in set(drawn) if text not in self._encoded]
@@ -234,6 +265,30 @@ class Reader:
         if self.tokenizer.unknown is not None and "ids" in tensors:
             found["unknown"] = (tensors["ids"][tensors["mask"]] == self.tokenizer.unknown).float().mean().item()
         return found
+
+    def units(self, tensors: dict[str, torch.Tensor], n: int | None) -> torch.Tensor:
+        import torch
+
+        special = torch.tensor(self.tokenizer.special, dtype=torch.long, device=tensors["ids"].device)
+        return tensors["mask"] & ~torch.isin(tensors["ids"], special)
+
+    def hide(self, tensors: dict[str, torch.Tensor], hidden: torch.Tensor, rngs: list[random.Random]) -> dict[str, torch.Tensor]:
+        """Of the hidden tokens (B, M) 80 % become the mask token and 10 % any token; 10 % stay (arXiv:1810.04805, A.1).
+
+        Raises:
+            UserError: the tokenizer has no mask token.
+        """
+        if self.tokenizer.mask is None:
+            what, hint = "its tokenizer has no mask token", "--text-encoder transformer, or a checkpoint of BERT's kind"
+            raise UserError("words cannot be hidden", what, hint)
+        ids = tensors["ids"].clone()
+        for row, i in hidden.nonzero().tolist():
+            lot = rngs[row].random()
+            if lot < 0.8:
+                ids[row, i] = self.tokenizer.mask
+            elif lot < 0.9:
+                ids[row, i] = rngs[row].randrange(self.tokenizer.vocab_size)
+        return {**tensors, "ids": ids}
 
     def save(self, folder: Path, name: str) -> None:
         self.tokenizer.save(_file(folder, name))

@@ -29,7 +29,11 @@ SOURCES = {
     "shapes": Listed("Generated scenes with captions; no download.", "mmkit.data.sources.shapes"),
     "coco": Listed("COCO captions, found or downloaded.", "mmkit.data.sources.coco"),
     "flickr": Listed("Flickr8k or Flickr30k.", "mmkit.data.sources.flickr"),
+    "vqa": Listed("VQA 1 and 2: questions about COCO's photos.", "mmkit.data.sources.vqa"),
+    "easy-vqa": Listed("easy-VQA: drawn shapes and questions about them.", "mmkit.data.sources.easy_vqa"),
+    "nlvr": Listed("NLVR and NLVR2: sentences that are true or false.", "mmkit.data.sources.nlvr"),
     "table": Listed("A CSV, TSV, JSONL, Parquet or NPZ table.", "mmkit.data.sources.table"),
+    "regions": Listed("Features of regions, for the pictures of a prepared dataset.", "mmkit.data.sources.regions"),
     "folder": Listed("Class folders, or images beside text files.", "mmkit.data.sources.folder"),
 }
 

@@ -5,13 +5,13 @@ Official splits: train and val. --karpathy gives train, val and the usual 5K tes
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated
 
 from typer import Option
 
+from mmkit.data.modalities import text
 from mmkit.data.photos import MISSING, Photos
 from mmkit.data.schema import Ask, Reject, Row, Source
 from mmkit.data.sources.coco_captions import CaptionFile, Entry, caption_files, entries, karpathy_entries, others
@@ -52,7 +52,7 @@ def read(
         raise UserError("no such folder", str(root), f"--source holds {LAYOUT}")
     if ask.source is None:
         _fetch_missing(ask, bool(karpathy), base_url or BASE_URL)
-    photos = _photos(root)
+    photos = Photos.of_coco(root)
     if not photos:
         raise UserError("no COCO photos found", str(root), f"looked for {LAYOUT}")
     if karpathy:
@@ -75,7 +75,7 @@ def _fetch_missing(ask: Ask, captioned: bool, base: str) -> None:
     """
     out = ask.out
     wanted = [] if captioned or caption_files(out) else ["annotations_trainval2017.zip"]
-    if not _photos(out):
+    if not Photos.of_coco(out):
         wanted += ["val2017.zip", "train2017.zip"]
     begun = [
         f"{name}.zip" for name in ("val2017", "train2017") if partial(out / f"{name}.zip").exists() and not (out / name).is_dir()
@@ -132,9 +132,4 @@ def _row(entry: Entry, photos: Photos, where: str, split: str | None) -> Row | R
     where = f"{where} {entry.place}"
     if entry.flaw:
         return Reject(entry.id, where, entry.flaw)
-    return photos.row(entry.id, entry.name, entry.captions, where, split or entry.split, split)
-
-
-def _photos(root: Path) -> Photos:
-    archives = [path for path in sorted(root.glob("*20*.zip")) if re.fullmatch(r"(train|val|test)20(14|17)\.zip", path.name)]
-    return Photos(root, archives)
+    return photos.row(entry.id, entry.name, {text.COLUMN: entry.captions}, where, split or entry.split, split)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import json
 import posixpath
 from collections import defaultdict
 from collections.abc import Callable
@@ -13,7 +12,7 @@ from typing import Any
 
 from mmkit.data.cells import text_of, texts_of
 from mmkit.data.data_files import split_of
-from mmkit.data.photos import DAMAGES, open_zip
+from mmkit.data.photos import json_in
 from mmkit.data.sources.karpathy import listed
 from mmkit.data.walk import walk
 from mmkit.errors import UserError
@@ -66,7 +65,7 @@ def caption_files(root: Path, say: Callable[[str], None] = lambda text: None) ->
         if len(years) > 1:
             say(f"captions of {' and '.join(years)} are there: those of {year} are read")
         return years[year]
-    paths = [path for path in _json_files(root) if not path.name.startswith(OTHER)]
+    paths = [path for path in json_files(root) if not path.name.startswith(OTHER)]
     likely = [path for path in paths if path.name.startswith("captions")] or paths[:PROBED]
     files = [
         CaptionFile(str(path), split_of(path.relative_to(root)), functools.cache(functools.partial(read_json, path)))
@@ -77,7 +76,7 @@ def caption_files(root: Path, say: Callable[[str], None] = lambda text: None) ->
 
 def others(root: Path) -> str:
     """What is said of files of COCO below the folder that hold no captions; empty where there are none."""
-    found = [path for path in _json_files(root) if path.name.startswith(OTHER)]
+    found = [path for path in json_files(root) if path.name.startswith(OTHER)]
     karpathy = next((path for path in found if path.name.startswith("dataset_coco")), None)
     if karpathy:
         return f"--karpathy {karpathy}   reads that file"
@@ -95,19 +94,13 @@ def _official(root: Path, year: str) -> list[CaptionFile]:
         if path:
             found.append(CaptionFile(str(path), split, functools.partial(read_json, path)))
         elif archive.is_file():
-            load = functools.partial(_json_in, archive, f"annotations/{name}")
+            load = functools.partial(json_in, archive, f"annotations/{name}")
             found.append(CaptionFile(f"{archive}/{name}", split, load))
     return found
 
 
-def _json_in(archive: Path, name: str) -> Any:
-    try:
-        return json.loads(open_zip(archive).read(name))
-    except (KeyError, ValueError, *DAMAGES) as e:
-        raise UserError(f"no readable {name} in the zip ({e})", str(archive)) from e
-
-
-def _json_files(root: Path) -> list[Path]:
+def json_files(root: Path) -> list[Path]:
+    """Those that lie in a folder or a few below it."""
     return [root / folder / name for folder, names in walk(root, DEPTH) for name in names if name.lower().endswith(".json")]
 
 

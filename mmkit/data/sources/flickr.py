@@ -15,7 +15,7 @@ from mmkit.data.cells import EXCESS, is_missing, no_caption
 from mmkit.data.compressed import open_text
 from mmkit.data.delimited import Delimited, Quotes
 from mmkit.data.encoding import detect_encoding
-from mmkit.data.modalities import image
+from mmkit.data.modalities import image, text
 from mmkit.data.modalities.image import SUFFIXES
 from mmkit.data.photos import Photos
 from mmkit.data.schema import Ask, Reject, Row, Source
@@ -67,7 +67,8 @@ def read(ask: Ask, *, karpathy: Karpathy = None) -> Source:
     if path.suffix == ".json":
         lists = {photo.name: photo.split for photo in listed(path)}
     rows = rejects + [
-        photos.row(name, name, captions[name], f"{path} row {lines[name]}", lists.get(name)) for name in sorted(captions)
+        photos.row(name, name, {text.COLUMN: captions[name]}, f"{path} row {lines[name]}", lists.get(name))
+        for name in sorted(captions)
     ]
     rows = photos.readings.settle(rows)
     described = {os.path.basename(row.key) for row in rows if isinstance(row, Row)}

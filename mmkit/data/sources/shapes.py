@@ -169,6 +169,7 @@ def _rows(split: str, drawn: Iterator[Scene], seed: int, both_wordings: bool = F
             values={
                 "image": Picture(key, functools.partial(scenes.draw, scene, key)),
                 "captions": captions,
+                "references": list(dict.fromkeys([*captions, *scene.captions])),
                 "label": sorted({o.shape for o in things}),
                 "questions": scenes.questions(scene, name, random.Random(f"questions-{key}")),
                 "regions": {"boxes": scenes.boxes(scene, key), "phrases": [o.phrase for o in things]},

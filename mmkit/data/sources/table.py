@@ -1,9 +1,10 @@
-"""A CSV, TSV, JSONL, Parquet or NPZ table of images or series, with captions or labels.
+"""A CSV, TSV, JSONL, Parquet or NPZ table of images, series or texts, with captions, labels or numbers to predict.
 
 Separator, encoding, header and columns are detected and said. Columns named id, label and split count as such; numbered
-ones (caption_0, caption_1 …) are captions of one picture. A series is a list of numbers, or of channels (channels x time);
-in NPZ each array is a column. In a folder, shards and splits of one table are read as one: train.csv and test.csv, or
-Parquet as the Hub lays it.
+ones (caption_0, caption_1 …) are captions of one picture. The only column of numbers named target, sentiment, score, rating,
+valence or polarity is the number that a model may learn to predict; --column target=NAME names another. A series is a list
+of numbers, or of channels (channels x time); in NPZ each array is a column. In a folder, shards and splits of one table are
+read as one: train.csv and test.csv, or Parquet as the Hub lays it.
 """
 
 from __future__ import annotations
@@ -21,9 +22,9 @@ from mmkit.data.schema import Ask, Source
 EXAMPLES = (
     "mmkit prep table ./data --source products.csv",
     "mmkit prep table ./data --source pairs.jsonl --image-root ~/photos",
-    "mmkit prep table --source t.csv --column caption=title --column caption=alt",
+    "mmkit prep table --source t.csv --column caption=title --column target=mood",
 )
-ROLES = "What a column is: image, caption or series (may repeat), label, split or id."
+ROLES = "What a column is: image, caption or series (may repeat), label, target, split or id."
 
 
 def read(

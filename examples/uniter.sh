@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# Regions of a frozen network's map, a transformer over words and regions (UNITER), and its answers to questions.
+set -euo pipefail
+mmkit prep shapes ./data --limit "${SCENES:-10000}"
+mmkit train --image-encoder cnn --steps "${STEPS:-400}" --name cnn
+mmkit prep regions ./regions --source ./data --encoder runs/cnn --grid 6
+mmkit train ./regions --recipe uniter --steps "${STEPS:-900}" --name uniter
+mmkit train ./regions --recipe vqa --init runs/uniter --set 'fusion.inputs=["regions", "question"]' \
+  --lr 1e-3 --steps "${STEPS:-900}" --name answers
+mmkit eval vqa --data ./regions --model runs/answers

@@ -1,0 +1,226 @@
+"""A text written by a model token by token: greedy and by beam search, each token computed from what is kept of those before it.
+
+Where an encoder or a fusion cannot go on from what it has computed, the text is read anew for each token: the same, slower.
+
+B samples, K beams, R = B·K rows of both, V tokens of the vocabulary
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from mmkit.batch import Batch, Want
+from mmkit.encode import diverged, encoded_once
+from mmkit.layers import Encoded, State
+from mmkit.model import Model
+
+Have = dict[Want, Tensor]
+
+
+class Written(NamedTuple):
+    """One text.
+
+    Args:
+        text: without the start and the end token.
+        score: the mean log-probability of its tokens, the end token included.
+        ids: start token, text, and where it `ended` the end token; else it was cut at the greatest length.
+    """
+
+    text: str
+    score: float
+    ids: tuple[int, ...]
+    ended: bool
+
+
+def others(model: Model, objective: Any) -> list[str]:
+    """The inputs that a text is written from."""
+    names = dict.fromkeys(root.part for want in objective.wants() for root in model.roots(want))
+    return [name for name in names if name != objective.text]
+
+
+@torch.inference_mode()
+def generate(
+    model: Model,
+    objective: Any,
+    samples: Sequence[dict[str, Any]],
+    beams: int = 1,
+    top: int = 1,
+    length: int | None = None,
+    batch_size: int = 64,
+    features: Mapping[str, Any] | None = None,
+) -> list[list[Written]]:
+    """The texts that a model writes of some samples, the best first.
+
+    A beam is a text that has not ended. In each step the likeliest continuations of all beams go on, by the sum of
+    log-probabilities; one that ends closes its beam, so that there are at most `beams` texts, and with one beam each token is
+    the likeliest. They are compared by their mean log-probability (GNMT's length normalisation, arXiv:1609.08144, at alpha 1).
+
+    Args:
+        objective: a loss of language.
+        samples: for each of the `others` the prepared item, or none.
+        top: texts of each sample; at most `beams`.
+        length: the most tokens of a text, its start and end included; by default those that the text's encoder reads.
+        batch_size: beams that are computed at once.
+        features: of the inputs whose encoder ran before: where their items come from.
+
+    Raises:
+        UserError: the model's answer is not finite.
+    """
+    most = objective.reader.tokenizer.context
+    length = most if length is None else min(length, most)
+    found: list[list[Written]] = []
+    want, each = Want(objective.name, "logits"), max(1, batch_size // beams)
+    for begin in range(0, len(samples), each):
+        part = samples[begin : begin + each]
+        have: Have = {}
+        for name in others(model, objective):
+            have |= encoded_once(model, name, part, want, features or {})
+        rows = torch.arange(len(part), device=model.device).repeat_interleave(beams)
+        try:
+            texts = search(writer(model, objective, have, rows), rows, beams, length, objective.ends)
+        except FloatingPointError as e:
+            raise diverged(model, str(e)) from None
+        found += [[_written(objective, *one) for one in best[:top]] for best in texts]
+    return found
+
+
+def _written(objective: Any, score: float, ids: tuple[int, ...]) -> Written:
+    text = objective.reader.tokenizer.backend.decode(list(ids), skip_special_tokens=True).strip()
+    return Written(text, score, ids, ids[-1] == objective.ends[1])
+
+
+def writer(model: Model, objective: Any, have: Have, rows: Tensor) -> Stepwise | Anew:
+    """What foretells the next token of texts about rows (R,) of what is known of the other inputs."""
+    fusion = dict(model.fusion).get(objective.joined)
+    stepwise = hasattr(model.encoder[model.encoder_of(objective.text)], "step") and (fusion is None or hasattr(fusion, "step"))
+    return (Stepwise if stepwise else Anew)(model, objective, have, rows)
+
+
+class Anew:
+    """Foretells by the model's own forward, from all tokens so far."""
+
+    def __init__(self, model: Model, objective: Any, have: Have, rows: Tensor) -> None:
+        self.model, self.objective = model, objective
+        self.have = {want: x[rows] for want, x in have.items()}
+        self.ids = torch.empty(len(rows), 0, dtype=torch.long, device=model.device)
+
+    def next(self, ids: Tensor) -> Tensor:
+        """The logits (R, V) of what follows further tokens (R,)."""
+        self.ids = torch.cat([self.ids, ids[:, None]], 1)
+        text, want = self.objective.text, Want(self.objective.name, "logits")
+        batch = Batch([""] * len(ids), {text: {"ids": self.ids, "mask": torch.ones_like(self.ids, dtype=torch.bool)}})
+        read = self.model(batch, [root for root in self.model.roots(want) if root.part == text])
+        logits: Tensor = self.model(batch, [want], self.have | read)[want][:, -1]
+        return logits
+
+    def take(self, rows: Tensor) -> None:
+        """Go on with some rows, in this order; one may be taken more than once."""
+        self.ids, self.have = self.ids[rows], {want: x[rows] for want, x in self.have.items()}
+
+
+class Stepwise:
+    """Foretells from what the encoder of the text and the fusion keep of the tokens before."""
+
+    def __init__(self, model: Model, objective: Any, have: Have, rows: Tensor) -> None:
+        self.model, self.objective = model, objective
+        self.encoder, self.head = model.encoder[model.encoder_of(objective.text)], model.head[objective.name]
+        self.fusion = dict(model.fusion).get(objective.joined)
+        self.encoded = self.fusion is None or self.fusion.reads == "tokens"
+        self.states: list[State] = [self.encoder.start()]
+        if self.fusion is not None:
+            names = [name for name in model.config.fusions[objective.joined]["inputs"] if name != objective.text]
+            self.states.append(self.fusion.start({name: _part(have, name) for name in names}))
+        for state in self.states:
+            state.take(rows)
+
+    def next(self, ids: Tensor) -> Tensor:
+        """The logits (R, V) of what follows further tokens (R,)."""
+        x = self.encoder.step(ids, self.states[0], self.encoded)
+        if self.fusion is not None:
+            x = self.fusion.step(x, self.states[1])
+        logits: Tensor = self.head(x)[:, 0]
+        return logits
+
+    def take(self, rows: Tensor) -> None:
+        """Go on with some rows, in this order; one may be taken more than once."""
+        for state in self.states:
+            state.take(rows)
+
+
+def _part(have: Have, name: str) -> Encoded:
+    """What is known of an input, as a fusion takes it."""
+    given = {want.what: x for want, x in have.items() if want.part == name}
+    tokens = given.get("tokens", given.get("embedded"))
+    assert tokens is not None
+    return Encoded(tokens, given["mask"], given.get("pooled", tokens[:, 0]))
+
+
+@dataclass
+class _Beams:
+    """The texts that samples have begun.
+
+    Args:
+        ids: (B, K, tokens so far); scores: sums of log-probabilities (B, K), -inf where a beam is closed.
+        open: how many beams of each sample are not closed, (B,).
+    """
+
+    ids: Tensor
+    scores: Tensor
+    open: Tensor
+
+    def kept(self, samples: Tensor) -> _Beams:
+        return _Beams(self.ids[samples], self.scores[samples], self.open[samples])
+
+
+def search(
+    writer: Stepwise | Anew, rows: Tensor, K: int, length: int, ends: tuple[int, int]
+) -> list[list[tuple[float, tuple[int, ...]]]]:
+    """Of each sample the mean log-probability and the ids of at most K texts, the best first; see `generate`.
+
+    Args:
+        writer: of the `rows` (R,), K of each sample.
+        length: the most tokens of a text; ends: the start and the end token.
+
+    Raises:
+        FloatingPointError: a logit is not finite.
+    """
+    samples, device = len(rows) // K, rows.device
+    first = torch.tensor([0], device=device)
+    beams = _Beams(
+        torch.full((samples, K, 1), ends[0], device=device),
+        torch.full((samples, K), -torch.inf, device=device).index_fill(1, first, 0.0),
+        torch.full((samples,), K, device=device),
+    )
+    there = torch.arange(samples, device=device)  # the number of each sample that is still being written
+    found: list[list[tuple[float, tuple[int, ...]]]] = [[] for _ in range(samples)]
+    for n in range(1, length):
+        logits = writer.next(beams.ids[:, :, -1].flatten())
+        if not logits.isfinite().all():
+            raise FloatingPointError("a probability is not finite")
+        beams, source = _grown(beams, logits.float().log_softmax(-1).view(len(there), K, -1))
+        over = (beams.scores > -torch.inf) & ((beams.ids[:, :, -1] == ends[1]) | (n == length - 1))
+        for b, k in over.nonzero().tolist():
+            found[int(there[b])].append((float(beams.scores[b, k]) / n, tuple(beams.ids[b, k].tolist())))
+        beams.scores = beams.scores.masked_fill(over, -torch.inf)
+        beams.open = beams.open - over.sum(1)
+        going = (beams.scores > -torch.inf).any(1).nonzero()[:, 0]
+        if not len(going):
+            break
+        writer.take(source.view(len(there), K)[going].flatten())
+        beams, there = beams.kept(going), there[going]
+    return [sorted(texts, reverse=True) for texts in found]
+
+
+def _grown(beams: _Beams, log_probabilities: Tensor) -> tuple[_Beams, Tensor]:
+    """The likeliest continuations of the beams, by (B, K, V); and the row (B·K) that each continues."""
+    B, K, V = log_probabilities.shape
+    scores, places = (beams.scores[..., None] + log_probabilities).flatten(1).topk(K)
+    closed = torch.arange(K, device=scores.device) >= beams.open[:, None]
+    source = (torch.arange(B, device=scores.device)[:, None] * K + places // V).flatten()
+    ids = torch.cat([beams.ids.flatten(0, 1)[source], (places % V).view(-1, 1)], 1).view(B, K, -1)
+    return _Beams(ids, scores.masked_fill(closed, -torch.inf), beams.open), source

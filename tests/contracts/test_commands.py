@@ -1,0 +1,118 @@
+"""Every recipe x every command that takes a model: it gives its product, or says in one line what the model is not for."""
+
+from __future__ import annotations
+
+import functools
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from mmkit.explain.asked import words_of
+from mmkit.explain.support import has_target
+from mmkit.loading import load_model
+from mmkit.metrics.evaluation import metrics_of
+from mmkit.model import Model
+from mmkit.talk import Talk
+from mmkit.workflows import fit
+from tests.conftest import Outcome
+from tests.core import RECIPES, smallest, whole_dataset
+
+
+@pytest.fixture(scope="module")
+def place(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("place")
+    whole_dataset(run / "data", folder / "data")
+    Image.new("RGB", (24, 20), (200, 40, 40)).save(folder / "red.png")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def trained(place: Path) -> Callable[[str], Path]:
+    """The run of a recipe, made once."""
+
+    @functools.cache
+    def made(recipe: str) -> Path:
+        config = smallest(recipe, place / "data", {"train": {"steps": 2}})
+        return fit.start(config, place / "runs", recipe, False, "cpu", Talk())
+
+    return made
+
+
+def compares(model: Model) -> bool:
+    return len(model.embedded) > 1
+
+
+def sees(model: Model) -> bool:
+    return any(one.modality == "image" for one in model.inputs.values())
+
+
+def asking(model: Model) -> list[str]:
+    """A text, of a model that reads texts."""
+    return ["a red circle"] if words_of(model) else []
+
+
+def decides(model: Model) -> bool:
+    """Something is decided by several inputs: a target, or what belongs together by their similarity."""
+    return len(model.inputs) > 1 and (model.pairing is not None or any(map(has_target, model.loss.values())))
+
+
+# command -> its arguments, and of which models there is a product
+COMMANDS: dict[str, tuple[Callable[[Model], list[str]], Callable[[Model], bool]]] = {
+    "eval": (lambda model: [*(metrics_of(model) or ["loss"]), "--split", "test"], lambda model: True),
+    "eval linear-probe": (lambda model: ["--split", "test"], lambda model: True),
+    "eval cost": (lambda model: ["--split", "test", "--limit", "4"], lambda model: True),
+    "embed": (lambda model: ["--split", "test"], compares),
+    "retrieve": (lambda model: ["a red circle", "--split", "test"], lambda model: compares(model) and "text" in model.embedded),
+    "predict": (
+        lambda model: ["red.png", *([] if "classify" in metrics_of(model) else ["a red circle", "a blue cross"])],
+        lambda model: sees(model) and (compares(model) or bool({"classify", "match", "regress"} & set(metrics_of(model)))),
+    ),
+    "answer": (lambda model: ["red.png", "what colour is the circle?"], lambda model: "vqa" in metrics_of(model)),
+    "caption": (lambda model: ["red.png"], lambda model: "caption" in metrics_of(model)),
+    "attn-viz": (lambda model: ["red.png", *asking(model), "-o", "maps.npz", "--force"], sees),
+    "contribution": (lambda model: ["--split", "test", "--limit", "8"], decides),
+    "report": (lambda model: ["-o", "page.html", "--force"], lambda model: True),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_command_on_every_recipe(
+    recipe: str, command: str, place: Path, trained: Callable[[str], Path], invoke: Callable[..., Outcome]
+) -> None:
+    run = trained(recipe)
+    model = load_model(str(run), "cpu")
+    args, can = COMMANDS[command]
+    words = command.split()
+    given = [run] if command == "report" else ["--model", run]
+    data = [] if command in ("predict", "answer", "caption", "attn-viz", "report") else ["data"]
+    data = ["--data", "data"] if words[0] in ("eval", "contribution") else ["--in", "data"] if command == "retrieve" else data
+    found = invoke(*words, *args(model), *data, *given, cwd=place)
+    if can(model):
+        assert found.code == 0, found.stderr
+        assert found.stdout.strip() or command in ("attn-viz", "report")
+        assert "error" not in found.stderr
+    else:
+        assert found.code in (1, 2) and not found.stdout
+        assert found.stderr.startswith("error: ") and len(found.stderr.strip().splitlines()) <= 2
+
+
+@pytest.mark.parametrize("recipe", RECIPES)
+def test_every_recipe_is_ablated(
+    recipe: str, place: Path, trained: Callable[[str], Path], invoke: Callable[..., Outcome], tmp_path: Path
+) -> None:
+    vary = ["--vary", "train.lr=1e-3,1e-4", "--steps", 2]
+    found = invoke("ablate", place / "data", "--from", trained(recipe), *vary, "-o", tmp_path / "grid", "--json", cwd=place)
+    assert found.code == 0, found.stderr
+    rows = [json.loads(line) for line in found.stdout.splitlines()]
+    assert len(rows) == 2 and all(row["error"] is None and row["metrics"] for row in rows)
+
+
+def test_the_table_knows_all_commands_that_take_a_model() -> None:
+    from mmkit.cli.app import COMMANDS as ALL
+
+    others = {"demo", "prep", "train", "recipes", "compare", "ablate", "umap", "env", "generate"}
+    assert set(ALL) - others <= {name.split()[0] for name in COMMANDS}
