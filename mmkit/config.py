@@ -140,7 +140,7 @@ class Config:
     fusion: dict[str, Any] = doc("of several inputs into one: kind, inputs, and the keys of that kind; or named tables", {})
     loss: dict[str, dict[str, Any]] = doc("one named table a loss: kind, between or of, weight, and the keys of that kind", {})
     without: dict[str, dict[str, Any]] = doc("tables that hold where the data lacks a kind of column", {})
-    at: dict[str, dict[str, Any]] = doc("of a recipe: tables that hold at a --size, such as the paper's own at base", {})
+    at: dict[str, dict[str, Any]] = doc("tables that hold at a --size, such as the paper's own at base", {})
     data: Data = field(default_factory=Data, metadata={"doc": "what is read, and how"})
     train: Train = field(default_factory=Train, metadata={"doc": "the loop"})
     stage: list[Stage] = field(default_factory=list, metadata={"doc": "stages of freezing, in order; empty: everything learns"})
@@ -343,6 +343,9 @@ def resolve(recipe_name: str | None, config_file: Path | None, levels: Iterable[
         levels: in rising order.
         init: what `--init` takes from a run or a checkpoint; with a recipe, that one's losses, inputs and fusion count alone.
 
+    Returns:
+        The configuration; where nothing says the size, `at` holds all of it for each size of which the recipe says something.
+
     Raises:
         UserError: see `recipe`, `read_toml` and `build`.
     """
@@ -355,10 +358,12 @@ def resolve(recipe_name: str | None, config_file: Path | None, levels: Iterable[
     given = read_toml(config_file) if config_file is not None else {}
     build(given, str(config_file or ""))
     above: list[Level] = [init or {}, given, *levels]
-    found = _over_all(tables, above)
-    if special := at.get(found.get("size")):
-        found = _over_all(merge(tables, special), above)
-    return build(found | ({"recipe": recipe_name} if recipe_name else {}))
+    named = {"recipe": recipe_name} if recipe_name else {}
+    found = _over_all(tables, above) | named
+    sizes = {size: _over_all(merge(tables, special), above) | named for size, special in at.items()}
+    if "size" in found:
+        return build(sizes.get(found["size"], found))
+    return build(found | {"at": sizes})
 
 
 def _over_all(tables: Tables, levels: Iterable[Level]) -> Tables:

@@ -155,6 +155,11 @@ def test_what_a_recipe_says_of_a_size_lies_over_the_recipe_and_below_the_rest(tm
     assert (based.train.lr, based.train.batch_size) == (5e-4, 32768)
     assert (typed.train.lr, typed.train.batch_size) == (1.0, 32768)
     assert not based.at
+    unsaid = resolve(str(file), None, [{"train": {"batch_size": 16}}])
+    assert unsaid.train.lr == 1e-3
+    # what a GPU or a CPU decides later, below what was typed
+    later = build(unsaid.at["base"])
+    assert (later.train.lr, later.train.batch_size, later.at) == (5e-4, 16, {})
 
 
 def test_a_fusion_stands_alone_or_has_a_name():

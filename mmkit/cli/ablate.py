@@ -227,7 +227,7 @@ def _ablate(asked: Asked, out: Path, runs: Runs, figure: Path | None, force: boo
         from mmkit.views.target import check_target
 
         check_target(figure, FORMATS, force)
-    grid = _grid(asked, out)
+    grid = _grid(asked, out, runs.device)
     from mmkit.cli.ablate_report import report
     from mmkit.files import lock
     from mmkit.workflows import ablation as workflow
@@ -276,7 +276,7 @@ def _only(state: Ablation, runs: Runs) -> int:
     return Exit.FAILED if row["error"] else Exit.DONE
 
 
-def _grid(asked: Asked, out: Path) -> Ablation | None:
+def _grid(asked: Asked, out: Path, device: str) -> Ablation | None:
     """What was asked for; None where that is what the folder holds.
 
     Raises:
@@ -295,7 +295,7 @@ def _grid(asked: Asked, out: Path) -> Ablation | None:
         return dataclasses.replace(found, grid=dataclasses.replace(found.grid, seeds=seeds or found.grid.seeds), bases=bases)
     vary = cells.parse_vary(asked.vary)
     drop = list(dict.fromkeys(part.strip() for word in asked.drop for part in word.split(",") if part.strip()))
-    base = _resolved(asked, asked.base)
+    base = _resolved(asked, asked.base, device)
     if not vary and not drop and asked.run:
         drop = _parts(base)
     if not vary and not drop:
@@ -306,7 +306,7 @@ def _grid(asked: Asked, out: Path) -> Ablation | None:
     elif asked.run or asked.base.recipe:
         raise UsageError("--vary recipe= says the recipes", "--from" if asked.run else "--recipe", "leave one out")
     else:
-        bases = {name: to_dict(_resolved(asked, dataclasses.replace(asked.base, recipe=name))) for name in recipes}
+        bases = {name: to_dict(_resolved(asked, dataclasses.replace(asked.base, recipe=name), device)) for name in recipes}
     return workflow.Ablation(out, cells.Grid(vary, drop, seeds or [base.train.seed]), bases, asked.run)
 
 
@@ -321,8 +321,8 @@ def _parts(base: Any) -> list[str]:
     return parts
 
 
-def _resolved(asked: Asked, words: Typed) -> Any:
-    """The base's configuration, not yet resolved."""
+def _resolved(asked: Asked, words: Typed, device: str) -> Any:
+    """The base's configuration: nothing of it is resolved but its size."""
     from mmkit.training.names import check_names
 
     if asked.run:
@@ -340,8 +340,11 @@ def _resolved(asked: Asked, words: Typed) -> Any:
     if base.train.init:
         from mmkit.loading import init_tables
 
-        return words.resolve(init_tables(base.train.init, console.say))
-    return base
+        base = words.resolve(init_tables(base.train.init, console.say))
+    from mmkit.loading import pick_device
+    from mmkit.training.auto import sized
+
+    return sized(base, on_cpu=pick_device(device).type == "cpu")[0]
 
 
 def _seeds(text: str) -> list[int]:

@@ -9,7 +9,7 @@ from typing import Any
 from torch import nn
 
 from mmkit import encoders, fusion, losses
-from mmkit.config import Config
+from mmkit.config import Config, build, to_dict
 from mmkit.data.modalities import MODALITIES
 from mmkit.data.shards import Dataset
 from mmkit.durations import duration
@@ -33,16 +33,24 @@ INIT_LR = 1e-5
 CPU_MINUTES = 8.0  # a plain `mmkit train` on a CPU ends within 10 minutes, evaluation included
 
 
-def resolve_data(config: Config, data: Dataset, split: str = "train", on_cpu: bool = True) -> dict[str, str]:
+def sized(config: Config, on_cpu: bool) -> tuple[Config, dict[str, str]]:
+    """The configuration with a size, and what its recipe says of that size; with key -> reason."""
+    if config.size is not None:
+        return config, {}
+    size = "tiny" if on_cpu else "small"
+    config = build(config.at.get(size) or to_dict(config))
+    config.size, config.at = size, {}
+    return config, {"size": f"{size} ({'on a CPU' if on_cpu else 'on a GPU; --size tiny is faster, --size base is larger'})"}
+
+
+def resolve_data(config: Config, data: Dataset, split: str = "train") -> dict[str, str]:
     """Fill in what depends on the data and the size dial; returns key -> reason for each value decided here.
 
     Raises:
         UserError: data and model do not fit: a modality is missing, or the batch is larger than the data.
     """
     reasons: dict[str, str] = {}
-    if config.size is None:
-        config.size = "tiny" if on_cpu else "small"
-        reasons["size"] = f"{config.size} ({'on a CPU' if on_cpu else 'on a GPU; --size tiny is faster, --size base is larger'})"
+    assert config.size is not None, "see sized"
     dial = DIALS[config.size]
     rows = data.splits.get(split, 0)
     if not rows:

@@ -74,13 +74,15 @@ def plan(config: Config, device: str, talk: Talk, dry: bool = False, readers_of:
     Raises:
         UserError: what is wrong with configuration or data, or the batch does not fit in memory.
     """
+    config, of_size = auto.sized(config, on_cpu=pick_device(device).type == "cpu")
     check_names(config)
     check_packages(config.train.report_to)
     data = open_dataset(config.data.path)
     config, reasons = resolve_inputs(config, data)
+    reasons = of_size | reasons
     check_names(config)
     reasons |= foreign.resolve(config)
-    reasons |= auto.resolve_data(config, data, on_cpu=pick_device(device).type == "cpu")
+    reasons |= auto.resolve_data(config, data)
     distributed.check_batch(config.train.batch_size or 1)
     targets = {n: losses.loss_class(n, table).learn(table, data, config) for n, table in config.loss.items()}
     readers = _readers(config, data, reasons, readers_of)

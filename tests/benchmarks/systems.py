@@ -90,7 +90,7 @@ def answering(name: str, floor: float, options: str) -> System:
     key = "metrics.vqa_accuracy"
     return System(
         name=name,
-        train=(f"mmkit train shapes --recipe vqa {options} --batch-size 64 --name {name}",),
+        train=(f"mmkit train shapes --recipe vqa {options} --name {name}",),
         ask=ask[name],
         figures=(Figure("accuracy", key, floor), *(Figure(kind, f"{key}/{kind}") for kind in ANSWERED)),
         beside=tuple(Figure(f"{one} only", key, of=ask[one]) for one in ONE_SIDED),
@@ -157,10 +157,7 @@ SYSTEMS = (
     ),
     System(
         name="caption",
-        train=(
-            "mmkit train shapes --recipe caption --steps 1600 --batch-size 64 --lr 2e-3 "
-            "--set encoder.text.layers=1 --name caption",
-        ),
+        train=("mmkit train shapes --recipe caption --steps 1600 --name caption",),
         ask="mmkit eval caption --data shapes --model runs/caption --json",
         figures=(Figure("captions that are true word for word", "metrics.exact_match", 0.8), Figure("CIDEr", "metrics.CIDEr")),
         beside=(Figure("CIDEr of the nearest picture's", "nearest.CIDEr"), Figure("of the most frequent", "chance.CIDEr")),

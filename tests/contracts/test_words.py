@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -48,6 +49,7 @@ def test_no_modality_is_named(path: Path) -> None:
                 assert (node.module, alias.name) not in holders, f"{path}:{node.lineno} imports {alias.name}"
 
 
+@functools.cache
 def constants() -> set[tuple[str, str]]:
     """(module, name) of the constants that hold such a literal."""
     found = set()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,7 +16,7 @@ from mmkit.training.names import check_names
 
 
 def of(rows: int, **train: Any) -> Any:
-    config = resolve("clip", None, [{"train": train}] if train else [])
+    config, _ = auto.sized(resolve("clip", None, [{"train": train}] if train else []), True)
     auto.resolve_data(config, dataset(rows))
     return config
 
@@ -121,7 +122,16 @@ def test_a_projection_of_no_encoder_is_named() -> None:
 
 @pytest.mark.parametrize(("on_cpu", "given", "size"), [(True, None, "tiny"), (False, None, "small"), (False, "tiny", "tiny")])
 def test_the_size_is_tiny_on_a_cpu_only(on_cpu: bool, given: str | None, size: str) -> None:
-    config = resolve("clip", None, [{"size": given}] if given else [])
-    reasons = auto.resolve_data(config, dataset(1000), on_cpu=on_cpu)
+    config, reasons = auto.sized(resolve("clip", None, [{"size": given}] if given else []), on_cpu)
+    auto.resolve_data(config, dataset(1000))
     assert (config.size, "size" in reasons) == (size, given is None)
     assert config.encoder["image"]["dim"] == encoders.sizes("vit", size)["dim"]
+
+
+def test_what_a_recipe_says_of_a_size_holds_where_the_device_decides_it(tmp_path: Path) -> None:
+    file = tmp_path / "mine.toml"
+    file.write_text('base = "clip"\n[at.tiny.encoder.image]\nlayers = 0\n[at.small.encoder.image]\nlayers = 5\n')
+    for on_cpu, size, layers in ((True, "tiny", 0), (False, "small", 5)):
+        config, _ = auto.sized(resolve(str(file), None, []), on_cpu)
+        auto.resolve_data(config, dataset(1000))
+        assert (config.size, config.encoder["image"]["layers"], config.at) == (size, layers, {})
