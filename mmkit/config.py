@@ -87,6 +87,7 @@ class Train:
     steps: int | str | None = doc("length of the run, a duration", least=1, check=readable_length)
     epochs: float | None = doc("length of the run in passes over the training rows", above=0)
     batch_size: int | None = doc("samples a step, over all processes and accumulated parts", least=2)
+    batch_limit: int | None = doc("the largest batch that is chosen automatically; None: that of the size", least=2)
     lr: float | None = doc("peak learning rate", least=0)
     warmup: int | str = doc("linear warm-up, a duration", "5%", least=0, check=readable)
     layer_decay: float = doc(

@@ -65,7 +65,7 @@ def resolve_data(config: Config, data: Dataset, split: str = "train") -> dict[st
         table |= {**fusion.fusion_class(table).sizes(config.size), **table}
     train = config.train
     fill = partial(_fill, reasons)
-    batch = min(dial["batch"], max(2, rows // 2 if rows >= 8 else rows))
+    batch = min(train.batch_limit or dial["batch"], max(2, rows // 2 if rows >= 8 else rows))
     batch = max(1, batch // world()[1]) * world()[1]
     fill(train, "batch_size", "train.batch_size", batch, f"size {config.size}, {rows:,} rows")
     assert train.batch_size is not None

@@ -135,3 +135,9 @@ def test_what_a_recipe_says_of_a_size_holds_where_the_device_decides_it(tmp_path
         config, _ = auto.sized(resolve(str(file), None, []), on_cpu)
         auto.resolve_data(config, dataset(1000))
         assert (config.size, config.encoder["image"]["layers"], config.at) == (size, layers, {})
+
+
+@pytest.mark.parametrize(("rows", "batch"), [(20, 10), (10_000, 64)])
+def test_a_recipe_limits_the_automatic_batch_alone(rows: int, batch: int) -> None:
+    assert of(rows, batch_limit=64).train.batch_size == batch
+    assert of(10_000, batch_limit=64, batch_size=200).train.batch_size == 200
