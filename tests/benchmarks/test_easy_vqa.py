@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-STEPS = 4000
+STEPS = 3000
 SECONDS = 600
 
 
