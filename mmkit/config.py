@@ -158,6 +158,10 @@ class Config:
         alone = "kind" in self.fusion or not all(isinstance(table, dict) for table in self.fusion.values())
         return {FUSED: self.fusion} if self.fusion and alone else self.fusion
 
+    def fusion_path(self, name: str) -> str:
+        """Where the table of a fusion stands: `fusion`, or `fusion.NAME` of several."""
+        return "fusion" if self.fusions[name] is self.fusion else f"fusion.{name}"
+
     def is_language(self, name: str) -> bool:
         """Whether an input is of words."""
         return bool(modalities()[str(self.input[name].modality)].LANGUAGE)

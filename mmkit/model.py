@@ -71,7 +71,7 @@ class Model(nn.Module):
         self.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
 
     def _fusion(self, own: str, table: dict[str, Any]) -> Any:
-        names, path = table["inputs"], "fusion" if table is self.config.fusion else f"fusion.{own}"
+        names, path = table["inputs"], self.config.fusion_path(own)
         for name in names:
             if name not in self.inputs:
                 raise ConfigError(f"fusion of {name!r}, which is no input", f"{path}.inputs", hint=nearest(name, self.inputs))

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from mmkit.batch import Batch, Want
 from mmkit.config import Config
 from mmkit.errors import UserError, setting
-from mmkit.losses.masked import tokens_of
 from mmkit.losses.matching import Matching
-from mmkit.losses.objective import Got
+from mmkit.losses.objective import Got, places_of
 
 
 class Alignment(Matching):
@@ -53,11 +52,10 @@ class Alignment(Matching):
             UserError: it does not.
         """
         super().needs(model)
-        if lacking := [name for name in self.pair if name not in tokens_of(model, str(self.of))]:
-            table = model.config.fusions[self.of]
-            key = "fusion.kind" if table is model.config.fusion else f"fusion.{self.of}.kind"
-            what = f"{table['kind']} fusion gives no tokens of {lacking[0]}"
-            raise UserError(what, f"loss.{self.name}.of = {self.of}", setting(key, "merged"))
+        if lacking := [name for name in self.pair if name not in places_of(model, str(self.of))]:
+            what = f"{model.config.fusions[self.of]['kind']} fusion gives no tokens of {lacking[0]}"
+            hint = setting(f"{model.config.fusion_path(str(self.of))}.kind", "merged")
+            raise UserError(what, f"loss.{self.name}.of = {self.of}", hint)
 
     def head(self, width: int) -> nn.Module | None:  # type: ignore[override]
         return None

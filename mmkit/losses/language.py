@@ -16,8 +16,8 @@ from mmkit import kinds
 from mmkit.batch import Batch, Want
 from mmkit.data.modalities import MODALITIES
 from mmkit.errors import ConfigError, UserError, setting
-from mmkit.layers import Encoded, masked_mean
-from mmkit.losses.objective import Got, Objective
+from mmkit.layers import masked_mean
+from mmkit.losses.objective import Got, Objective, places_of
 
 NOTHING = -1  # of a place that foretells no token
 PROBED = 6  # tokens of the text by which `needs` looks for a leak
@@ -89,17 +89,15 @@ class Language(Objective):
         if fusion is None or (fusion.reads == "tokens" and leaks(model, self.text, Want(self.text, "tokens"))):
             seeing, fixes = [f"the {model.encoder_of(self.text)} encoder"], _causal_encoder(model, self.text)
         if fusion is not None and not getattr(fusion, "causal", False):
-            path, known = _path(model, self.joined), "causal" in kinds.keys_of(type(fusion))
+            path, known = model.config.fusion_path(self.joined), "causal" in kinds.keys_of(type(fusion))
             seeing.append("the fusion")
             fixes += [*([] if known else [setting(f"{path}.kind", "cross")]), setting(f"{path}.causal", True)]
         raise UserError(f"{' and '.join(seeing)} would see the words that are to be foretold", where, " ".join(fixes))
 
     def _check_places(self, model: Any) -> None:
         """Whether the tokens of the text stand in the fusion where they are read."""
-        one = Encoded(torch.zeros(1, 1, 1), torch.ones(1, 1, dtype=torch.bool), torch.zeros(1, 1))
-        table = model.config.fusions[self.joined]
-        places = model.fusion[self.joined].spans(dict.fromkeys(table["inputs"], one))
-        path, where = _path(model, self.joined), f"loss.{self.name}.of = {self.of}"
+        table, places = model.config.fusions[self.joined], places_of(model, self.joined)
+        path, where = model.config.fusion_path(self.joined), f"loss.{self.name}.of = {self.of}"
         if self.text not in places:
             kind = [setting(f"{path}.query", self.text)] if places else [setting(f"{path}.kind", "cross")]
             fixes = [*kind, setting(f"{path}.causal", True)]
@@ -188,8 +186,3 @@ def _causal_encoder(model: Any, text: str) -> list[str]:
         return [setting(f"{path}.causal", True)]
     own = MODALITIES[str(model.inputs[text].modality)].ENCODER
     return [setting(f"{path}.kind", own), setting(f"{path}.causal", True)]
-
-
-def _path(model: Any, fusion: str) -> str:
-    """Where the table of a fusion stands in the configuration."""
-    return "fusion" if model.config.fusions[fusion] is model.config.fusion else f"fusion.{fusion}"

@@ -19,8 +19,7 @@ from mmkit.batch import Batch, Take, Want
 from mmkit.config import Config
 from mmkit.data.modalities import MODALITIES
 from mmkit.errors import UserError, setting
-from mmkit.layers import Encoded
-from mmkit.losses.objective import Got, Objective
+from mmkit.losses.objective import Got, Objective, places_of
 
 
 class Masked(Objective):
@@ -86,10 +85,10 @@ class Masked(Objective):
             hint = " or ".join(setting(path, f"{self.of}.{name}") for name in inputs)
             raise UserError("what is hidden is of one input, not of all that are fused", where, hint)
         joined = str(self.of).rpartition(".")[0]
-        if joined and self.input not in tokens_of(model, joined):
+        if joined and self.input not in places_of(model, joined):
             kind = model.config.fusions[joined]["kind"]
-            key = "fusion.kind" if model.config.fusion.get("kind") else f"fusion.{joined}.kind"
-            raise UserError(f"{kind} fusion gives no tokens of {self.input}", where, setting(key, "merged"))
+            hint = setting(f"{model.config.fusion_path(joined)}.kind", "merged")
+            raise UserError(f"{kind} fusion gives no tokens of {self.input}", where, hint)
         for name in self.alters():
             if not hasattr(self.readers[name], "units"):
                 there = [each for each, reader in self.readers.items() if hasattr(reader, "units")]
@@ -157,13 +156,6 @@ class Masked(Objective):
     def count(self, batch: Batch) -> Tensor:
         """The tokens that are hidden."""
         return self.hidden(batch).sum().float()
-
-
-def tokens_of(model: Any, joined: str) -> list[str]:
-    """The inputs whose tokens a fusion gives."""
-    one = torch.zeros(1, 1, 1)
-    parts = {name: Encoded(one, one[..., 0].bool(), one[:, 0]) for name in model.config.fusions[joined]["inputs"]}
-    return list(model.fusion[joined].spans(parts))
 
 
 def has_grid(row: Any) -> bool:

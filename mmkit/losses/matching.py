@@ -183,9 +183,8 @@ def _pair(config: Config, of: str, name: str) -> tuple[str, str]:
         raise ConfigError("matching reads what is fused", path, where=f"{path} = {of}; fusions: {known or 'none'}", hint=hint)
     inputs = list(config.fusions[of]["inputs"])
     if len(inputs) != 2:
-        own = "fusion.inputs" if config.fusions[of] is config.fusion else f"fusion.{of}.inputs"
         what = f"matching is of two inputs, and {of} is of {len(inputs)}"
-        raise ConfigError(what, path, where=", ".join(inputs), hint=setting(own, inputs[:2]))
+        raise ConfigError(what, path, where=", ".join(inputs), hint=setting(f"{config.fusion_path(of)}.inputs", inputs[:2]))
     return inputs[0], inputs[1]
 
 

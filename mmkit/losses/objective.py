@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from mmkit.batch import Batch, Take, Want
+from mmkit.layers import Encoded
 
 Got = Mapping[Want, Tensor]
 
@@ -123,3 +124,27 @@ class Objective(nn.Module):
     def log(self) -> dict[str, float]:
         """What to write to metrics.jsonl, `train/NAME`."""
         return {}
+
+
+def early_versions(objectives: Iterable[Objective], batch: Batch, draw: str) -> dict[str, Batch | Take]:
+    """What objectives make of a batch without seeing what was encoded."""
+    return {name: made for one in objectives if not one.sees() for name, made in one.corrupt(batch, draw, {}).items()}
+
+
+def late_versions(objectives: Iterable[Objective], batch: Batch, draw: str, clean: Got) -> dict[str, Batch | Take]:
+    """What the others make of it.
+
+    Args:
+        clean: all that they see, and maybe more.
+    """
+    made: dict[str, Batch | Take] = {}
+    for one in objectives:
+        if seen := one.sees():
+            made |= one.corrupt(batch, draw, {want: clean[want].detach() for want in seen})
+    return made
+
+
+def places_of(model: Any, fusion: str) -> dict[str, slice]:
+    """The inputs whose tokens a fusion gives, and where they stand if each has one."""
+    one = Encoded(torch.zeros(1, 1, 1), torch.ones(1, 1, dtype=torch.bool), torch.zeros(1, 1))
+    return dict(model.fusion[fusion].spans(dict.fromkeys(model.config.fusions[fusion]["inputs"], one)))

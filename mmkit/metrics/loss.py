@@ -16,6 +16,7 @@ from mmkit.data.loader import Loader, Source, first_rows
 from mmkit.data.modalities import MODALITIES
 from mmkit.encode import columns_of, diverged
 from mmkit.errors import UserError
+from mmkit.losses.objective import early_versions, late_versions
 from mmkit.metrics import heads
 from mmkit.metrics.evaluation import Request, Result, Val
 from mmkit.talk import Measured
@@ -130,12 +131,9 @@ def _of_batch(model: Model, batch: Batch) -> dict[str, tuple[float, float]]:
     """Of each loss the sum over a batch, and what it is divided by."""
     batch = replace(batch, nowhere=frozenset(name for name, there in batch.present.items() if not there.any()))
     objectives = dict(model.loss.items())
-    early = {n: v for o in objectives.values() if not o.sees() for n, v in o.corrupt(batch, DRAW, {}).items()}
-    batch = replace(batch, versions=early)
-    for objective in objectives.values():
-        if seen := objective.sees():
-            late = objective.corrupt(batch, DRAW, model(batch, seen))
-            batch = replace(batch, versions={**batch.versions, **late})
+    batch = replace(batch, versions=early_versions(objectives.values(), batch, DRAW))
+    clean = model(batch, [want for objective in objectives.values() for want in objective.sees()])
+    batch = replace(batch, versions={**batch.versions, **late_versions(objectives.values(), batch, DRAW, clean)})
     got = model(batch, model.wants())
     found = {}
     for name, objective in objectives.items():

@@ -38,8 +38,7 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
     for name, table in config.fusions.items():
         if not table.get("inputs"):
             table["inputs"] = _fused(config, there)
-            path = "fusion.inputs" if table is config.fusion else f"fusion.{name}.inputs"
-            reasons[path] = f"{table['inputs']} (an input of each modality, named ones first)"
+            reasons[f"{config.fusion_path(name)}.inputs"] = f"{table['inputs']} (an input of each modality, named ones first)"
     used = _used(config, there)
     for name in used:
         one = config.input.setdefault(name, Input())

@@ -19,7 +19,7 @@ from torch import Tensor
 
 from mmkit.batch import Batch, Take, Want
 from mmkit.files import stable_hash
-from mmkit.losses.objective import Objective
+from mmkit.losses.objective import Objective, early_versions, late_versions
 from mmkit.model import Model
 from mmkit.training.distributed import gather, own_rows, sum_gradients, sum_over
 
@@ -43,7 +43,7 @@ def gradients(model: Model, batch: Batch, parts: int, precision: str, draw: str 
     """
     objectives = drawn(model.loss, draw)
     batch = replace(batch, nowhere=_nowhere(batch))
-    early = {n: v for o in objectives.values() if not o.sees() for n, v in o.corrupt(batch, draw, {}).items()}
+    early = early_versions(objectives.values(), batch, draw)
     batch = replace(batch, versions=early)
     two_phases = any(o.whole or o.sees() for o in objectives.values()) or any(isinstance(v, Take) for v in early.values())
     losses, values = (_on_leaves if two_phases else _part_by_part)(model, batch, objectives, parts, precision, draw)
@@ -103,7 +103,7 @@ def _on_leaves(
             outputs.append(model(piece, roots))
     leaves = {want: torch.cat([output[want] for output in outputs]).detach() for want in roots}  # (b)
     leaves = {want: leaf.requires_grad_() if leaf.is_floating_point() else leaf for want, leaf in leaves.items()}
-    batch = replace(batch, versions={**batch.versions, **_late(objectives, batch, leaves, draw)})  # (c)
+    batch = replace(batch, versions={**batch.versions, **late_versions(objectives.values(), batch, draw, leaves)})  # (c)
     losses, values = _of_whole(model, whole, batch, leaves)  # (d)
     counts = _counts(batch, rows)
     sums = {name: torch.zeros((), device=model.device) for name in rows}
@@ -157,15 +157,6 @@ def _backward_of_rows(
         sum((objectives[name].weight * share for name, share in shares.items()), torch.zeros(())).backward()  # type: ignore[union-attr]
     for name, share in shares.items():
         sums[name] += share.detach()
-
-
-def _late(objectives: Objectives, batch: Batch, leaves: dict[Want, Tensor], draw: str) -> dict[str, Batch | Take]:
-    """The versions of objectives that see the clean vectors."""
-    made: dict[str, Batch | Take] = {}
-    for objective in objectives.values():
-        if seen := objective.sees():
-            made |= objective.corrupt(batch, draw, {want: leaves[want].detach() for want in seen})
-    return made
 
 
 def _roots(model: Model, batch: Batch, objectives: Objectives) -> list[Want]:

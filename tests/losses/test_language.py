@@ -12,7 +12,7 @@ from torch import Tensor
 from mmkit.batch import Batch, Want
 from mmkit.config import merge
 from mmkit.errors import ConfigError, UserError
-from mmkit.losses.language import NOTHING
+from mmkit.losses.language import NOTHING, leaks
 from mmkit.model import Model
 from tests.small import reader, small
 
@@ -187,10 +187,10 @@ def test_what_is_not_causal_is_refused_and_the_fix_is_named(
 
 @pytest.mark.parametrize("kind", CAUSAL)
 def test_what_is_causal_is_taken(kind: str) -> None:
-    model = captioner(kind, causal=True)
-    model.loss["lm"].needs(model)
-    if kind == "early":  # which begins before the blocks of the encoder
-        model = captioner(kind, text=BIDIRECTIONAL, causal=True)
+    # an early fusion begins before the blocks of the encoder
+    for text in ({}, BIDIRECTIONAL) if kind == "early" else ({},):
+        model = captioner(kind, text=text, causal=True)
+        assert not leaks(model, "text", Want(model.loss["lm"].of, "tokens"))
         model.loss["lm"].needs(model)
 
 
