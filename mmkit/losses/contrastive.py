@@ -306,7 +306,6 @@ class Sigmoid(Paired):
     Args:
         between, anchor, weights, weight, share: see `InfoNCE`.
         scale, bias: initial values; 10 and -10 are the paper's, for batches of thousands: bias = -ln(batch) suits small ones.
-        lr_factor: scale and bias learn at `train.lr` times this.
     """
 
     def __init__(
@@ -318,13 +317,11 @@ class Sigmoid(Paired):
         share: float | None = None,
         scale: float = 10.0,
         bias: float = -10.0,
-        lr_factor: float = 1.0,
         *,
         names: Sequence[str] = (),
         name: str = "",
     ) -> None:
         super().__init__(between, anchor, weights, weight, share, names=names, name=name)
-        self.lr_factor = lr_factor
         self.logit_scale = nn.Parameter(torch.tensor(math.log(scale)))
         self.logit_bias = nn.Parameter(torch.tensor(float(bias)))
 

@@ -66,11 +66,14 @@ def _without(config: Config, data: Dataset, there: list[str], reasons: dict[str,
             tables["loss"] = {name: table for name, table in tables["loss"].items() if table is not False}
             reasons[f"without.{kind}"] = "applies (the data has none)"
     found = build(tables)
-    # a fusion that names no inputs, as after another `kind`, would read all that are named
-    read = set(_used(config, there)).union(*(config.input for table in config.fusions.values() if not table.get("inputs")))
-    for name in read - set(_used(found, there)):
+    for name in _may_read(config, there) - _may_read(found, there):
         found.input.pop(name, None)
     return found
+
+
+def _may_read(config: Config, there: list[str]) -> set[str]:
+    """The inputs that are used; a fusion that names none, as after another `kind`, may read all that are named."""
+    return set(_used(config, there)).union(*(config.input for table in config.fusions.values() if not table.get("inputs")))
 
 
 def _takes(name: str, table: dict[str, Any], key: str) -> bool:

@@ -25,7 +25,7 @@ def learning_rate(step: int, steps: int, warmup: int, peak: float) -> float:
 def make_optimizer(model: nn.Module, config: Train) -> torch.optim.AdamW:
     """AdamW over what learns; gains, biases, positions and the losses' scalars are not decayed.
 
-    A module with an `lr_factor` (a pretrained encoder, a loss) learns at that multiple of the rate, but for its adapters, which
+    A module with an `lr_factor` (a pretrained encoder) learns at that multiple of the rate, but for its adapters, which
     are new; times `layer_decay` for each block above (arXiv:2106.08254, appendix): its groups' `factor`.
     """
     factors = {name: module.lr_factor for name, module in model.named_modules() if hasattr(module, "lr_factor")}

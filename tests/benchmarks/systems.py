@@ -138,10 +138,10 @@ SYSTEMS = (
     retrieval("clip", 0.85, "--steps 900"),
     retrieval("align", 0.85, "--steps 900"),
     retrieval("dual", 0.85, "--steps 900"),
-    retrieval("siglip", 0.7, "--steps 1200 --lr 3e-3"),
+    retrieval("siglip", 0.7, "--steps 3000"),
     retrieval("filip", 0.7, "--steps 600 --lr 3e-3"),
     answering("vqa", 0.75, "--steps 2500"),
-    answering("vqa-hybrid", 0.75, "--set fusion.kind=hybrid --set fusion.attention=cross --steps 3000"),
+    answering("vqa-hybrid", 0.75, "--set fusion.kind=hybrid --set fusion.attention=cross --steps 2500"),
     then_answers("flava", "--steps 350", "--steps 400 --lr 1e-3"),
     then_answers(
         "uniter",
@@ -164,7 +164,7 @@ SYSTEMS = (
     ),
     System(
         name="match",
-        train=("mmkit train shapes --recipe match --steps 450 --name match",),
+        train=("mmkit train shapes --recipe match --steps 1500 --name match",),
         ask=RERANK,
         figures=(
             *(Figure(f"R@1 {words}, 10 re-ranked", f"metrics.{key}_recall@1") for key, words in WAYS.items()),
@@ -182,7 +182,7 @@ SYSTEMS = (
     ),
     System(
         name="multitask",
-        train=("mmkit train shapes --recipe multitask --steps 300 --name multitask",),
+        train=("mmkit train shapes --recipe multitask --steps 1800 --name multitask",),
         ask="mmkit eval vqa --data shapes --model runs/multitask --json",
         figures=(
             Figure("VQA accuracy", "metrics.vqa_accuracy"),

@@ -28,6 +28,14 @@ def test_another_kind_of_fusion_needs_no_questions_either(colours):
     assert list(config.input) == config.fusion["inputs"] == ["image", "text"]
 
 
+@pytest.mark.parametrize("kind", ["merged", "hybrid", "concat"])
+def test_another_kind_of_fusion_still_reads_the_questions(colours, kind):
+    colours.columns["questions"] = "questions"
+    config, _ = resolve_inputs(resolve("vqa", None, [{"fusion": {"kind": kind}}]), colours)
+    assert config.fusion["inputs"] == ["image", "question"]
+    assert list(config.input) == ["image", "text", "question"]
+
+
 def test_a_loss_that_is_false_where_the_data_lacks_a_column_is_left_out(colours):
     config, _ = resolve_inputs(resolve("vqa", None, []), colours)
     assert list(config.loss) == ["task", "itc"] and config.loss["task"]["kind"] == "classify"
