@@ -99,16 +99,21 @@ def answering(name: str, floor: float, options: str) -> System:
 
 
 def then_answers(
-    recipe: str, first: str, tuned: str, data: str = "shapes", before: tuple[str, ...] = ("mmkit prep shapes shapes",)
+    recipe: str,
+    first: str,
+    tuned: str,
+    data: str = "shapes",
+    then: str = "vqa",
+    before: tuple[str, ...] = ("mmkit prep shapes shapes",),
 ) -> System:
     """A model that is pre-trained, and then answers questions about the 300 unseen scenes; beside it the same without, and one
     that sees the question alone.
 
     Args:
         first: how the first stage is trained.
-        tuned: how the second stage is trained, the same with the first and without.
+        tuned: how the second stage is trained, the same with the first and without; then: its recipe.
     """
-    train = f"mmkit train {data} --recipe vqa {tuned}"
+    train = f"mmkit train {data} --recipe {then} --set fusion.kind=merged {tuned}"
     ask = {one: f"mmkit eval vqa --data {data} --model runs/{recipe}-{one} --json" for one in ("vqa", "none", "blind")}
     return System(
         name=recipe,
@@ -142,13 +147,14 @@ SYSTEMS = (
     retrieval("filip", 0.7, "--steps 600 --lr 3e-3"),
     answering("vqa", 0.75, "--steps 2500"),
     answering("vqa-hybrid", 0.75, "--set fusion.kind=hybrid --set fusion.attention=cross --steps 2500"),
-    then_answers("flava", "--steps 350", "--steps 400 --lr 1e-3"),
+    then_answers("flava", "--steps 600", "--steps 1000 --lr 1e-3"),
     then_answers(
         "uniter",
-        "--steps 700 --batch-size 64 --lr 1e-3",
+        "--steps 900 --batch-size 64 --lr 1e-3",
         '--set \'fusion.inputs=["regions", "question"]\' --set fusion.layers=3 --set encoder.text.layers=0 '
-        "--steps 500 --batch-size 64 --lr 1e-3",
+        "--steps 900 --lr 1e-3",
         data="regions",
+        then="fusion-mid",
         before=(
             "mmkit prep shapes shapes",
             "mmkit train shapes --image-encoder cnn --steps 300 --lr 2e-3 --name cnn",
@@ -182,7 +188,7 @@ SYSTEMS = (
     ),
     System(
         name="multitask",
-        train=("mmkit train shapes --recipe multitask --steps 1800 --name multitask",),
+        train=("mmkit train shapes --recipe multitask --steps 1400 --name multitask",),
         ask="mmkit eval vqa --data shapes --model runs/multitask --json",
         figures=(
             Figure("VQA accuracy", "metrics.vqa_accuracy"),
