@@ -199,7 +199,7 @@ class _Collected:
 
     def add(self, n: int, row: str, name: str, one: dict[str, Any]) -> None:
         """Question `n` of the file, about the photo called so."""
-        id, question = text_of(_first(one, ID)) or f"{row}/{n}", one["question"]
+        id, question = text_of(_first(one, ID)) or f"{row}/{n}", one.get("question")
         flaw = "" if isinstance(question, str) and question.strip() else "no question in it"
         if flaw or id in self.seen:
             self.flaws.append((id, f"question {n}", flaw or f"the id {id} belongs to another question"))
