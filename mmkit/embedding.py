@@ -11,7 +11,8 @@ from mmkit.data.modalities import MODALITIES
 from mmkit.encode import Cost, Item, Pace, Row, Vectors, cell_items, chunks, columns_of, vectors
 from mmkit.errors import UserError
 from mmkit.files import check_output, make_way
-from mmkit.vectors import EmbeddingsWriter, check_target, files_of, is_ours, read_meta
+from mmkit.vectors import files_of, is_ours, read_meta
+from mmkit.vectors_writer import EmbeddingsWriter, check_target
 
 if TYPE_CHECKING:
     from mmkit.data.shards import Dataset

@@ -12,7 +12,7 @@ import pytest
 
 from mmkit.errors import UserError
 from mmkit.files import check_beginning, lock, move_folder_aside, write_text, writing
-from mmkit.vectors import EmbeddingsWriter
+from mmkit.vectors_writer import EmbeddingsWriter
 
 
 @pytest.fixture

@@ -10,7 +10,8 @@ import pytest
 
 from mmkit.errors import UsageError, UserError
 from mmkit.ragged import Ragged
-from mmkit.vectors import EmbeddingsWriter, read_embeddings, read_meta
+from mmkit.vectors import read_embeddings, read_meta
+from mmkit.vectors_writer import EmbeddingsWriter
 
 VECTORS = np.arange(12, dtype=np.float32).reshape(4, 3)
 

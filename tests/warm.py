@@ -1,4 +1,4 @@
-"""`mmkit` as a command that starts at once: a server that has torch imported forks for each call, with the caller's own streams.
+"""`mmkit` as a command that starts at once: a server that has imported it forks for each call, with the caller's own streams.
 
 python -m tests.warm SOCKET        # the server
 """
@@ -34,10 +34,12 @@ def command(folder: Path, path: Path) -> Path:
 
 def serve(path: str) -> None:
     """Answer calls until the process is ended."""
-    import torch  # noqa: F401  what takes a command the longest
+    # what takes commands the longest: torch, umap-learn with its compiler, the parts of a report
+    import mmkit.workflows.fit
+    import mmkit.workflows.report  # noqa: F401
+    from mmkit.space.layout import _compiled_once
 
-    import mmkit.model
-    import mmkit.workflows.fit  # noqa: F401
+    _compiled_once()
 
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)
     with socket.socket(socket.AF_UNIX) as server:

@@ -162,9 +162,9 @@ def _show(
         return
     title = f"A {names[0]}, B {names[1]}\n{_about(rows, pairs)}"
     console.table(title, ["metric", "A", "B", "B - A", "95 % interval", "p"], [_row(row) for row in rows], to_stdout=True)
-    less = [row["metric"] for row in rows if is_less(row["metric"])]
-    if less:
-        console.say("of a median rank, less is better" if "median_rank" in less[0] else f"of {less[0]}, less is better")
+    of = [row["metric"] for row in rows if is_less(row["metric"])]
+    if less := dict.fromkeys("a median rank" if "median_rank" in name else name for name in of):
+        console.say(f"of {', '.join(less)}, less is better")
     if chosen := most_changed(found, top):
         cells = [
             [_cut(one.item, WIDEST), short_name(one.figure), *(_number(value, one.figure) for value in (one.a, one.b))]

@@ -44,7 +44,7 @@ def embed(
     from mmkit.embedding import embed_dataset
     from mmkit.encode import Pace
     from mmkit.loading import load_model
-    from mmkit.vectors import check_target
+    from mmkit.vectors_writer import check_target
 
     if out and out != "-":
         check_target(out)

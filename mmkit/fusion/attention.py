@@ -154,7 +154,8 @@ class Cross(nn.Module):
         both: see above.
         dim, layers, heads, mlp_ratio, dropout: of the blocks.
         causal: see above.
-        pool: the pooled vector is the query's "first" token, as ALBEF's class token, the "mean" or the "last"; default: the mean.
+        pool: the pooled vector is the query's "first" token, as ALBEF's class token, the "mean" or the "last"; default: the mean,
+            or of a causal query the last.
         widths: input -> width of its tokens; language: the inputs of words.
     """
 
@@ -179,6 +180,8 @@ class Cross(nn.Module):
         super().__init__()
         if both and causal:
             raise ValueError("a causal query does not let the others look at what it has yet to say: both or causal")
+        if both and pool not in (None, "mean"):
+            raise ValueError(f"with both the pooled vector is the mean of all inputs, not pool {pool!r}")
         self.query, self.dim, self.causal = asking(query, list(widths), language), dim, causal
         self.pool = pool or ("last" if causal else "mean")
         if self.pool not in POOLS or (causal and self.pool != "last"):

@@ -39,7 +39,7 @@ def old_task(model: Model, data: Dataset, split: str | None, measure: Measure) -
     if "://" not in path and not Path(path).is_dir():
         raise UserError("the data of the run that it started from is not there", path)
     old = open_dataset(path)
-    tasks = [(old, default_split(old))] + ([(data, split)] if data.hash != old.hash else [])
+    tasks = [(data, split)] if data.hash == old.hash else [(old, default_split(old)), (data, split)]
     models = [("before", load_model(str(train.init), str(model.device)))]
     if (folder / FINETUNED / WEIGHTS).exists():
         models.append(("fine-tuned", load_model(str(folder / FINETUNED), str(model.device))))
@@ -48,7 +48,13 @@ def old_task(model: Model, data: Dataset, split: str | None, measure: Measure) -
     found = [[_headline(measure(one, of, part)) for of, part in tasks] for _, one in models]
     heads = [next((row[i][0] for row in found if row[i][0]), "") for i in range(len(tasks))]
     columns = ["", "", *(f"{of.name} {part or 'all'}: {head}" for (of, part), head in zip(tasks, heads, strict=True))]
-    return columns, [[said, model_name(one), *(v for _, v in row)] for (said, one), row in zip(models, found, strict=True)]
+    cells = [[_cell(*measured, head) for measured, head in zip(row, heads, strict=True)] for row in found]
+    return columns, [[said, model_name(one), *row] for (said, one), row in zip(models, cells, strict=True)]
+
+
+def _cell(name: str, value: str, head: str) -> str:
+    """A figure, with its name where the column is headed by another one: the models need not have learnt the same."""
+    return value if name in ("", head) else f"{value} ({name})"
 
 
 def _headline(records: Sequence[dict[str, Any]]) -> tuple[str, str]:

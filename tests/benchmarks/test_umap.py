@@ -15,7 +15,7 @@ import numpy as np
 import pyarrow.parquet as pq
 
 from mmkit.space.quality import trustworthiness
-from mmkit.vectors import EmbeddingsWriter
+from mmkit.vectors_writer import EmbeddingsWriter
 
 POINTS, DIM, CLUSTERS = 10_000, 256, 40
 LEAST, CLOSE = 2.5, 0.01

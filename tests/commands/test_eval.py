@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from mmkit.vectors import EmbeddingsWriter
+from mmkit.vectors_writer import EmbeddingsWriter
 from tests.conftest import coloured_row, write_dataset
 
 

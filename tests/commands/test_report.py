@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from mmkit.data.shards import open_dataset
-from mmkit.vectors import EmbeddingsWriter, read_embeddings
+from mmkit.vectors import read_embeddings
+from mmkit.vectors_writer import EmbeddingsWriter
 from mmkit.workflows.examples import of_retrieval
 from tests.conftest import COLOURS, coloured_row, write_dataset
 from tests.views.test_report import Page

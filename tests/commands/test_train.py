@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -17,6 +18,13 @@ def folder(run, tmp_path):
     """A folder of its own that sees the shared dataset."""
     (tmp_path / "data").symlink_to(run / "data")
     return tmp_path
+
+
+@pytest.fixture
+def trained(run, folder):
+    """A folder of its own that also has the shared run, ./runs/clip-data-1 of 5 steps."""
+    shutil.copytree(run / "runs", folder / "runs", symlinks=True)
+    return folder
 
 
 def config(path):
@@ -46,23 +54,21 @@ def test_what_was_automatic_is_written_resolved(invoke, folder):
     assert written["run"]["finished"] == 4
 
 
-def test_metrics_have_the_contract_keys(invoke, folder):
-    invoke("train", "--steps", 4, "--name", "m", cwd=folder)
-    lines = rows(folder / "runs/m")
+def test_metrics_have_the_contract_keys(run):
+    lines = rows(run / "runs/latest")
     train = [line for line in lines if "train/loss" in line]
     expected = {"step", "epoch", "train/loss", "train/loss/itc", "train/lr", "train/logit_scale", "train/samples_per_second"}
     assert expected <= set(train[-1])
-    assert train[-1]["step"] == 4
+    assert train[-1]["step"] == 5
     assert any("val/image_retrieval_recall@1" in line for line in lines)
 
 
-def test_a_run_that_is_finished_resumes_to_nothing(invoke, folder):
-    invoke("train", "--steps", 2, "--name", "m", cwd=folder)
-    before = (folder / "runs/m/model.safetensors").read_bytes()
-    outcome = invoke("train", "--resume", "latest", cwd=folder)
+def test_a_run_that_is_finished_resumes_to_nothing(invoke, trained):
+    before = (trained / "runs/latest/model.safetensors").read_bytes()
+    outcome = invoke("train", "--resume", "latest", cwd=trained)
     assert outcome.code == 0
     assert "finished" in outcome.stderr
-    assert (folder / "runs/m/model.safetensors").read_bytes() == before
+    assert (trained / "runs/latest/model.safetensors").read_bytes() == before
 
 
 def test_resume_auto_starts_where_there_is_nothing(invoke, folder):
@@ -177,13 +183,13 @@ def torchrun(folder, *args):
     return subprocess.run([*command, *args], cwd=folder, env=env, capture_output=True, text=True, timeout=240)
 
 
-def test_two_processes_train_as_one(mmkit, folder):
+def test_two_processes_train_as_one(invoke, folder):
     """torchrun splits the batch; the losses are those of one process, each after the updates before it.
 
     At a low rate: Adam's first step is the gradient's sign, which rounding decides where the gradient is nearly zero.
     """
     args = ["train", "--steps", "4", "--quiet", "--lr", "1e-5", "--set", "train.log_every=1"]
-    assert mmkit([*args, "--name", "one"], folder).returncode == 0
+    assert invoke(*args, "--name", "one", cwd=folder).code == 0
     both = torchrun(folder, *args, "--name", "two")
     assert both.returncode == 0, both.stderr
     assert both.stdout == "runs/two\n"
@@ -258,15 +264,13 @@ def test_a_printed_recipe_lists_every_key_and_trains(invoke, folder):
     assert tomllib.loads(shown.stdout)["loss"]["itc"]["kind"] == "sigmoid"
 
 
-def test_a_finished_run_has_a_model_card(invoke, folder):
-    outcome = invoke("train", "--steps", 2, "--name", "carded", cwd=folder)
-    assert outcome.code == 0, outcome.stderr
-    card = (folder / "runs/carded/README.md").read_text()
-    rows = [json.loads(line) for line in (folder / "runs/carded/metrics.jsonl").read_text().splitlines()]
-    val = max((row for row in rows if "val/mean_recall" in row), key=lambda row: (row["val/mean_recall"], row["step"]))
+def test_a_finished_run_has_a_model_card(run):
+    card = (run / "runs/latest/README.md").read_text()
+    measured = [row for row in rows(run / "runs/latest") if "val/mean_recall" in row]
+    val = max(measured, key=lambda row: (row["val/mean_recall"], row["step"]))
     assert card.startswith("---\nlibrary_name: mmkit\n")
     assert f"| image_retrieval_recall@1 | {val['val/image_retrieval_recall@1']:.3f} |" in card
-    assert "2 steps of" in card and f"step {val['step']}, best on val" in card
+    assert "5 steps of" in card and f"step {val['step']}, best on val" in card
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import pytest
 from PIL import Image
 
 from mmkit.ragged import Ragged
-from mmkit.vectors import EmbeddingsWriter, read_embeddings
+from mmkit.vectors import read_embeddings
+from mmkit.vectors_writer import EmbeddingsWriter
 from tests.conftest import Outcome, write_dataset
 from tests.views.test_report import Page
 

@@ -6,6 +6,7 @@ import functools
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
@@ -16,6 +17,8 @@ from mmkit.loading import load_model
 from mmkit.metrics.evaluation import metrics_of
 from mmkit.model import Model
 from mmkit.talk import Talk
+from mmkit.views import page, style
+from mmkit.views import report as views
 from mmkit.workflows import fit
 from tests.conftest import Outcome
 from tests.core import RECIPES, smallest, whole_dataset
@@ -39,6 +42,22 @@ def trained(place: Path) -> Callable[[str], Path]:
         return fit.start(config, place / "runs", recipe, False, "cpu", Talk())
 
     return made
+
+
+@pytest.fixture(scope="module")
+def loaded(trained: Callable[[str], Path]) -> Callable[[str], Model]:
+    """The model of that run, loaded once."""
+    return functools.cache(lambda recipe: load_model(str(trained(recipe)), "cpu"))
+
+
+@pytest.fixture(autouse=True)
+def for_light_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A chart of a report is drawn once, and not again in the colours for dark."""
+
+    def chart(draw: Callable[[style.Theme], Any]) -> page.Chart:
+        return page.Chart(*[page.data_uri(style.encode(draw(style.LIGHT), ".svg"), "svg+xml")] * 2)
+
+    monkeypatch.setattr(views, "chart", chart)
 
 
 def compares(model: Model) -> bool:
@@ -81,10 +100,14 @@ COMMANDS: dict[str, tuple[Callable[[Model], list[str]], Callable[[Model], bool]]
 @pytest.mark.parametrize("command", COMMANDS)
 @pytest.mark.parametrize("recipe", RECIPES)
 def test_every_command_on_every_recipe(
-    recipe: str, command: str, place: Path, trained: Callable[[str], Path], invoke: Callable[..., Outcome]
+    recipe: str,
+    command: str,
+    place: Path,
+    trained: Callable[[str], Path],
+    loaded: Callable[[str], Model],
+    invoke: Callable[..., Outcome],
 ) -> None:
-    run = trained(recipe)
-    model = load_model(str(run), "cpu")
+    run, model = trained(recipe), loaded(recipe)
     args, can = COMMANDS[command]
     words = command.split()
     given = [run] if command == "report" else ["--model", run]

@@ -15,6 +15,7 @@ LAYERS = [
     {"config"},
     {"ragged", "tune"},
     {"vectors"},
+    {"vectors_writer"},
     {"data"},
     {"encoders", "project"},
     # what a loss hides of a picture are the patches of its encoder

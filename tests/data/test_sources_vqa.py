@@ -146,6 +146,15 @@ def test_lists_of_questions(name: str, item: dict[str, Any], tmp_path: Path) -> 
     assert asked["type"] == item.get("answer_type")
 
 
+def test_an_item_of_a_list_that_asks_nothing_is_rejected(tmp_path: Path) -> None:
+    raw.jpeg(tmp_path / "list" / "0.jpg", 0)
+    listed = [{"image": "0.jpg", "question": "what?", "answer": "red"}, {"image": "0.jpg", "answer": "blue"}]
+    (tmp_path / "list" / "train.json").write_text(json.dumps(listed))
+    flaw, row = read(Ask(tmp_path / "out", tmp_path / "list")).rows
+    assert isinstance(flaw, Reject) and (flaw.id, flaw.reason) == ("0.jpg/2", "no question in it")
+    assert isinstance(row, Row) and [one["answers"] for one in row.values["questions"]] == [["red"]]
+
+
 def test_drawn_scenes(tmp_path: Path) -> None:
     root = tmp_path / "abstract"
     raw.jpeg(root / "abstract_v002_train2015_000000000007.png", 7)

@@ -13,7 +13,7 @@ from PIL import Image
 
 from mmkit.cli.queries import query_lines
 from mmkit.errors import UserError
-from mmkit.vectors import EmbeddingsWriter
+from mmkit.vectors_writer import EmbeddingsWriter
 from tests.conftest import coloured_row, write_dataset
 
 
@@ -247,7 +247,7 @@ def test_vectors_on_disk_that_have_diverged_are_not_searched(folder, invoke):
 def test_a_full_disk_leaves_the_last_result(folder, invoke, monkeypatch):
     import errno
 
-    import mmkit.vectors
+    import mmkit.vectors_writer
 
     assert invoke("embed", cwd=folder).code == 0
     path = folder / "runs/colours/embeddings/data-all.arrow"
@@ -256,7 +256,7 @@ def test_a_full_disk_leaves_the_last_result(folder, invoke, monkeypatch):
     def full(self) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(mmkit.vectors.EmbeddingsWriter, "_finish", full)
+    monkeypatch.setattr(mmkit.vectors_writer.EmbeddingsWriter, "_finish", full)
     Image.new("RGB", (8, 8)).save(folder / "nothing" / "a.png")
     outcome = invoke("retrieve", "red", "--in", "nothing", cwd=folder)
     assert outcome.code == 1

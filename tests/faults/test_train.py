@@ -22,13 +22,30 @@ def folder(run, tmp_path):
 
 
 @pytest.fixture(scope="module")
-def reference(run, mmkit, tmp_path_factory):
+def reference(run, invoke, tmp_path_factory):
     """The weights of the run that nobody disturbed."""
     folder = tmp_path_factory.mktemp("reference")
     (folder / "data").symlink_to(run / "data")
-    done = mmkit([*ARGS, "--name", "whole"], folder)
-    assert done.returncode == 0, done.stderr
+    done = invoke(*ARGS, "--name", "whole", cwd=folder)
+    assert done.code == 0, done.stderr
     return folder / "runs/whole"
+
+
+@pytest.fixture(scope="module")
+def brief(run, invoke, tmp_path_factory):
+    """A folder with ./runs/r, finished after 2 steps."""
+    folder = tmp_path_factory.mktemp("brief")
+    (folder / "data").symlink_to(run / "data")
+    done = invoke("train", "--steps", 2, "--name", "r", "--quiet", cwd=folder)
+    assert done.code == 0, done.stderr
+    return folder
+
+
+@pytest.fixture
+def finished(brief, folder):
+    """A folder of its own with that run."""
+    shutil.copytree(brief / "runs", folder / "runs", symlinks=True)
+    return folder
 
 
 def start(folder):
@@ -55,16 +72,16 @@ def wait_for_step(folder, step):
 
 
 @pytest.mark.parametrize("step", [0, 12])
-def test_killed_and_resumed_ends_with_the_same_weights(folder, mmkit, reference, step):
+def test_killed_and_resumed_ends_with_the_same_weights(folder, invoke, reference, step):
     process = start(folder)
     wait_for_step(folder, step)
     time.sleep(random.random() * 0.2)
     process.send_signal(signal.SIGKILL)
     process.wait()
     if step:
-        assert mmkit(["eval", "recall@k", "--json"], folder).returncode == 0, "runs/latest loads at any time"
-    resumed = mmkit(["train", "--resume", "auto", "--quiet"], folder)
-    assert resumed.returncode == 0, resumed.stderr
+        assert invoke("eval", "recall@k", "--json", cwd=folder).code == 0, "runs/latest loads at any time"
+    resumed = invoke("train", "--resume", "auto", "--quiet", cwd=folder)
+    assert resumed.code == 0, resumed.stderr
     for name in ("model.safetensors", "tokenizer.json"):
         assert (folder / "runs/r" / name).read_bytes() == (reference / name).read_bytes(), f"killed about step {step}"
     last = "checkpoints/step-00000030/optimizer.safetensors"
@@ -77,7 +94,7 @@ def rows(path):
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_saves_and_prints_the_line_that_resumes(folder, mmkit, reference, number):
+def test_a_signal_saves_and_prints_the_line_that_resumes(folder, invoke, reference, number):
     process = start(folder)
     wait_for_step(folder, 4)
     process.send_signal(number)
@@ -85,7 +102,7 @@ def test_a_signal_saves_and_prints_the_line_that_resumes(folder, mmkit, referenc
     assert (process.returncode, out) == (130, "")
     line = next(line for line in err.splitlines() if "--resume" in line)
     assert line == "warning: stopped; go on with: mmkit train --resume runs/r"
-    assert mmkit([*line.partition("mmkit ")[2].split(), "--quiet"], folder).returncode == 0
+    assert invoke(*line.partition("mmkit ")[2].split(), "--quiet", cwd=folder).code == 0
     assert (folder / "runs/r/model.safetensors").read_bytes() == (reference / "model.safetensors").read_bytes()
 
 
@@ -99,8 +116,8 @@ def test_a_loss_that_is_not_finite_stops_with_step_samples_and_checkpoint(invoke
     assert "checkpoint" in outcome.stderr
 
 
-def test_resuming_on_another_dataset_is_refused(invoke, folder, run):
-    invoke("train", "--steps", 2, "--name", "r", cwd=folder)
+def test_resuming_on_another_dataset_is_refused(invoke, finished):
+    folder = finished
     config = folder / "runs/r/config.toml"
     config.write_text(config.read_text().replace("finished = 2", "started = 0"))
     (folder / "data").unlink()
@@ -180,8 +197,8 @@ def test_out_of_memory_names_the_batch_that_fits(invoke, folder, monkeypatch, wh
 
 
 @pytest.mark.parametrize("name", ["optimizer.safetensors", "state.json", "model.safetensors"])
-def test_a_damaged_checkpoint_is_named(invoke, folder, name):
-    assert invoke("train", "--steps", 2, "--name", "r", "--quiet", cwd=folder).code == 0
+def test_a_damaged_checkpoint_is_named(invoke, finished, name):
+    folder = finished
     config = folder / "runs/r/config.toml"
     config.write_text(config.read_text().replace("steps = 2", "steps = 4").replace("finished = 2", "started = 0"))
     path = folder / "runs/r/checkpoints/step-00000002" / name
@@ -212,8 +229,8 @@ def test_latest_is_the_run_to_go_on_with(invoke, folder):
     assert (folder / "runs/latest").resolve().name == "second"
 
 
-def test_what_is_typed_beside_resume_and_differs_is_said(invoke, folder):
-    assert invoke("train", "--steps", 2, "--name", "r", "--quiet", cwd=folder).code == 0
+def test_what_is_typed_beside_resume_and_differs_is_said(invoke, finished):
+    folder = finished
     outcome = invoke("train", "--resume", "latest", "--steps", 2, "--lr", 0.5, "--batch-size", 8, cwd=folder)
     assert outcome.code == 0
     assert "warning: runs/r goes on as it was configured; without effect: train.batch_size, train.lr\n" in outcome.stderr
@@ -224,8 +241,8 @@ def test_what_is_typed_beside_resume_and_differs_is_said(invoke, folder):
     assert "without effect" not in outcome.stderr
 
 
-def test_a_run_moved_aside_is_still_the_latest(invoke, folder):
-    assert invoke("train", "--steps", 2, "--name", "r", "--quiet", cwd=folder).code == 0
+def test_a_run_moved_aside_is_still_the_latest(invoke, finished):
+    folder = finished
     failed = invoke(
         "train", "--name", "r", "--force", "--lr", "1e30", "--set", "train.clip=0", "--set", "train.warmup=1", cwd=folder
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from mmkit.errors import ConfigError
 from mmkit.layers import Encoded, masked_mean
 from tests.fusion.test_fusions import LENGTHS, B, given, made
 
@@ -47,6 +48,11 @@ def test_an_input_that_is_not_there_is_not_looked_at(kind: str) -> None:
     # of the mean it is no part either
     assert torch.allclose(found.pooled[1], masked_mean(x, own.mask)[1], atol=1e-6)
     assert torch.allclose(found.pooled[[0, 2]], one(given()).pooled[[0, 2]], atol=1e-6)
+
+
+def test_it_pools_all_inputs_and_nothing_else() -> None:
+    with pytest.raises(ConfigError, match="the mean of all inputs, not pool 'first'"):
+        made("cross", both=True, pool="first")
 
 
 def test_rows_and_padding_change_nothing() -> None:

@@ -13,9 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from mmkit.config import read_toml
-from mmkit.data.shards import open_dataset
+from mmkit.data.shards import Dataset, open_dataset
 from mmkit.errors import UserError
 from mmkit.loading import load_model
+from mmkit.model import Model
 from mmkit.workflows.finish import mix
 from mmkit.workflows.forgetting import old_task
 
@@ -109,6 +110,18 @@ def test_the_report_shows_the_old_task_beside_the_new_one(mixed: Path, invoke: C
     (record,) = invoke("eval", "recall@k", "--data", "data", "--model", tuned, "--limit", 20, "--json", cwd=mixed).lines
     recalls = [value for name, value in record["metrics"].items() if "recall@" in name]
     assert cells[2].startswith(f"{sum(recalls) / len(recalls):.3f}")
+
+
+def test_on_the_old_data_all_are_measured_on_the_split_that_is_looked_at_and_other_figures_are_named(mixed: Path) -> None:
+    def measure(model: Model, data: Dataset, split: str | None) -> list[dict[str, Any]]:
+        return [{"metrics": {"acc1": 0.25} if model.name == "runs/mixed" else {"image_retrieval_recall@1": 0.5}}]
+
+    with chdir(mixed):
+        found = old_task(load_model("runs/mixed", "cpu"), open_dataset("data"), "val", measure)
+    assert found is not None
+    columns, rows = found
+    assert columns[2:] == ["data val: mean recall"]
+    assert [row[2] for row in rows] == ["0.500", "0.500", "0.250 (acc1)"]
 
 
 def test_what_has_no_old_task(mixed: Path, run: Path) -> None:

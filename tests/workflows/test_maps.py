@@ -7,7 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mmkit.vectors import EmbeddingsWriter, read_embeddings
+from mmkit.vectors import read_embeddings
+from mmkit.vectors_writer import EmbeddingsWriter
 from mmkit.workflows import maps
 from mmkit.workflows.inside import shown_map
 

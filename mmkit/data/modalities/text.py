@@ -278,16 +278,18 @@ class Reader:
         Raises:
             UserError: the tokenizer has no mask token.
         """
+        import torch
+
         if self.tokenizer.mask is None:
             what, hint = "its tokenizer has no mask token", "--text-encoder transformer, or a checkpoint of BERT's kind"
             raise UserError("words cannot be hidden", what, hint)
-        ids = tensors["ids"].clone()
-        for row, i in hidden.nonzero().tolist():
+        ids, others = tensors["ids"].clone(), []
+        for row, id in zip(hidden.nonzero()[:, 0].tolist(), ids[hidden].tolist(), strict=True):
             lot = rngs[row].random()
-            if lot < 0.8:
-                ids[row, i] = self.tokenizer.mask
-            elif lot < 0.9:
-                ids[row, i] = rngs[row].randrange(self.tokenizer.vocab_size)
+            other = self.tokenizer.mask if lot < 0.8 else rngs[row].randrange(self.tokenizer.vocab_size) if lot < 0.9 else id
+            others.append(other)
+        # all at once: on a GPU each assignment costs a call
+        ids[hidden] = torch.tensor(others, dtype=ids.dtype, device=ids.device)
         return {**tensors, "ids": ids}
 
     def save(self, folder: Path, name: str) -> None:

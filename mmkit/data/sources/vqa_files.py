@@ -199,14 +199,15 @@ class _Collected:
 
     def add(self, n: int, row: str, name: str, one: dict[str, Any]) -> None:
         """Question `n` of the file, about the photo called so."""
-        id, question = text_of(_first(one, ID)) or f"{row}/{n}", one["question"]
-        flaw = "" if isinstance(question, str) and question.strip() else "no question in it"
+        id, found = text_of(_first(one, ID)) or f"{row}/{n}", one.get("question")
+        question = found.strip() if isinstance(found, str) else ""
+        flaw = "" if question else "no question in it"
         if flaw or id in self.seen:
             self.flaws.append((id, f"question {n}", flaw or f"the id {id} belongs to another question"))
             return
         self.seen.add(id)
         kind = one["type"]
-        said = {"id": id, "question": question.strip(), "answers": one["answers"], "type": sys.intern(text_of(kind)) or None}
+        said = {"id": id, "question": question, "answers": one["answers"], "type": sys.intern(text_of(kind)) or None}
         self.photos.setdefault(row, Photo(row, name)).questions.append(said)
 
     def all(self) -> Asked:
