@@ -66,8 +66,9 @@ def columns_of(model: Model, data: Any, names: Iterable[str]) -> dict[str, str]:
     found = {}
     for name in names:
         one = model.inputs[name]
-        kind = MODALITIES[str(one.modality)].KINDS[0]
-        if one.column in data.columns:
+        kinds = MODALITIES[str(one.modality)].KINDS
+        kind = kinds[0]
+        if data.columns.get(one.column) in kinds:  # a column of boxes is called as one of regions is
             found[name] = str(one.column)
         elif name == one.modality and data.columns_of(kind):
             found[name] = data.column(kind)

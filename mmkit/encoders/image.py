@@ -46,12 +46,22 @@ class Normalise(nn.Module):
         return normal.contiguous(memory_format=torch.channels_last)
 
 
+class GroupNorm(nn.GroupNorm):
+    """As torch's, also where it learns and what lies below it does not: there the backward pass of torch (2.x, CPU) kills the
+    process, for interleaved channels that need no gradient."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        if torch.is_grad_enabled() and self.weight.requires_grad and not x.requires_grad:
+            x = x.detach().requires_grad_()
+        return super().forward(x)
+
+
 class Residual(nn.Module):
     """A pre-activation residual block (arXiv:1603.05027) with GroupNorm, whose result no batch mate changes."""
 
     def __init__(self, width_in: int, width: int, stride: int) -> None:
         super().__init__()
-        self.norm1, self.norm2 = nn.GroupNorm(min(8, width_in), width_in), nn.GroupNorm(min(8, width), width)
+        self.norm1, self.norm2 = GroupNorm(min(8, width_in), width_in), GroupNorm(min(8, width), width)
         self.conv1 = nn.Conv2d(width_in, width, 3, stride, 1, bias=False)
         self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
         self.skip = nn.Conv2d(width_in, width, 1, stride, bias=False)
@@ -71,7 +81,7 @@ class Stem(nn.Sequential):
             raise ValueError(f"a convolutional stem needs a patch of 4, 8, 16 or 32, not {patch}")
         widths = [max(16, dim >> (halvings - 1 - i)) for i in range(halvings)]
         blocks = [Residual(a, b, 2) for a, b in zip(widths, [*widths[1:-1], dim], strict=False)]
-        super().__init__(nn.Conv2d(3, widths[0], 3, 2, 1, bias=False), *blocks, nn.GroupNorm(min(8, dim), dim))
+        super().__init__(nn.Conv2d(3, widths[0], 3, 2, 1, bias=False), *blocks, GroupNorm(min(8, dim), dim))
 
 
 class ViT(nn.Module):

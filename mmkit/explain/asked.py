@@ -80,9 +80,9 @@ class Asked:
 
 
 def ask(model: Model, prepared: Any, text: str | None) -> Asked:
-    """The question that a picture and a text put to a model: how alike they are, else the answer to the text or how likely it
-    would write it, else, for a head that reads no words, the class that the text names. Without a text: the class that is
-    predicted, the text that it writes, or the picture's own vector.
+    """The question that a picture and a text put to a model: the answer of one that answers questions, else how alike they are,
+    else the answer to the text or how likely it would write it, else, for a head that reads no words, the class that the text
+    names. Without a text: the class that is predicted, the text that it writes, or the picture's own vector.
 
     Args:
         prepared: the picture, by the Reader of its input.
@@ -92,6 +92,8 @@ def ask(model: Model, prepared: Any, text: str | None) -> Asked:
         UsageError: it has no class of this name.
     """
     objective, picture, words = _headed(model), picture_of(model), words_of(model)
+    if (questions := _answering(model, picture)) is not None:
+        return _of_head(model, questions, picture, prepared, text)
     if text is not None and words in model.embedded and picture in model.embedded:
         return _of_pair(model, picture, str(words), prepared, text)
     if objective is not None and writes(objective):
@@ -117,6 +119,8 @@ def picture_of(model: Model) -> str:
 
 def words_of(model: Model) -> str | None:
     """The input of the texts that `ask` takes; None where the model reads none."""
+    if (questions := _answering(model, picture_of(model))) is not None:
+        return _words_read(model, questions)
     compared = [name for name in model.embedded if model.config.is_language(name)]
     if compared and picture_of(model) in model.embedded:
         return compared[0]
@@ -128,6 +132,17 @@ def _headed(model: Model) -> Any:
     """The first loss whose head tells classes apart or writes."""
     headed = (loss for name, loss in model.loss.items() if name in model.head)
     return next((loss for loss in headed if hasattr(loss, "classes") or writes(loss)), None)
+
+
+def _answering(model: Model, picture: str) -> Any:
+    """The loss by which a model answers questions about its pictures, where that is the first: what it is aligned by beside it,
+    such as the contrast of a recipe vqa, is not what it was made for."""
+    objective = _headed(model)
+    words = None if objective is None else _words_read(model, objective)
+    if words is None or model.inputs[words].column != objective.column:
+        return None
+    roots = {root.part for want in objective.wants() for root in model.roots(want)}
+    return objective if picture in roots else None
 
 
 def _words_read(model: Model, objective: Any) -> str | None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from mmkit.batch import Want
+from mmkit.data.modalities import MODALITIES
 from mmkit.embedding import checkpoint_name, data_name, file_item, model_name, suffixes
 from mmkit.encode import Pace, answer, chunks, columns_of, diverged
 from mmkit.errors import UserError
@@ -58,7 +59,9 @@ def of_file(model: Model, objective: Any, path: str) -> dict[str, Any]:
     names = read_by(model, objective)
     name = next((name for name in names if suffixes(model, name)), None)
     if name is None:
-        raise UserError(f"the model reads no file, but {' and '.join(names)}", model.name)
+        hint = "its rows are in a dataset that holds them: mmkit eval vqa --data DATA, and mmkit prep regions adds a picture's"
+        made = any(hasattr(MODALITIES[str(model.inputs[name].modality)], "MADE_BY") for name in names)
+        raise UserError(f"the model reads no file, but {' and '.join(names)}", model.name, hint if made else "")
     return {name: file_item(model, name, path)}
 
 
@@ -95,7 +98,7 @@ def asked(
     if names and not columns:
         raise UserError(f"the dataset has no {' and no '.join(names)} column", data.path, f"it has: {', '.join(data.columns)}")
     each = next((name for name, own in columns.items() if own == column), None)
-    read = {name: own for name, own in columns.items() if name not in features or name == each}
+    read = {name: own for name, own in columns.items() if name not in features}
     wanted = list(dict.fromkeys(["id", column, *read.values()]))
     done = 0
     for rows, found in chunks(model, read, data.rows(split, wanted, limit), pace):
@@ -105,7 +108,7 @@ def asked(
                 by_row[item.row].setdefault(name, []).append(item.value)
         for i, row in enumerate(by_row):
             for name, held in features.items():
-                if name in columns and name != each:
+                if name in columns:
                     row[name] = held.row(done + i)
         cells = [row[column] for row in rows]
         samples = zip(rows, by_row, cells, strict=True)

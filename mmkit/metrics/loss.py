@@ -92,7 +92,9 @@ def _batches(
     losses = [loss for loss in model.loss.values() if loss.column]
     lacking = [n for n in model.inputs if n not in columns] + [x.column for x in losses if x.column not in data.columns]
     if lacking:
-        raise UserError(f"the dataset has no {lacking[0]} column", data.path, f"its columns: {', '.join(data.columns)}")
+        raise UserError(
+            f"the dataset has no {lacking[0]} column", data.path, f"it has: {', '.join(sorted(set(data.columns.values())))}"
+        )
     inputs = {
         name: Source(columns[name], MODALITIES[str(one.modality)], model.reader(name), features.get(name))
         for name, one in model.inputs.items()

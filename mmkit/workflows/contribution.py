@@ -144,6 +144,9 @@ def _objective(model: Model) -> Any:
     found = next((loss for loss in several if has_target(loss)), model.pairing)
     if found is None:
         hint = "a model of several inputs has shares: mmkit train --recipe fusion-mid"
+        if several:  # such as one that only matches: it knows no target of a row
+            what = f"no decision to share out: {', '.join(loss.name for loss in several)} know no target of a row"
+            raise UserError(what, model.name, hint)
         raise UserError(f"the model decides by its {' and '.join(model.inputs)} alone: nothing to share", model.name, hint)
     if (count := len(roots(model, found))) > MOST_INPUTS:
         raise UserError(f"{count} inputs have {1 << count:,} coalitions, which is too many", model.name)

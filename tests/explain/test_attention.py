@@ -72,6 +72,18 @@ def test_a_fused_model_says_what_it_answers_and_why(kind: str) -> None:
     assert bool(found.fusion_layers.size) == attends
 
 
+def test_of_a_model_that_answers_and_is_aligned_beside_it_the_answer_is_explained() -> None:
+    table = {"kind": "cross", "inputs": ["image", "question"], "dim": 16, "layers": 1, "heads": 2}
+    model = small(
+        targets={"task": {"classes": ["red", "two"]}},
+        input={"question": {"column": "questions", "modality": "text", "encoder": "text"}},
+        loss={"task": {"kind": "answers", "of": "fused"}, "itc": {"kind": "infonce", "between": NAMES}},
+        fusion=table,
+    )
+    found = seen(model, "what is red?")
+    assert (found.kind, found.answer in ("red", "two")) == ("logit", True)
+
+
 @pytest.mark.parametrize("kind", ["merged", "early", "cross", "hybrid"])
 @pytest.mark.parametrize("query", [None, "image"])
 def test_words_are_aligned_with_patches_by_the_attention_between_them(kind: str, query: str | None) -> None:

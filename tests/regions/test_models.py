@@ -144,6 +144,11 @@ def test_the_command_as_typed(run: Path, detr: Path, tmp_path: Path, invoke: Cal
         f"error: the dataset has no regions column, {run / 'data'}",
         "hint: mmkit prep regions OUT --source DATA --encoder RUN   computes them",
     ]
+    # boxes stand in a column of the same name, and are not measured as if they were regions
+    outcome = invoke("eval", "loss", "--model", "runs/kl", "--data", run / "data", cwd=tmp_path)
+    assert outcome.code == 1 and "the dataset has no regions column" in outcome.stderr
+    outcome = invoke("contribution", "--model", "runs/kl", "--data", "found", cwd=tmp_path)
+    assert outcome.code == 1 and "know no target of a row" in outcome.stderr
 
 
 def test_what_is_missing_is_one_line(run: Path, tmp_path: Path, invoke: Callable[..., Any]) -> None:

@@ -145,3 +145,7 @@ def test_what_a_fusion_learnt_of_captions_serves_questions(place: Path, invoke: 
     assert torch.equal(one, other)
     said = next(line for line in outcome.stderr.splitlines() if line.startswith("init "))
     assert "head.task" in said and "fusion" not in said
+    # encoders that stand still are run once, that of the questions, too, which the answers on val are scored by
+    outcome = invoke("train", "--recipe", "vqa", "--init", "runs/second", "--tune", "heads", *BRIEF, "--name", "third", cwd=place)
+    assert outcome.code == 0, outcome.stderr
+    assert "question features of val" in outcome.stderr
