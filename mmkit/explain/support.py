@@ -1,4 +1,4 @@
-"""How much a model supports what is true of samples: the true target, or that the parts of a pair belong together.
+"""How much a model supports what is true of samples: the true target, or that their inputs belong together.
 
 B of n samples, C classes, d width of the shared space
 """
@@ -15,6 +15,7 @@ from torch import Tensor
 from mmkit.batch import Want
 from mmkit.layers import masked_mean
 from mmkit.losses.filip import late_interaction
+from mmkit.losses.matching import Matching
 from mmkit.model import Model
 
 # what of an encoder a vector of the shared space is made of
@@ -22,13 +23,15 @@ MADE_OF = {"vector": "pooled", "vectors": "tokens"}
 
 
 def support(objective: Any, values: Sequence[Any]) -> Support:
-    """What a loss is about: the true target or text, where it has a head, else the similarity of pairs.
+    """What a loss is about: the true target or text, where it has one, else that pairs match or how similar they are.
 
     Args:
         values: of the n samples, what the column of the loss holds.
     """
     if writes(objective):
         return Text(objective, values)
+    if isinstance(objective, Matching):
+        return Match(objective)
     return Target(objective, values) if has_target(objective) else Pair(objective)
 
 
@@ -45,10 +48,15 @@ def writes(objective: Any) -> bool:
 def roots(model: Model, objective: Any) -> dict[str, list[Want]]:
     """input -> what of its encoder the decision of a loss is made of."""
     found: dict[str, list[Want]] = {}
-    for want in objective.wants():
+    for want in decision(objective):
         for root in model.roots(want):
             found.setdefault(root.part, []).append(root._replace(what=MADE_OF.get(root.what, root.what)))
     return found
+
+
+def decision(objective: Any) -> tuple[Want, ...]:
+    """What a loss wants of samples as they are, without the versions that it is trained by."""
+    return tuple(want for want in objective.wants() if not want.of)
 
 
 class Target:
@@ -64,7 +72,7 @@ class Target:
 
     def __init__(self, objective: Any, values: Sequence[Any]) -> None:
         self.objective, self.truth = objective, objective.truth(values)
-        self.said, self.wants = objective.said, objective.wants()
+        self.said, self.wants = objective.said, decision(objective)
 
     def value(self, got: Mapping[Want, Tensor], samples: Tensor) -> Tensor:
         """(B,)."""
@@ -109,6 +117,28 @@ class Text:
         return self.objective.log_odds(logits, mask.to(logits.device), said)
 
 
+class Match:
+    """The probability that the inputs of a row match, by the head of a matching loss; gradients are of its log odds.
+
+    Args:
+        objective: a loss of matching.
+    """
+
+    said = "probability of a match"
+
+    def __init__(self, objective: Matching) -> None:
+        self.objective, self.wants = objective, decision(objective)
+
+    def value(self, got: Mapping[Want, Tensor], samples: Tensor) -> Tensor:
+        """(B,)."""
+        return self.objective.probabilities(got[self.wants[0]].float().cpu())[:, 1]
+
+    def slope(self, got: Mapping[Want, Tensor], samples: Tensor) -> Tensor:
+        """(B,), what gradients are taken of."""
+        other, match = got[self.wants[0]].float().unbind(1)
+        return match - other
+
+
 class Pair:
     """The similarity of the items of a pair: their cosine, or where items are compared token by token the mean of both directions
     of late interaction (FILIP, arXiv:2111.07783, equations 4 and 5). Of several pairs the mean.
@@ -135,4 +165,4 @@ class Pair:
         return both(*a, *b)
 
 
-Support = Target | Text | Pair
+Support = Target | Text | Match | Pair

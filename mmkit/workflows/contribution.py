@@ -15,6 +15,7 @@ from mmkit.explain import contribution as explain
 from mmkit.explain.held import partners
 from mmkit.explain.shares import Share, normalised, shares
 from mmkit.explain.support import has_target, roots, support
+from mmkit.losses.matching import Matching
 from mmkit.metrics import heads
 from mmkit.metrics.evaluation import Request, Result
 from mmkit.workflows.samples import Samples
@@ -102,7 +103,8 @@ class Contribution:
 def contribution(model: Model, data: Dataset, request: Request, seed: int = 0) -> Contribution:
     """Measure the samples of a split that have all inputs.
 
-    Of a model with a head over several inputs it is about the true target, else about the similarity of pairs.
+    Of a model with a head over several inputs it is about the true target, else about the similarity of pairs, else about whether
+    they match.
 
     Raises:
         UserError: the model has but one input, or the data has no such samples.
@@ -135,18 +137,16 @@ def contribution(model: Model, data: Dataset, request: Request, seed: int = 0) -
 
 
 def _objective(model: Model) -> Any:
-    """The loss whose decision is shared out: the first with a head over several inputs, else the first of pairs.
+    """The loss whose decision is shared out: the first with a target and several inputs, else the first of pairs, else matching.
 
     Raises:
         UserError: there is none, or it has too many inputs.
     """
     several = [loss for loss in model.loss.values() if len(roots(model, loss)) > 1]
-    found = next((loss for loss in several if has_target(loss)), model.pairing)
+    matching = next((loss for loss in several if isinstance(loss, Matching)), None)
+    found = next((loss for loss in several if has_target(loss)), model.pairing or matching)
     if found is None:
         hint = "a model of several inputs has shares: mmkit train --recipe fusion-mid"
-        if several:  # such as one that only matches: it knows no target of a row
-            what = f"no decision to share out: {', '.join(loss.name for loss in several)} know no target of a row"
-            raise UserError(what, model.name, hint)
         raise UserError(f"the model decides by its {' and '.join(model.inputs)} alone: nothing to share", model.name, hint)
     if (count := len(roots(model, found))) > MOST_INPUTS:
         raise UserError(f"{count} inputs have {1 << count:,} coalitions, which is too many", model.name)

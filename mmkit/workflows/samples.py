@@ -98,7 +98,7 @@ class Samples:
         found = {}
         for name in self.names:
             blank = None
-            if not has_target(self.objective):
+            if hasattr(self.objective, "of_pair"):
                 given = encode(self.model, name, [self.model.reader(name).blank], list(self._items[name]))
                 blank = {what: tensors[0] for what, tensors in given.items()}
             found[name] = hold(self._items[name], self._index[name], blank)

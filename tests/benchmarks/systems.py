@@ -150,15 +150,14 @@ SYSTEMS = (
     then_answers("flava", "--steps 600", "--steps 1000 --lr 1e-3"),
     then_answers(
         "uniter",
-        "--steps 900 --batch-size 64 --lr 1e-3",
-        '--set \'fusion.inputs=["regions", "question"]\' --set fusion.layers=3 --set encoder.text.layers=0 '
-        "--steps 900 --lr 1e-3",
+        "--steps 1200 --batch-size 64 --lr 1e-3",
+        '--set \'fusion.inputs=["regions", "question"]\' --set fusion.layers=3 --set encoder.text.layers=0 --steps 900 --lr 1e-3',
         data="regions",
         then="fusion-mid",
         before=(
             "mmkit prep shapes shapes",
             "mmkit train shapes --image-encoder cnn --steps 300 --lr 2e-3 --name cnn",
-            "mmkit prep regions regions --source shapes --encoder runs/cnn --grid 6",
+            "mmkit prep regions regions --source shapes --encoder runs/cnn --grid 3",
         ),
     ),
     System(

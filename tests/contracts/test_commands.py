@@ -14,6 +14,7 @@ from PIL import Image
 from mmkit.explain.asked import words_of
 from mmkit.explain.support import has_target
 from mmkit.loading import load_model
+from mmkit.losses.matching import Matching
 from mmkit.metrics.evaluation import metrics_of
 from mmkit.model import Model
 from mmkit.talk import Talk
@@ -74,8 +75,9 @@ def asking(model: Model) -> list[str]:
 
 
 def decides(model: Model) -> bool:
-    """Something is decided by several inputs: a target, or what belongs together by their similarity."""
-    return len(model.inputs) > 1 and (model.pairing is not None or any(map(has_target, model.loss.values())))
+    """Something is decided by several inputs: a target, or what belongs together, by their similarity or a head."""
+    told = any(has_target(loss) or isinstance(loss, Matching) for loss in model.loss.values())
+    return len(model.inputs) > 1 and (model.pairing is not None or told)
 
 
 # command -> its arguments, and of which models there is a product

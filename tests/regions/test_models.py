@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -147,8 +148,11 @@ def test_the_command_as_typed(run: Path, detr: Path, tmp_path: Path, invoke: Cal
     # boxes stand in a column of the same name, and are not measured as if they were regions
     outcome = invoke("eval", "loss", "--model", "runs/kl", "--data", run / "data", cwd=tmp_path)
     assert outcome.code == 1 and "the dataset has no regions column" in outcome.stderr
+    # what only matches shares out the probability of a match
     outcome = invoke("contribution", "--model", "runs/kl", "--data", "found", cwd=tmp_path)
-    assert outcome.code == 1 and "know no target of a row" in outcome.stderr
+    shares = [json.loads(line) for line in outcome.stdout.splitlines()]
+    assert outcome.code == 0 and "probability of a match" in outcome.stderr
+    assert {one["modality"] for one in shares} == {"text", "regions"}
 
 
 def test_what_is_missing_is_one_line(run: Path, tmp_path: Path, invoke: Callable[..., Any]) -> None:
