@@ -92,7 +92,7 @@ def ask(model: Model, prepared: Any, text: str | None) -> Asked:
         UsageError: it has no class of this name.
     """
     objective, picture, words = _headed(model), picture_of(model), words_of(model)
-    if (questions := _answering(model, picture)) is not None:
+    if (questions := _answering(model)) is not None:
         return _of_head(model, questions, picture, prepared, text)
     if text is not None and words in model.embedded and picture in model.embedded:
         return _of_pair(model, picture, str(words), prepared, text)
@@ -119,7 +119,7 @@ def picture_of(model: Model) -> str:
 
 def words_of(model: Model) -> str | None:
     """The input of the texts that `ask` takes; None where the model reads none."""
-    if (questions := _answering(model, picture_of(model))) is not None:
+    if (questions := _answering(model)) is not None:
         return _words_read(model, questions)
     compared = [name for name in model.embedded if model.config.is_language(name)]
     if compared and picture_of(model) in model.embedded:
@@ -134,7 +134,7 @@ def _headed(model: Model) -> Any:
     return next((loss for loss in headed if hasattr(loss, "classes") or writes(loss)), None)
 
 
-def _answering(model: Model, picture: str) -> Any:
+def _answering(model: Model) -> Any:
     """The loss by which a model answers questions about its pictures, where that is the first: what it is aligned by beside it,
     such as the contrast of a recipe vqa, is not what it was made for."""
     objective = _headed(model)
@@ -142,7 +142,7 @@ def _answering(model: Model, picture: str) -> Any:
     if words is None or model.inputs[words].column != objective.column:
         return None
     roots = {root.part for want in objective.wants() for root in model.roots(want)}
-    return objective if picture in roots else None
+    return objective if any(is_picture(model.inputs[name].modality) for name in roots) else None
 
 
 def _words_read(model: Model, objective: Any) -> str | None:
