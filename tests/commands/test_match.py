@@ -143,7 +143,7 @@ def test_two_samples_are_too_few_to_match(asked: Path, invoke: Callable[..., Any
 
 def test_it_learns_what_belongs_together(place: Path, invoke: Callable[..., Any], tmp_path: Path) -> None:
     """Of three colours, by the hard negatives too; the loss of one that cannot tell is that of one pair in three that match."""
-    level: dict[str, Any] = {"train": {"steps": 100, "lr": 0.003, "eval_every": 100, "checkpoint_every": 100}}
+    level: dict[str, Any] = {"train": {"steps": 150, "lr": 0.003, "eval_every": 150, "checkpoint_every": 150}}
     config = smallest("match", place / "colours", level, {"loss": {"itm": {"hard_from": 20.0}}})
     run = fit.start(config, tmp_path / "runs", "learns", False, "cpu", Talk())
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
