@@ -84,7 +84,7 @@ def plan(config: Config, device: str, talk: Talk, dry: bool = False, readers_of:
     reasons |= foreign.resolve(config)
     reasons |= auto.resolve_data(config, data)
     distributed.check_batch(config.train.batch_size or 1)
-    targets = {n: losses.loss_class(n, table).learn(table, data, config) for n, table in config.loss.items()}
+    targets = _targets(config, data, [key.partition(".")[2] for key in reasons if key.startswith("without.")])
     readers = _readers(config, data, reasons, readers_of)
     # which encoders learn decides what the projections are, and so the names that patterns may match
     with torch.device("meta"):
@@ -142,6 +142,24 @@ def _check(model: Model) -> None:
         distributed.check_batch(model.config.train.batch_size or 1, objective.group)
         objective.needs(model)
         model.check([*objective.wants(), *objective.sees()])
+
+
+def _targets(config: Config, data: Dataset, lacking: list[str]) -> dict[str, Any]:
+    """What each loss learns of the training rows: classes, answers.
+
+    Args:
+        lacking: kinds of columns that the data lacks and the recipe would rather train on.
+
+    Raises:
+        UserError: the data lacks what a loss learns from.
+    """
+    try:
+        return {n: losses.loss_class(n, table).learn(table, data, config) for n, table in config.loss.items()}
+    except UserError as error:
+        if not lacking:
+            raise
+        hint = f"{error.hint}; the recipe is for {' and '.join(lacking)}"
+        raise UserError(f"no {' and no '.join(lacking)}, and {error.what}", error.where, hint, error.code) from None
 
 
 def _readers(config: Config, data: Dataset, reasons: dict[str, str], run: Path | None) -> dict[str, Any]:

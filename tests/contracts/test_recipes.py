@@ -18,6 +18,7 @@ from mmkit.loading import load_model, run_config
 from mmkit.metrics.evaluation import Request, metrics_of
 from mmkit.talk import Talk
 from mmkit.workflows import fit
+from tests.conftest import coloured_row, write_dataset
 from tests.core import RECIPES, smallest, whole_dataset
 
 
@@ -71,6 +72,10 @@ def test_what_nobody_answers_is_one_line_before_the_first_step(run: Path, invoke
     outcome = invoke(*args, "--recipe", "classify", "--set", "loss.task.column=colour", cwd=tmp_path)
     assert outcome.code == 1
     assert "error: the dataset has no column 'colour' to classify by" in outcome.stderr
+    colours = write_dataset(tmp_path / "colours", {"train": [coloured_row("a", "red"), coloured_row("b", "green")]})
+    outcome = invoke("train", colours, "--recipe", "vqa", "--steps", 1, cwd=tmp_path)
+    assert outcome.code == 1
+    assert "error: no questions, and the dataset has no column 'label' to classify by" in outcome.stderr
     assert not (tmp_path / "runs").exists()
 
 
