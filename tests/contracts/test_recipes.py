@@ -72,7 +72,8 @@ def test_what_nobody_answers_is_one_line_before_the_first_step(run: Path, invoke
     outcome = invoke(*args, "--recipe", "classify", "--set", "loss.task.column=colour", cwd=tmp_path)
     assert outcome.code == 1
     assert "error: the dataset has no column 'colour' to classify by" in outcome.stderr
-    colours = write_dataset(tmp_path / "colours", {"train": [coloured_row("a", "red"), coloured_row("b", "green")]})
+    rows = [coloured_row(c, c) for c in ("red", "green")]
+    colours = write_dataset(tmp_path / "colours", {"train": rows}, {"image": "image", "captions": "text"})
     outcome = invoke("train", colours, "--recipe", "vqa", "--steps", 1, cwd=tmp_path)
     assert outcome.code == 1
     assert "error: no questions, and the dataset has no column 'label' to classify by" in outcome.stderr
