@@ -1,4 +1,4 @@
-"""A text written by a model token by token: greedy and by beam search, each token computed from what is kept of those before it.
+"""A text written by a model token by token: greedy, by beam search or drawn, each token from what is kept of those before it.
 
 Where an encoder or a fusion cannot go on from what it has computed, the text is read anew for each token: the same, slower.
 
@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,6 +38,21 @@ class Written(NamedTuple):
     ended: bool
 
 
+class Sampling(NamedTuple):
+    """How tokens are drawn: nucleus sampling (arXiv:1904.09751).
+
+    Args:
+        top_p: of the likeliest tokens so many that their probability reaches it are drawn from.
+        temperature: what logits are divided by.
+        seed: of the draws; first: the number of the first sample, which the draws depend on too, the batch never.
+    """
+
+    top_p: float = 1.0
+    temperature: float = 1.0
+    seed: int = 0
+    first: int = 0
+
+
 def others(model: Model, objective: Any) -> list[str]:
     """The inputs that a text is written from."""
     names = dict.fromkeys(root.part for want in objective.wants() for root in model.roots(want))
@@ -53,6 +69,7 @@ def generate(
     length: int | None = None,
     batch_size: int = 64,
     features: Mapping[str, Any] | None = None,
+    sampling: Sampling | None = None,
 ) -> list[list[Written]]:
     """The texts that a model writes of some samples, the best first.
 
@@ -67,10 +84,14 @@ def generate(
         length: the most tokens of a text, its start and end included; by default those that the text's encoder reads.
         batch_size: beams that are computed at once.
         features: of the inputs whose encoder ran before: where their items come from.
+        sampling: tokens are drawn, and the `beams` are texts of their own.
 
     Raises:
         UserError: the model's answer is not finite.
     """
+    if hasattr(model, "write"):  # a checkpoint that writes by itself
+        texts: list[list[Written]] = model.write(objective, samples, beams, top, length, batch_size, sampling)
+        return texts
     most = objective.reader.tokenizer.context
     length = most if length is None else min(length, most)
     found: list[list[Written]] = []
@@ -82,10 +103,15 @@ def generate(
             have |= encoded_once(model, name, part, want, features or {})
         rows = torch.arange(len(part), device=model.device).repeat_interleave(beams)
         try:
-            texts = search(writer(model, objective, have, rows), rows, beams, length, objective.ends)
+            scribe = writer(model, objective, have, rows)
+            if sampling is None:
+                best = search(scribe, rows, beams, length, objective.ends)
+            else:
+                place = sampling._replace(first=sampling.first + begin)
+                best = drawn(scribe, rows, beams, length, objective.ends, place)
         except FloatingPointError as e:
             raise diverged(model, str(e)) from None
-        found += [[_written(objective, *one) for one in best[:top]] for best in texts]
+        found += [[_written(objective, *one) for one in each_best[:top]] for each_best in best]
     return found
 
 
@@ -214,6 +240,48 @@ def search(
         writer.take(source.view(len(there), K)[going].flatten())
         beams, there = beams.kept(going), there[going]
     return [sorted(texts, reverse=True) for texts in found]
+
+
+def drawn(
+    writer: Stepwise | Anew, rows: Tensor, K: int, length: int, ends: tuple[int, int], sampling: Sampling
+) -> list[list[tuple[float, tuple[int, ...]]]]:
+    """As `search`, of K texts whose tokens are drawn; a score is of the model's probabilities, not of those that are drawn by."""
+    samples = len(rows) // K
+    streams = [np.random.default_rng([sampling.seed, sampling.first + b, k]) for b in range(samples) for k in range(K)]
+    ids = torch.full((len(rows), 1), ends[0], device=rows.device)
+    scores, there = torch.zeros(len(rows), device=rows.device), torch.arange(len(rows), device=rows.device)
+    found: list[list[tuple[float, tuple[int, ...]]]] = [[] for _ in range(samples)]
+    for n in range(1, length):
+        logits = writer.next(ids[:, -1])
+        if not logits.isfinite().all():
+            raise FloatingPointError("a probability is not finite")
+        draws = torch.tensor([streams[i].random() for i in there.tolist()], dtype=torch.float64, device=rows.device)
+        token = nucleus(logits.float(), draws, sampling)
+        scores = scores + logits.float().log_softmax(-1).gather(1, token[:, None])[:, 0]
+        ids = torch.cat([ids, token[:, None]], 1)
+        over = (token == ends[1]) | (n == length - 1)
+        for i in over.nonzero()[:, 0].tolist():
+            found[int(there[i]) // K].append((float(scores[i]) / n, tuple(ids[i].tolist())))
+        going = (~over).nonzero()[:, 0]
+        if not len(going):
+            break
+        writer.take(going)
+        ids, scores, there = ids[going], scores[going], there[going]
+    return [sorted(texts, reverse=True) for texts in found]
+
+
+def nucleus(logits: Tensor, draws: Tensor, sampling: Sampling) -> Tensor:
+    """The tokens (R,) that numbers in 0..1 (R,) draw by logits (R, V): of the smallest set of the likeliest whose probability
+    reaches `top_p`."""
+    whole = (logits.double() / sampling.temperature).softmax(-1)
+    probabilities, tokens = torch.sort(whole, dim=-1, descending=True, stable=True)
+    before = probabilities.cumsum(-1) - probabilities
+    kept = probabilities.masked_fill(before >= sampling.top_p, 0.0)
+    kept[:, 0] = probabilities[:, 0]
+    reached = kept.cumsum(-1)
+    at = torch.searchsorted(reached, (draws * reached[:, -1])[:, None], right=True)[:, 0]
+    last = (kept > 0).sum(-1) - 1
+    return tokens.gather(1, torch.minimum(at, last)[:, None])[:, 0]
 
 
 def _grown(beams: _Beams, log_probabilities: Tensor) -> tuple[_Beams, Tensor]:

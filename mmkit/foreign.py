@@ -103,6 +103,8 @@ def whole_config(name: str, say: Say = lambda text: None) -> tuple[Config, Check
     kind = checkpoint.config["model_type"]
     if kind not in WHOLE:
         hint = f"to train with it as one encoder: mmkit train --image-encoder {name} or --text-encoder {name}"
+        if writes(kind):
+            hint = "it writes: mmkit caption, mmkit answer, mmkit eval caption vqa hallucination"
         raise UserError(f"a checkpoint of {kind}, not a whole CLIP or SigLIP", name, hint)
     spec = WHOLE[kind]
     table: dict[str, Any] = {"kind": KIND, "from": name, "lr_factor": 1.0}
@@ -117,6 +119,13 @@ def whole_config(name: str, say: Say = lambda text: None) -> tuple[Config, Check
         image = config.data[VISION]
         say(f"{name}: pictures of {image.crop_size or image.size} px, {image.resample}, mean {image.mean} ({source})")
     return config, checkpoint
+
+
+def writes(kind: str) -> bool:
+    """Whether transformers has a model that writes of pictures for a `model_type`; see `mmkit.foreign_vlm`."""
+    from transformers.models.auto.modeling_auto import MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
+
+    return kind in MODEL_FOR_IMAGE_TEXT_TO_TEXT_MAPPING_NAMES
 
 
 def open_whole(name: str, say: Say = lambda text: None) -> Model:

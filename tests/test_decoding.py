@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from mmkit.batch import Batch, Want
-from mmkit.decoding import Anew, Stepwise, generate, others, search, writer
+from mmkit.decoding import Anew, Sampling, Stepwise, generate, nucleus, others, search, writer
 from mmkit.encode import encoded_once
 from mmkit.errors import UserError
 from mmkit.model import Model
@@ -179,3 +179,35 @@ def test_the_score_is_that_of_the_loss() -> None:
             log = model(batch, [Want("lm", "logits")])[Want("lm", "logits")].log_softmax(-1)
         each = log[0, :-1].gather(1, ids[0, 1:, None])
         assert float(each.mean()) == pytest.approx(one.score, abs=1e-5)
+
+
+def test_the_nucleus_is_drawn_from_by_its_probabilities() -> None:
+    logits = torch.tensor([0.5, 0.3, 0.15, 0.05]).log()[None].expand(20000, -1)[:, [2, 0, 3, 1]]
+    draws = torch.rand(20000, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    shares = [nucleus(logits, draws, Sampling(p)).bincount(minlength=4) / 20000 for p in (1.0, 0.79, 0.5)]
+    assert shares[0].tolist() == pytest.approx([0.15, 0.5, 0.05, 0.3], abs=0.015)
+    assert shares[1].tolist() == pytest.approx([0, 0.625, 0, 0.375], abs=0.015)
+    assert shares[2].tolist() == [0, 1, 0, 0]
+    assert nucleus(logits, draws, Sampling(1e-9)).unique().tolist() == [1]
+    hot = nucleus(logits, draws, Sampling(temperature=100.0)).bincount(minlength=4) / 20000
+    assert hot.tolist() == pytest.approx([0.25] * 4, abs=0.02)
+    assert nucleus(logits[:2], torch.tensor([0.0, 1 - 1e-17], dtype=torch.float64), Sampling()).tolist() == [1, 2]
+
+
+def test_drawn_texts_depend_on_the_seed_and_never_on_the_batch() -> None:
+    model = captioner()
+    objective, samples = model.loss["lm"], pictures(4)
+
+    def draw(batch_size: int, first: int = 0, seed: int = 0, some: slice = slice(None)) -> list[list[Any]]:
+        return generate(model, objective, samples[some], 3, 2, batch_size=batch_size, sampling=Sampling(0.9, 2.0, seed, first))
+
+    together = draw(64)
+    assert [[text.ids for text in texts] for texts in together] == [[text.ids for text in texts] for texts in draw(3)]
+    assert [text.ids for text in together[2]] == [text.ids for text in draw(64, first=2, some=slice(2, 3))[0]]
+    assert [text.ids for text in together[0]] != [text.ids for text in draw(64, seed=1)[0]]
+    for texts in together:
+        assert texts[0].score >= texts[1].score
+    for drawn, likeliest in zip(
+        generate(model, objective, samples, sampling=Sampling(1e-9)), generate(model, objective, samples), strict=True
+    ):
+        assert drawn[0].ids == likeliest[0].ids and drawn[0].score == pytest.approx(likeliest[0].score, abs=1e-5)

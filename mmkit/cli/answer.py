@@ -9,8 +9,8 @@ import typer
 
 from mmkit.cli.console import console
 from mmkit.cli.help import Page
-from mmkit.cli.options import Debug, Device, Json, Model, Quiet
-from mmkit.errors import UsageError, UserError
+from mmkit.cli.options import Debug, Device, Json, Prompt, Quiet, Writer
+from mmkit.errors import UsageError
 
 if TYPE_CHECKING:
     from mmkit.model import Model as LoadedModel
@@ -21,6 +21,7 @@ EPILOG = """\b
 Examples:
   mmkit answer cat.jpg "what colour is the cat?"
   mmkit answer cat.jpg "how many are there?" --top 5 --model runs/vqa-data-1
+  mmkit answer cat.jpg "what is on its head?" --model ./SmolVLM-256M-Instruct
   echo '{"id": 1, "image": "cat.jpg", "question": "is it a cat?"}' | mmkit answer -
 """
 
@@ -34,20 +35,22 @@ def answer(
     top: Annotated[
         int, typer.Option("--top", metavar="N", min=1, help="Answers to a question, best first.", rich_help_panel=ANSWERS)
     ] = 1,
-    model: Model = "runs/latest",
+    prompt: Prompt = None,
+    model: Writer = "runs/latest",
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """The answer to a question about an image, of those that the model was trained on, and how probable it is.
+    """The answer to a question about an image, of those that the model was trained on, and how probable it is; of a
+    vision-language checkpoint of transformers in its own words.
 
     Prints a table in a terminal and one JSON object an answer elsewhere: image, question, answer, probability.
     Lines on stdin are {"id": …, "image": "path", "question": …} and are answered one by one.
     """
     from mmkit.cli.queries import answer_lines
     from mmkit.embedding import require_file
-    from mmkit.loading import load_model
+    from mmkit.foreign_vlm import load_writer
 
     asks = f'mmkit answer {image} "what colour is it?"'
     if image == "-" and question is not None:
@@ -58,7 +61,7 @@ def answer(
         raise UsageError("the question is empty", hint=asks)
     if image != "-":
         require_file(image, "image")
-    loaded = load_model(model, device, console.say)
+    loaded = load_writer(model, device, console.say, prompt)
     if question is not None:
         _show(_answers(loaded, image, question, top))
         return
@@ -79,14 +82,26 @@ def _answers(model: LoadedModel, path: str, question: str, top: int) -> list[dic
     from mmkit.metrics import heads
 
     objective = heads.objective_of(model, METRIC, "to answer questions (loss kind answers)")
-    words = [name for name in heads.read_by(model, objective) if model.config.is_language(name)]
-    if not words:
-        raise UserError("the model answers without reading the question", model.name)
-    asked = next((name for name in words if model.inputs[name].column == objective.column), words[0])
+    asked = heads.question_of(model, objective)
     inputs = heads.of_file(model, objective, path) | {asked: model.reader(asked).prepare(question)}
+    if not hasattr(objective, "classes"):
+        return _in_words(model, objective, inputs, path, question, top)
     probabilities = heads.scored(model, objective, [inputs])[1][0].tolist()
     best = sorted(range(len(probabilities)), key=lambda c: -probabilities[c])[:top]
     return [{"image": path, "question": question, "answer": objective.classes[c], "probability": probabilities[c]} for c in best]
+
+
+def _in_words(
+    model: LoadedModel, objective: Any, inputs: dict[str, Any], path: str, question: str, top: int
+) -> list[dict[str, Any]]:
+    """The answers that a checkpoint writes, best first; the probability is that of all tokens of one."""
+    from math import exp
+
+    from mmkit.decoding import generate
+
+    ((*written,),) = generate(model, objective, [inputs], top, top)
+    said = [(one.text, exp(one.score * len(one.ids))) for one in written]
+    return [{"image": path, "question": question, "answer": text, "probability": value} for text, value in said]
 
 
 def _show(answers: list[dict[str, Any]]) -> None:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import typer
 
 from mmkit.cli.console import console
 from mmkit.cli.help import Page
-from mmkit.cli.options import Beams, Debug, Device, Json, Model, Quiet
+from mmkit.cli.options import Beams, Debug, Device, Json, Prompt, Quiet, Seed, Temperature, TopP, Writer, drawing
 from mmkit.errors import UsageError, UserError
 
 if TYPE_CHECKING:
+    from mmkit.decoding import Sampling
     from mmkit.model import Model as LoadedModel
 
 METRIC = "caption"  # of the losses that write
@@ -22,6 +23,8 @@ Examples:
   mmkit caption cat.jpg
   mmkit caption photos/*.jpg --beams 5 --model runs/caption-data-1 > captions.jsonl
   mmkit caption cat.jpg --top 3
+  mmkit caption cat.jpg --top-p 0.9 --seed 1
+  mmkit caption cat.jpg --model ./SmolVLM-256M-Instruct --prompt "Describe the picture in detail."
   echo '{"id": 1, "image": "cat.jpg"}' | mmkit caption -
 """
 
@@ -35,13 +38,17 @@ def caption(
         int, typer.Option("--top", metavar="N", min=1, help="Captions of an image, best first.", rich_help_panel=CAPTIONS)
     ] = 1,
     beams: Beams = None,
-    model: Model = "runs/latest",
+    top_p: TopP = None,
+    temperature: Temperature = None,
+    seed: Seed = 0,
+    prompt: Prompt = None,
+    model: Writer = "runs/latest",
     device: Device = "auto",
     json: Json = False,
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """A caption of each image, by a model that was trained to write them.
+    """A caption of each image, by a model that was trained to write them, or by a vision-language checkpoint of transformers.
 
     Prints a table in a terminal and one JSON object a caption elsewhere: image, caption, score. The score is the mean
     log-probability of the caption's tokens, its end included; of beams the caption with the best one is taken.
@@ -49,27 +56,37 @@ def caption(
     """
     from mmkit.cli.queries import caption_lines
     from mmkit.embedding import require_file
-    from mmkit.loading import load_model
+    from mmkit.foreign_vlm import load_writer
 
+    sampling = drawing(top_p, temperature, seed, beams)
     if beams is not None and top > beams:
         raise UsageError(f"--top {top} of {beams} beams: a beam ends in one caption", hint=f"--beams {top}")
     if "-" in images and len(images) > 1:
         raise UsageError("- reads the images from stdin, all of them", hint="leave - out, or the other images")
     for path in images if images != ["-"] else ():
         require_file(path, "image")
-    loaded, count = load_model(model, device, console.say), beams or top
+    how = Asked(load_writer(model, device, console.say, prompt), beams or top, top, sampling)
     if images != ["-"]:
-        _show(loaded, images, count, top)
+        _show(how, images)
         return
     for asked in caption_lines(sys.stdin):
         line = asked.query
         with asked.named():
-            captions = _captions(loaded, line["image"], count, top)
+            captions = _captions(how, line["image"])
         for one in captions:
             console.record(({"id": line["id"]} if "id" in line else {}) | one)
 
 
-def _captions(model: LoadedModel, path: str, beams: int, top: int) -> list[dict[str, Any]]:
+class Asked(NamedTuple):
+    """Who writes, and how."""
+
+    model: LoadedModel
+    beams: int
+    top: int
+    sampling: Sampling | None
+
+
+def _captions(how: Asked, path: str) -> list[dict[str, Any]]:
     """The best captions, best first.
 
     Raises:
@@ -78,22 +95,24 @@ def _captions(model: LoadedModel, path: str, beams: int, top: int) -> list[dict[
     from mmkit.decoding import generate
     from mmkit.metrics import heads
 
+    model = how.model
     objective = heads.find(model, METRIC)
     if objective is None:
         losses = ", ".join(table["kind"] for table in model.config.loss.values())
         hint = f"mmkit train --recipe caption   trains one that does; its losses: {losses}"
         raise UserError("the model was not trained to write captions", model.name, hint)
-    (written,) = generate(model, objective, [heads.of_file(model, objective, path)], beams, top)
+    item = heads.of_file(model, objective, path)
+    (written,) = generate(model, objective, [item], how.beams, how.top, sampling=how.sampling)
     return [{"image": path, "caption": one.text, "score": one.score} for one in written]
 
 
-def _show(model: LoadedModel, images: list[str], beams: int, top: int) -> None:
+def _show(how: Asked, images: list[str]) -> None:
     if console.json:
         for path in images:
-            for one in _captions(model, path, beams, top):
+            for one in _captions(how, path):
                 console.record(one)
         return
-    captions = [one for path in images for one in _captions(model, path, beams, top)]
+    captions = [one for path in images for one in _captions(how, path)]
     rows = [[one["image"], one["caption"], f"{one['score']:.3f}"] for one in captions]
     title = "score: the mean log-probability of the tokens"
     console.table(title, ["image", "caption", "score"], rows, to_stdout=True)

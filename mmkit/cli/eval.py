@@ -21,10 +21,29 @@ from mmkit.cli.eval_options import (
     NoIntervals,
     Out,
     Rerank,
+    Synonyms,
     Templates,
 )
 from mmkit.cli.help import Page
-from mmkit.cli.options import BatchSize, Beams, By, DataOption, Debug, Device, Force, Json, Limit, Quiet, Split, Workers
+from mmkit.cli.options import (
+    BatchSize,
+    Beams,
+    By,
+    DataOption,
+    Debug,
+    Device,
+    Force,
+    Json,
+    Limit,
+    Prompt,
+    Quiet,
+    Seed,
+    Split,
+    Temperature,
+    TopP,
+    Workers,
+    drawing,
+)
 from mmkit.errors import UsageError
 from mmkit.metrics.evaluation import METRICS
 
@@ -43,6 +62,8 @@ Examples:
   mmkit eval match recall@k --rerank 16 --model runs/match-data-1
   mmkit eval pairs --data ./sugar_crepe --image-root ./coco/val2017
   mmkit eval caption --beams 3
+  mmkit eval caption vqa hallucination --model runs/latest --model ./SmolVLM-256M-Instruct
+  mmkit eval hallucination --data coco_pope_adversarial.jsonl --image-root ./val2014
 """
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
@@ -61,7 +82,12 @@ def evaluate(
     rerank: Rerank = None,
     by: By = None,
     image_root: ImageRoot = None,
+    synonyms: Synonyms = None,
     beams: Beams = None,
+    top_p: TopP = None,
+    temperature: Temperature = None,
+    seed: Seed = 0,
+    prompt: Prompt = None,
     no_intervals: NoIntervals = False,
     out: Out = None,
     form: Format = None,
@@ -80,7 +106,9 @@ def evaluate(
     right class is the nearest. classify: how well a classifier names classes. regress: how close predicted numbers are. vqa:
     how well questions are answered, as the official VQA evaluation counts it. caption: CIDEr-D, BLEU-4, ROUGE-L and exact
     matches of what a captioner writes. match: how well pairs that belong together are told from others. pairs: Winoground and
-    SugarCrepe as published: --data is the folder of their JSON, JSONL or parquet files and of the pictures. linear-probe: how
+    SugarCrepe as published: --data is the folder of their JSON, JSONL or parquet files and of the pictures. hallucination: the
+    share of things in captions that the picture does not hold, CHAIR; or where --data is a JSONL file of POPE (image, text,
+    label) how well yes is told from no. linear-probe: how
     well a logistic regression on an encoder's frozen features names classes. loss: what it was trained by. cost: parameters,
     milliseconds an item, memory.
     Prints a table in a terminal and one JSON object a line elsewhere. In a run folder the result is kept in eval/, with a
@@ -96,8 +124,12 @@ def evaluate(
     _check_options(
         [name for name, _ in asked],
         {"--classes": (classes, "zero-shot"), "--templates": (templates, "zero-shot"), "--rerank": (rerank, "recall@k")}
-        | {"--by": (by, "pairs"), "--image-root": (image_root, "pairs"), "--beams": (beams, "caption")},
+        | {"--by": (by, "pairs"), "--image-root": (image_root, "pairs", "hallucination")}
+        | {"--synonyms": (synonyms, "hallucination"), "--beams": (beams, "caption", "vqa", "hallucination")}
+        | {"--top-p": (top_p, "caption", "hallucination"), "--temperature": (temperature, "caption", "hallucination")}
+        | {"--prompt": (prompt, "caption", "vqa", "hallucination")},
     )
+    sampling = drawing(top_p, temperature, seed, beams)
     if embeddings and rerank:
         raise UsageError("--rerank reads the items themselves, not only embeddings", hint="leave --embeddings or --rerank out")
     form = _form(out, form, json)
@@ -118,13 +150,15 @@ def evaluate(
             by=by,
             image_root=image_root,
             beams=beams or 1,
+            sampling=sampling,
+            synonyms=synonyms,
             progress=progress,
         )
         requests = [replace(same, metric=name, ks=ks) for name, ks in asked]
         if embeddings:
             results += [result for request in requests for result in _of_embeddings(embeddings, request)]
         for name in models:
-            results += _of_model(name, data or Path("data"), device, requests)
+            results += _of_model(name, data or Path("data"), device, requests, prompt)
     records = [result.record for result in results]
     if targets:
         # how many pairs of inputs there are to rank for each other is known only now
@@ -136,10 +170,10 @@ def evaluate(
     _show(records, out, form)
 
 
-def _check_options(metrics: list[str], options: dict[str, tuple[object, str]]) -> None:
-    """Check that options of one metric stand beside it: option -> what was given, and its metric."""
-    for option, (given, metric) in options.items():
-        if given and metric not in metrics:
+def _check_options(metrics: list[str], options: dict[str, tuple[object, *tuple[str, ...]]]) -> None:
+    """Check that options of some metrics stand beside one: option -> what was given, and its metrics."""
+    for option, (given, metric, *others) in options.items():
+        if given is not None and given != [] and not {metric, *others} & set(metrics):
             raise UsageError(f"{option} is of {metric}, which is not measured", hint=f"mmkit eval {metric} {option} …")
 
 
@@ -243,15 +277,24 @@ def _of_embeddings(path: Path, request: Request) -> list[Result]:
     return results
 
 
-def _of_model(name: str, path: Path, device: str, requests: list[Request]) -> list[Result]:
+def _of_model(name: str, path: Path, device: str, requests: list[Request], prompt: str | None) -> list[Result]:
     from mmkit.data.shards import open_dataset
-    from mmkit.loading import load_model
+    from mmkit.errors import UserError
+    from mmkit.foreign_vlm import load_writer
 
-    data = open_dataset(path) if any(not hasattr(request.module, "of_files") for request in requests) else None
-    model = load_model(name, device, console.say)
-    found: list[tuple[Request, Result]] = []
+    # some metrics have files of their own instead of a dataset, and some may have either
+    of_files = [
+        getattr(one.module, "of_files", None) if path.is_file() or not hasattr(one.module, "of_model") else None
+        for one in requests
+    ]
+    data = open_dataset(path) if not all(of_files) else None
+    model = load_writer(name, device, console.say, prompt)
     for request in requests:
-        files = getattr(request.module, "of_files", None)
+        if hasattr(model, "write") and not hasattr(request.module, "WRITTEN"):
+            hint = "mmkit eval caption vqa hallucination"
+            raise UserError(f"a checkpoint that writes is not measured by {request.metric}", name, hint)
+    found: list[tuple[Request, Result]] = []
+    for request, files in zip(requests, of_files, strict=True):
         results = files(model, path, request) if files else request.module.of_model(model, data, request)
         found += [(request, result) for result in results]
     for request, result in found:

@@ -26,7 +26,7 @@ Models = Annotated[
         "--model",
         "-m",
         metavar="RUN|CHECKPOINT",
-        help="A run, a checkpoint in one, or a CLIP / SigLIP checkpoint; may repeat.",
+        help="A run, a checkpoint in one, or a CLIP / SigLIP or vision-language checkpoint; may repeat.",
         show_default="runs/latest",
         rich_help_panel=MODEL,
     ),
@@ -102,8 +102,18 @@ ImageRoot = Annotated[
     typer.Option(
         "--image-root",
         metavar="FOLDER",
-        help="pairs: where the pictures are, in subfolders too.",
+        help="pairs, hallucination: where the pictures are, in subfolders too.",
         show_default="--data",
+        rich_help_panel=DATA,
+    ),
+]
+Synonyms = Annotated[
+    Path | None,
+    typer.Option(
+        "--synonyms",
+        metavar="FILE",
+        help="hallucination: a thing a line, its name first, then other words for it, with commas.",
+        show_default="the 80 things of COCO",
         rich_help_panel=DATA,
     ),
 ]

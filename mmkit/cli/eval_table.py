@@ -139,8 +139,12 @@ def _notes(record: Record) -> list[str]:
         found.append(f"chance: always {figure(always['always'])}, {always['what']}")
     if "acc2" in record:
         found.append(f"acc2 and f1: {record['acc2']}, 0 is non-negative")
-    if "beams" in record:
+    if record["task"] == "hallucination":
+        found += _of_things(record)
+    elif "beams" in record:
         found.append(f"chance: always the most frequent caption; words by {record['tokenizer']}, {_beams(record['beams'])}")
+    if asked := record.get("asked"):
+        found.append(f"asked: {asked!r}, in {record['precision']}")
     if record.get("nearest"):
         found.append("nearest: the caption of the training row whose encoding is most alike")
     counts = record.get("counts") or {}
@@ -157,6 +161,14 @@ def _notes(record: Record) -> list[str]:
     if memory := record.get("memory"):
         found.append(f"in batches of {record['batch_size']} on {record['device']}; memory: {memory['measured']}")
     return found
+
+
+def _of_things(record: Record) -> list[str]:
+    counts = record["counts"]
+    if "mentions" not in counts:
+        return ["chance: always yes"]
+    of = f"{counts['mentions']:,} mentions of {counts['things']} things ({record['synonyms']})"
+    return [f"{of}; true: {' and '.join(record['truth'])}; chance: always the most frequent caption"]
 
 
 def _beams(count: int) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -75,6 +75,16 @@ Model = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+Writer = Annotated[
+    str,
+    typer.Option(
+        "--model",
+        "-m",
+        metavar="RUN|CHECKPOINT",
+        help="A run folder, a checkpoint in one, or a vision-language checkpoint of transformers (folder or hub id).",
+        rich_help_panel=MODEL,
+    ),
+]
 Out = Annotated[
     str | None,
     typer.Option(
@@ -122,4 +132,57 @@ Beams = Annotated[
         rich_help_panel=MODEL,
     ),
 ]
+Prompt = Annotated[
+    str | None,
+    typer.Option(
+        "--prompt",
+        metavar="TEXT",
+        help="What a vision-language checkpoint is asked; of questions with {} where each stands.",
+        show_default="as it was trained, else of a chat: one short sentence, a single word or phrase",
+        rich_help_panel=MODEL,
+    ),
+]
+TopP = Annotated[
+    float | None,
+    typer.Option(
+        "--top-p",
+        metavar="P",
+        min=0.0,
+        max=1.0,
+        help="Draw each token from the likeliest that together have this probability.",
+        show_default="tokens are not drawn",
+        rich_help_panel=MODEL,
+    ),
+]
+Temperature = Annotated[
+    float | None,
+    typer.Option(
+        "--temperature",
+        metavar="T",
+        min=0.01,
+        help="Draw tokens, the more evenly the higher.",
+        show_default="1, with --top-p",
+        rich_help_panel=MODEL,
+    ),
+]
+Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, max=SEED_MOST, help="Of what is drawn.", rich_help_panel=MODEL)]
+
+
+def drawing(top_p: float | None, temperature: float | None, seed: int, beams: int | None) -> Any:
+    """How tokens are drawn, by these options; None where they are not.
+
+    Raises:
+        UsageError: beams are asked for, too, or P is 0.
+    """
+    if top_p is None and temperature is None:
+        return None
+    if beams is not None:
+        raise UsageError("--beams looks for the likeliest text, --top-p and --temperature draw one", hint="leave --beams out")
+    if top_p == 0:
+        raise UsageError("--top-p 0 leaves no token to draw", hint="leave it out: the likeliest token is taken then")
+    from mmkit.decoding import Sampling
+
+    return Sampling(1.0 if top_p is None else top_p, temperature or 1.0, seed)
+
+
 BatchSize = Annotated[int, typer.Option("--batch-size", metavar="N", min=1, help="Rows a step.", rich_help_panel=MACHINE)]

@@ -21,6 +21,7 @@ SETTINGS = [
     *("special_tokens_map.json", "added_tokens.json", "vocab.json", "vocab.txt", "merges.txt"),
     *("spiece.model", "sentencepiece.bpe.model", "tokenizer.model", "spm.model"),
     *("modules.json", "sentence_bert_config.json", "1_Pooling/config.json"),
+    *("chat_template.jinja", "chat_template.json", "generation_config.json", "video_preprocessor_config.json"),
 ]
 SAFE = ["model.safetensors", "model.safetensors.index.json", "model-*-of-*.safetensors"]
 PICKLED = ["pytorch_model.bin", "pytorch_model.bin.index.json", "pytorch_model-*-of-*.bin"]

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from mmkit.model import Model
 
 METRIC, SELECT = "caption", "CIDEr"
+WRITTEN = True  # also of a checkpoint that writes by itself
 BLEU = "Bleu_4"
 NAMES = [SELECT, BLEU, "ROUGE_L", "exact_match"]
 WHAT = "to write captions (loss kind lm)"
@@ -72,7 +73,7 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
     written: list[Written] = []
     vectors = _Nearest(model, objective)
     for chunk in _captioned(model, objective, data, split, request.limit, pace, total=total):
-        written += _written(model, objective, chunk, request.beams, request.batch_size)
+        written += write(model, objective, chunk, request, len(written))
         vectors.add([one.inputs for one in chunk])
         samples += [one._replace(inputs=dict.fromkeys(one.inputs)) for one in chunk]
     if not samples:
@@ -89,6 +90,8 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
         "nearest": score(nearest, references).metrics if nearest else {},
         "tokenizer": ngrams.TOKENIZER,
         "beams": request.beams,
+        **drawn_by(request),
+        **heads.asked_of(model, objective),
     }
     if request.intervals:
         record["interval"] = intervals.of_captions(scored.counts, scored.each, [one.id for one in samples], BLEU, SELECT)
@@ -124,7 +127,8 @@ def during(model: Model, val: Val) -> Callable[[Model], Measured]:
 
     def measure(model: Model) -> Measured:
         try:
-            written = _written(model, model.loss[objective.name], samples, 1, 256, val.features)
+            own, inputs = model.loss[objective.name], [one.inputs for one in samples]
+            written = [texts[0] for texts in generate(model, own, inputs, batch_size=256, features=val.features)]
         except UserError as e:
             raise FloatingPointError(e.what) from e
         found = score([one.text for one in written], references).metrics
@@ -155,28 +159,33 @@ def _captioned(
         yield [one for one in found if one.target]
 
 
-def _written(
-    model: Model,
-    objective: Any,
-    samples: Sequence[heads.Asked],
-    beams: int,
-    batch_size: int,
-    features: Mapping[str, Any] | None = None,
-) -> list[Written]:
-    found = generate(model, objective, [one.inputs for one in samples], beams, batch_size=batch_size * beams, features=features)
-    return [texts[0] for texts in found]
+def write(model: Model, objective: Any, samples: Sequence[heads.Asked], request: Request, first: int = 0) -> list[Written]:
+    """The best caption of each sample, or one that is drawn.
+
+    Args:
+        first: the number of the first of them, by which it is drawn.
+    """
+    inputs, rows = [one.inputs for one in samples], request.batch_size * request.beams
+    sampling = request.sampling and request.sampling._replace(first=first)
+    return [texts[0] for texts in generate(model, objective, inputs, request.beams, batch_size=rows, sampling=sampling)]
+
+
+def drawn_by(request: Request) -> dict[str, Any]:
+    """What a record says of how tokens were drawn; {} where they were not."""
+    return (
+        {"sampling": {key: getattr(request.sampling, key) for key in ("top_p", "temperature", "seed")}}
+        if request.sampling
+        else {}
+    )
 
 
 def _known(model: Model, objective: Any, data: Dataset, asked: _Nearest, request: Request) -> tuple[str, list[str]]:
     """The most frequent training caption, and of each row that of the nearest training row; of all rows where there is no split
     of training."""
     split = "train" if data.splits.get("train") else None
-    seen: Counter[str] = Counter()
     text = objective.text
     column = columns_of(model, data, [text]).get(text) or next(iter(data.columns_of(REFERENCES)))
-    for row in data.rows(split, [column]):
-        seen.update(cell_items(model, text, row[column]))
-    frequent = max(seen, key=lambda caption: (seen[caption], caption), default="")
+    frequent = most_frequent(model, objective, data, split, column)
     if not asked.name:
         return frequent, []
     total = heads.rows_of(data, split, NEAREST)
@@ -189,12 +198,21 @@ def _known(model: Model, objective: Any, data: Dataset, asked: _Nearest, request
     return frequent, [said[i] for i in asked.nearest(trained)] if said else []
 
 
+def most_frequent(model: Model, objective: Any, data: Dataset, split: str | None, column: str) -> str:
+    """The caption that most rows of a split have; "" where none has one."""
+    seen: Counter[str] = Counter()
+    for row in data.rows(split, [column]):
+        seen.update(cell_items(model, objective.text, row[column]))
+    return max(seen, key=lambda caption: (seen[caption], caption), default="")
+
+
 class _Nearest:
     """What the encoder of the first input that is no words pools of samples, by which one finds the nearest."""
 
     def __init__(self, model: Model, objective: Any) -> None:
         self.model = model
-        self.name = next((name for name in others(model, objective) if not model.config.is_language(name)), None)
+        names = [] if hasattr(model, "write") else others(model, objective)  # such a checkpoint shows no encodings
+        self.name = next((name for name in names if not model.config.is_language(name)), None)
         self.found: list[np.ndarray] = []
 
     def add(self, inputs: Sequence[Mapping[str, Any]]) -> None:

@@ -14,9 +14,9 @@ KS = (1, 5, 10)
 
 # metric -> module with `of_model(model, data, request) -> [Result]`; where files of its own stand for a dataset, `of_files(model,
 # path, request) -> [Result]`; where a file of embeddings is enough, `of_embeddings(path, request) -> [Result]`; FIGURE, what its
-# results may be drawn as; and where a run can be measured by it, `names(model)`, what it
-# measures on val, that which weights are chosen by first, and `during(model, val)`, which prepares val once and gives a function
-# of the model
+# results may be drawn as; WRITTEN, where it also measures a checkpoint that writes by itself; and where a run can be measured by
+# it, `names(model)`, what it measures on val, that which weights are chosen by first, and `during(model, val)`, which prepares
+# val once and gives a function of the model
 METRICS = {
     "recall@k": "mmkit.metrics.recall",
     "zero-shot": "mmkit.metrics.zero_shot",
@@ -27,6 +27,7 @@ METRICS = {
     "match": "mmkit.metrics.match",
     "pairs": "mmkit.metrics.pairs",
     "caption": "mmkit.metrics.caption",
+    "hallucination": "mmkit.metrics.hallucination",
     "linear-probe": "mmkit.metrics.linear_probe",
     "cost": "mmkit.metrics.cost",
 }
@@ -68,8 +69,9 @@ class Request:
         intervals: a record says of each metric how far it would move with other samples, `interval`.
         classes, templates: of `zero-shot`, as typed; see `mmkit.metrics.prompts`.
         rerank: of `recall@k`: how many of the nearest a matching head puts in a new order.
-        by: of `pairs`: `match` or `contrast`, what scores a pair; image_root: the folder of their pictures.
-        beams: of `caption`; see `mmkit.decoding`.
+        by: of `pairs`: `match` or `contrast`, what scores a pair; image_root: the folder of their pictures, or of POPE's.
+        beams, sampling: of what is written; see `mmkit.decoding`.
+        synonyms: of `hallucination`, a file; see `mmkit.metrics.objects`.
     """
 
     metric: str = "recall@k"
@@ -86,6 +88,8 @@ class Request:
     by: str | None = None
     image_root: Path | None = None
     beams: int = 1
+    sampling: Any = None
+    synonyms: Path | None = None
 
     @property
     def module(self) -> Any:

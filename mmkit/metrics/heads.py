@@ -208,6 +208,24 @@ def scope(model: Model, data: Dataset, request: Request, metric: str) -> tuple[s
     )
 
 
+def asked_of(model: Model, objective: Any) -> dict[str, str]:
+    """What a record says of how a checkpoint that writes by itself was asked; {} of any other model."""
+    found: dict[str, str] = model.protocol(objective.metric) if hasattr(model, "protocol") else {}
+    return found
+
+
+def question_of(model: Model, objective: Any) -> str:
+    """The input that the question of a loss of answers is.
+
+    Raises:
+        UserError: it reads no words.
+    """
+    words = [name for name in read_by(model, objective) if model.config.is_language(name)]
+    if not words:
+        raise UserError("the model answers without reading the question", model.name)
+    return next((name for name in words if model.inputs[name].column == objective.column), words[0])
+
+
 def counted(model: Model, objective: Any, samples: Sequence[Asked]) -> dict[str, int]:
     """How many samples have each input."""
     return {name: sum(name in sample.inputs for sample in samples) for name in read_by(model, objective)}

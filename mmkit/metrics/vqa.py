@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmkit.data.answers import by_type, normalise, vqa_accuracy
+from mmkit.decoding import generate
+from mmkit.encode import Pace
 from mmkit.errors import UserError
 from mmkit.metrics import heads, intervals
 from mmkit.metrics.evaluation import Request, Result, Val
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
     from mmkit.model import Model
 
 METRIC, SELECT = "vqa", "vqa_accuracy"
+WRITTEN = True  # also of a checkpoint that writes by itself
+WHAT = "to answer questions (loss kind answers)"
 
 
 def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
@@ -27,27 +31,25 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
     Raises:
         UserError: the model answers no questions, or there is none with an answer.
     """
-    objective = heads.objective_of(model, METRIC, "to answer questions (loss kind answers)")
+    objective = heads.objective_of(model, METRIC, WHAT)
     split, record, stem = heads.scope(model, data, request, METRIC)
-    samples, probabilities = heads.of_split(model, objective, data, split, request, "answered", _answered)
+    samples, said = _said(model, objective, data, split, request)
     if not samples:
         raise UserError("no question of the split has an answer", f"{data.path} {split or 'all'}")
-    said = [objective.classes[i] for i in probabilities.argmax(1)]
     worth = _worth(samples, said)
-    blind = _blind(objective.column, data, samples)
+    blind = _blind(_column(objective, data), data, samples)
     types = by_type((one.target["type"], value) for one, value in zip(samples, worth, strict=True))
     blind_types = by_type((one.target["type"], value) for one, value in zip(samples, blind, strict=True))
-    outside = sum(not any(normalise(a) in objective.number for a in one.target["answers"]) for one in samples)
     record |= {
         "task": "vqa",
         "n": {**heads.counted(model, objective, samples), "answers": len(samples)},
         "metrics": {SELECT: float(np.mean(worth)), **{f"{SELECT}/{kind}": one["mean"] for kind, one in types.items()}},
         "chance": {SELECT: float(np.mean(blind)), **{f"{SELECT}/{kind}": one["mean"] for kind, one in blind_types.items()}},
         "counts": {
-            "answers_outside_vocabulary": outside,
-            "classes": len(objective.classes),
+            **_vocabulary(objective, samples),
             **{f"questions/{kind}": int(one["n"]) for kind, one in types.items()},
         },
+        **heads.asked_of(model, objective),
     }
     if request.intervals:
         record["interval"] = _intervals(samples, worth)
@@ -91,6 +93,55 @@ def during(model: Model, val: Val) -> Callable[[Model], Measured]:
 
 def _answered(one: heads.Asked) -> bool:
     return bool(one.target["answers"])
+
+
+def _column(objective: Any, data: Dataset) -> str:
+    """The column of the questions; of a checkpoint that was trained on other data the first of the kind."""
+    own = str(objective.column)
+    return own if own in data.columns else next(iter(data.columns_of("questions")), own)
+
+
+def _said(
+    model: Model, objective: Any, data: Dataset, split: str | None, request: Request
+) -> tuple[list[heads.Asked], list[str]]:
+    """The questions of a split that have an answer, and what the model answers."""
+    if hasattr(objective, "classes"):
+        samples, probabilities = heads.of_split(model, objective, data, split, request, "answered", _answered)
+        return samples, [objective.classes[i] for i in probabilities.argmax(1)]
+    asked = heads.question_of(model, objective)
+    pace = Pace(request.batch_size, request.workers, request.progress("answered"))
+    total, names = heads.rows_of(data, split, request.limit), [n for n in heads.read_by(model, objective) if n != asked]
+    samples, said = [], []
+    column = _column(objective, data)
+    for chunk in heads.asked(model, objective, data, split, request.limit, pace, None, total, names, column):
+        kept = [one for one in chunk if _answered(one)]
+        said += answers(model, objective, [one.inputs for one in kept], [one.target["question"] for one in kept], request)
+        samples += [one._replace(inputs=dict.fromkeys([*one.inputs, asked])) for one in kept]
+    return samples, said
+
+
+def answers(
+    model: Model, objective: Any, inputs: Sequence[dict[str, Any]], questions: Sequence[str], request: Request
+) -> list[str]:
+    """What a model answers to questions: of the answers that it was trained on, or in its own words.
+
+    Args:
+        inputs: what each question is about, prepared.
+    """
+    asked = heads.question_of(model, objective)
+    samples = [one | {asked: model.reader(asked).prepare(question)} for one, question in zip(inputs, questions, strict=True)]
+    if hasattr(objective, "classes"):
+        probabilities = heads.scored(model, objective, samples, request.batch_size)[1]
+        return [objective.classes[i] for i in probabilities.argmax(1)]
+    rows = request.batch_size * request.beams
+    return [texts[0].text for texts in generate(model, objective, samples, request.beams, batch_size=rows)]
+
+
+def _vocabulary(objective: Any, samples: Sequence[heads.Asked]) -> dict[str, int]:
+    if not hasattr(objective, "classes"):
+        return {}
+    outside = sum(not any(normalise(a) in objective.number for a in one.target["answers"]) for one in samples)
+    return {"answers_outside_vocabulary": outside, "classes": len(objective.classes)}
 
 
 def _worth(samples: Sequence[heads.Asked], said: Sequence[str]) -> list[float]:

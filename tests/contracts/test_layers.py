@@ -26,6 +26,7 @@ LAYERS = [
     {"loading"},
     {"encode"},
     {"embedding", "decoding", "regions"},
+    {"foreign_vlm"},
     {"training", "metrics", "search", "space", "explain", "views"},
     {"workflows"},
     {"cli"},

@@ -19,7 +19,8 @@ WORDS = {"image", "text"}
 # of the command line, and code about formats that others have published
 OWN = (
     *("data/modalities/", "data/sources/", "encoders/", "views/", "cli/", "workflows/story.py"),
-    *("data/checkpoint.py", "data/compressed.py", "data/depth.py", "data/images.py", "data/pixels.py", "foreign.py"),
+    *("data/checkpoint.py", "data/compressed.py", "data/depth.py", "data/images.py", "data/pixels.py", "data/pope_files.py"),
+    *("foreign.py", "foreign_vlm.py"),
     # the columns of the embeddings file, and of the .npy files that extractors of pictures leave
     "vectors.py",
     # words that stand in strangers' tables and names of folders
