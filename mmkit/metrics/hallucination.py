@@ -6,7 +6,6 @@ Shapes: n captions or questions, D draws, G samples.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -32,7 +31,7 @@ METRIC = "hallucination"
 WRITTEN = True  # also of a checkpoint that writes by itself
 OF_MENTIONS, OF_CAPTIONS = "CHAIRi", "CHAIRs"
 YES = "yes"
-NO = re.compile(r"\b(no|not)\b|n't\b", re.IGNORECASE)
+NO = {"no", "not"}
 CHUNK = 256  # questions whose pictures are held at once
 # kinds of columns of texts: captions as a model reads them, and references
 TEXTS = (*(row.KINDS[0] for row in MODALITIES.values() if row.LANGUAGE), caption.REFERENCES)
@@ -209,12 +208,13 @@ def of_files(model: Model, path: Path, request: Request) -> list[Result]:
 
 
 def is_yes(answer: str) -> bool:
-    """Whether an answer says yes, as POPE's code reads it: what says neither `no` nor `not` in its first sentence does.
+    """Whether an answer says yes, as the authors read it: what has neither `no` nor `not` in its first sentence does. They know
+    `No`, too, but no `NOT`; here the case does not count.
 
-    >>> is_yes("Yes, it is."), is_yes("There is no dog. Yes."), is_yes("it isn't")
-    (True, False, False)
+    >>> is_yes("Yes, it is."), is_yes("No, there is none"), is_yes("It is not. Yes."), is_yes("a dog")
+    (True, False, False, True)
     """
-    return not NO.search(answer.partition(".")[0])
+    return NO.isdisjoint(answer.partition(".")[0].replace(",", "").lower().split())
 
 
 def pope(yes: np.ndarray, true: np.ndarray) -> dict[str, float]:

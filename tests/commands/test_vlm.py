@@ -21,7 +21,8 @@ CPU = ("--device", "cpu")
 
 @pytest.fixture(scope="module")
 def place(asked: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with red.png, the runs ./runs/captions and ./runs/answers, the checkpoints ./llava and ./git, ./things, whose captions name some, and ./pope.jsonl."""
+    """A folder with red.png, ./runs/captions and ./runs/answers, the checkpoints ./llava and ./git, ./things, whose captions name
+    some, and ./pope.jsonl."""
     folder = tmp_path_factory.mktemp("vlm")
     (folder / "red.png").symlink_to(asked / "red.png")
     for name in ("captions", "answers"):

@@ -72,7 +72,7 @@ def test_chair_counts_mentions_and_captions() -> None:
         ("No", False),
         ("No, there is not.", False),
         ("Yes. Not that I know", True),
-        ("it isn't", False),
+        ("Not really", False),
         ("a dog", True),
     ],
 )
