@@ -107,8 +107,7 @@ def evaluate(
     how well questions are answered, as the official VQA evaluation counts it. caption: CIDEr-D, BLEU-4, ROUGE-L and exact
     matches of what a captioner writes. match: how well pairs that belong together are told from others. pairs: Winoground and
     SugarCrepe as published: --data is the folder of their JSON, JSONL or parquet files and of the pictures. hallucination: the
-    share of things in captions that the picture does not hold, CHAIR; or where --data is a JSONL file of POPE (image, text,
-    label) how well yes is told from no. linear-probe: how
+    things in captions that are not in the picture (CHAIR); where --data is a JSONL file, POPE's yes and no. linear-probe: how
     well a logistic regression on an encoder's frozen features names classes. loss: what it was trained by. cost: parameters,
     milliseconds an item, memory.
     Prints a table in a terminal and one JSON object a line elsewhere. In a run folder the result is kept in eval/, with a

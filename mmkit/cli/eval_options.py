@@ -26,7 +26,7 @@ Models = Annotated[
         "--model",
         "-m",
         metavar="RUN|CHECKPOINT",
-        help="A run, a checkpoint in one, or a CLIP / SigLIP or vision-language checkpoint; may repeat.",
+        help="A run, a checkpoint in one, or one of transformers; may repeat.",
         show_default="runs/latest",
         rich_help_panel=MODEL,
     ),
@@ -102,7 +102,7 @@ ImageRoot = Annotated[
     typer.Option(
         "--image-root",
         metavar="FOLDER",
-        help="pairs, hallucination: where the pictures are, in subfolders too.",
+        help="Of pairs and POPE: where the pictures are, in subfolders too.",
         show_default="--data",
         rich_help_panel=DATA,
     ),
@@ -112,8 +112,8 @@ Synonyms = Annotated[
     typer.Option(
         "--synonyms",
         metavar="FILE",
-        help="hallucination: a thing a line, its name first, then other words for it, with commas.",
-        show_default="the 80 things of COCO",
+        help="hallucination: a thing a line, then its synonyms.",
+        show_default="COCO's 80",
         rich_help_panel=DATA,
     ),
 ]

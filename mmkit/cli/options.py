@@ -137,8 +137,8 @@ Prompt = Annotated[
     typer.Option(
         "--prompt",
         metavar="TEXT",
-        help="What a vision-language checkpoint is asked; of questions with {} where each stands.",
-        show_default="as it was trained, else of a chat: one short sentence, a single word or phrase",
+        help="What a vision-language checkpoint is asked; {} is the question.",
+        show_default="as it was trained",
         rich_help_panel=MODEL,
     ),
 ]
@@ -149,8 +149,8 @@ TopP = Annotated[
         metavar="P",
         min=0.0,
         max=1.0,
-        help="Draw each token from the likeliest that together have this probability.",
-        show_default="tokens are not drawn",
+        help="Draw tokens from the likeliest, P together.",
+        show_default=False,
         rich_help_panel=MODEL,
     ),
 ]
@@ -160,8 +160,8 @@ Temperature = Annotated[
         "--temperature",
         metavar="T",
         min=0.01,
-        help="Draw tokens, the more evenly the higher.",
-        show_default="1, with --top-p",
+        help="Draw tokens, the higher the more evenly.",
+        show_default=False,
         rich_help_panel=MODEL,
     ),
 ]
