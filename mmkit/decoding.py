@@ -89,8 +89,9 @@ def generate(
     Raises:
         UserError: the model's answer is not finite.
     """
-    if hasattr(model, "write"):  # a checkpoint that writes by itself
-        texts: list[list[Written]] = model.write(objective, samples, beams, top, length, batch_size, sampling)
+    write: Any = getattr(model, "write", None)
+    if write is not None:  # a checkpoint that writes by itself
+        texts: list[list[Written]] = write(objective, samples, beams, top, length, batch_size, sampling)
         return texts
     most = objective.reader.tokenizer.context
     length = most if length is None else min(length, most)

@@ -362,10 +362,10 @@ def open_vlm(name: str, device: torch.device, prompt: str | None = None) -> Visi
     processor = _processor(checkpoint)
     dtype: Any = "auto" if device.type == "cuda" else torch.float32
     try:
-        body, info = AutoModelForImageTextToText.from_pretrained(
+        loaded: Any = AutoModelForImageTextToText.from_pretrained(
             checkpoint.folder, dtype=dtype, local_files_only=True, output_loading_info=True
         )
-        body = body.to(device).eval()
+        body, info = loaded[0].to(device).eval(), loaded[1]
     except ImportError as e:
         raise _lacking(e) from e
     except Exception as e:  # safetensors, pickle, the loader and the device each raise their own

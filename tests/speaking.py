@@ -58,7 +58,7 @@ def llava(folder: Path) -> Path:
     words = tokenizer(image_token="<image>")
     text = {"model_type": "llama", "vocab_size": len(words), "num_key_value_heads": 2} | SMALL | ENDS
     vision = {"model_type": "clip_vision_model", "projection_dim": 32} | VISION
-    config = LlavaConfig(vision_config=vision, text_config=text, image_token_id=4, vision_feature_layer=-1)
+    config = LlavaConfig(vision_config=vision, text_config=text, image_token_index=4, vision_feature_layer=-1)
     torch.manual_seed(0)
     model = LlavaForConditionalGeneration(config)
     # as Qwen2-VL and others are published: drawn by default
@@ -83,7 +83,7 @@ def idefics3(folder: Path) -> Path:
     rows = [f"<row_{i}_col_{j}>" for i in (1, 2) for j in (1, 2)]
     words.add_special_tokens({"additional_special_tokens": ["<fake_token_around_image>", "<global-img>", *rows]})
     text = {"model_type": "llama", "vocab_size": len(words), "num_key_value_heads": 2} | SMALL | ENDS
-    config = Idefics3Config(vision_config=VISION, text_config=text, scale_factor=2, image_token_id=4, pad_token_id=0)
+    config = Idefics3Config(vision_config=VISION, text_config=text, scale_factor=2, image_token_id=4)
     torch.manual_seed(0)
     model = Idefics3ForConditionalGeneration(config)
     model.generation_config.eos_token_id = 2

@@ -169,11 +169,11 @@ def evaluate(
     _show(records, out, form)
 
 
-def _check_options(metrics: list[str], options: dict[str, tuple[object, *tuple[str, ...]]]) -> None:
+def _check_options(metrics: list[str], options: dict[str, tuple[Any, ...]]) -> None:
     """Check that options of some metrics stand beside one: option -> what was given, and its metrics."""
-    for option, (given, metric, *others) in options.items():
-        if given is not None and given != [] and not {metric, *others} & set(metrics):
-            raise UsageError(f"{option} is of {metric}, which is not measured", hint=f"mmkit eval {metric} {option} …")
+    for option, (given, *own) in options.items():
+        if given is not None and given != [] and not set(own) & set(metrics):
+            raise UsageError(f"{option} is of {own[0]}, which is not measured", hint=f"mmkit eval {own[0]} {option} …")
 
 
 def _form(out: str | None, form: str | None, as_json: bool) -> str | None:

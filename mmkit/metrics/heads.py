@@ -210,7 +210,8 @@ def scope(model: Model, data: Dataset, request: Request, metric: str) -> tuple[s
 
 def asked_of(model: Model, objective: Any) -> dict[str, str]:
     """What a record says of how a checkpoint that writes by itself was asked; {} of any other model."""
-    found: dict[str, str] = model.protocol(objective.metric) if hasattr(model, "protocol") else {}
+    protocol: Any = getattr(model, "protocol", None)
+    found: dict[str, str] = protocol(objective.metric) if protocol is not None else {}
     return found
 
 
