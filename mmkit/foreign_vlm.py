@@ -18,6 +18,7 @@ from typing import Any, NamedTuple, cast
 import torch
 from torch import Tensor
 
+from mmkit import loading
 from mmkit.batch import Want
 from mmkit.config import Input
 from mmkit.data.checkpoint import PICKLED, Checkpoint, is_local, open_checkpoint
@@ -28,7 +29,6 @@ from mmkit.encoders import pretrained as adapter
 from mmkit.errors import UserError, missing_extra
 from mmkit.files import pointed, sha256
 from mmkit.foreign import writes
-from mmkit.loading import load_model, pick_device
 from mmkit.model import Model
 
 Say = Callable[[str], None]
@@ -337,10 +337,10 @@ def load_writer(name: str, device: str = "auto", say: Say = lambda text: None, p
     path = pointed(Path(name))
     foreign_one = (path / "config.json").exists() or (not path.exists() and not is_local(name) and name.count("/") == 1)
     if foreign_one and writes(open_checkpoint(name).config["model_type"]):
-        return cast(Model, open_vlm(name, pick_device(device), prompt))
+        return cast(Model, open_vlm(name, loading.pick_device(device), prompt))
     if prompt is not None:
         raise UserError("the model reads no prompt", name, "--prompt is of vision-language checkpoints of transformers")
-    return load_model(name, device, say)
+    return loading.load_model(name, device, say)
 
 
 def open_vlm(name: str, device: torch.device, prompt: str | None = None) -> VisionLanguage:

@@ -281,19 +281,15 @@ def _of_model(name: str, path: Path, device: str, requests: list[Request], promp
     from mmkit.errors import UserError
     from mmkit.foreign_vlm import load_writer
 
-    # some metrics have files of their own instead of a dataset, and some may have either
-    of_files = [
-        getattr(one.module, "of_files", None) if path.is_file() or not hasattr(one.module, "of_model") else None
-        for one in requests
-    ]
-    data = open_dataset(path) if not all(of_files) else None
+    data = open_dataset(path) if any(not hasattr(request.module, "of_files") for request in requests) else None
     model = load_writer(name, device, console.say, prompt)
     for request in requests:
         if hasattr(model, "write") and not hasattr(request.module, "WRITTEN"):
             hint = "mmkit eval caption vqa hallucination"
             raise UserError(f"a checkpoint that writes is not measured by {request.metric}", name, hint)
     found: list[tuple[Request, Result]] = []
-    for request, files in zip(requests, of_files, strict=True):
+    for request in requests:
+        files = getattr(request.module, "of_files", None)
         results = files(model, path, request) if files else request.module.of_model(model, data, request)
         found += [(request, result) for result in results]
     for request, result in found:

@@ -162,6 +162,17 @@ def _always(model: Model, objective: Any, data: Dataset, known: objects.Things) 
 
 
 def of_files(model: Model, path: Path, request: Request) -> list[Result]:
+    """POPE of a file, CHAIR of a dataset folder.
+
+    Raises:
+        UserError: as of `of_questions` and `of_model`.
+    """
+    from mmkit.data.shards import open_dataset
+
+    return of_questions(model, path, request) if path.is_file() else of_model(model, open_dataset(path), request)
+
+
+def of_questions(model: Model, path: Path, request: Request) -> list[Result]:
     """POPE: answer the questions of a JSONL file, each yes or no, about pictures beside it or in `request.image_root`.
 
     `pope_precision`, `pope_recall` and `pope_f1` are of yes; `pope_yes` is the share of answers that are yes. `chance` answers

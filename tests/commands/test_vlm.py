@@ -122,7 +122,7 @@ FAULTS = [
     (["caption", "red.png", "--top-p", "0"], 2, "--top-p 0 leaves no token", "leave it out"),
     (["answer", "red.png", "what?", "--model", "./git", "--prompt", "yes"], 1, "the prompt has no {}", "Question: {} Answer:"),
     (["eval", "recall@k", "--synonyms", "a.txt"], 2, "--synonyms is of hallucination", ""),
-    (["eval", "hallucination", "--data", "absent.jsonl"], 1, "absent.jsonl", ""),
+    (["eval", "hallucination", "--data", "absent.jsonl", "--model", "./git"], 1, "absent.jsonl", ""),
     (["eval", "hallucination", "--data", "pope.jsonl", "--model", "runs/captions"], 1, "was not trained to answer", ""),
 ]
 
