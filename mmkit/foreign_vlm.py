@@ -21,7 +21,7 @@ from torch import Tensor
 from mmkit import loading
 from mmkit.batch import Want
 from mmkit.config import Input
-from mmkit.data.checkpoint import PICKLED, Checkpoint, is_local, open_checkpoint
+from mmkit.data.checkpoint import Checkpoint, is_local, open_checkpoint
 from mmkit.data.images import load_rgb
 from mmkit.data.modalities import MODALITIES
 from mmkit.decoding import Sampling, Written
@@ -240,7 +240,8 @@ class VisionLanguage:
                 )
             elif prompts[0]:
                 found = self.processor(images=pictures, text=prompts, return_tensors="pt")
-                if MANNERS.get(self.kind, MANNER).cut and bool((found["input_ids"][:, -1] == self._tokenizer_end).all()):
+                end = self.processor.tokenizer.sep_token_id or self.processor.tokenizer.eos_token_id
+                if MANNERS.get(self.kind, MANNER).cut and bool((found["input_ids"][:, -1] == end).all()):
                     found |= {name: found[name][:, :-1] for name in ("input_ids", "attention_mask") if name in found}
             else:
                 found = self.processor(images=pictures, return_tensors="pt")
@@ -248,12 +249,6 @@ class VisionLanguage:
             what = str(e).strip().splitlines()[0] if str(e).strip() else type(e).__name__
             raise UserError(f"its processor refuses the picture or {prompts[0]!r:.80} ({what})", self.name) from e
         return {name: x for name, x in dict(found).items() if isinstance(x, Tensor)}
-
-    @property
-    def _tokenizer_end(self) -> int | None:
-        tokenizer = self.processor.tokenizer
-        found: int | None = tokenizer.sep_token_id if tokenizer.sep_token_id is not None else tokenizer.eos_token_id
-        return found
 
     def _settings(self, beams: int, top: int, length: int | None, sampling: Sampling | None) -> Any:
         settings = copy.deepcopy(self.body.generation_config)
@@ -284,14 +279,12 @@ class VisionLanguage:
     @torch.inference_mode()
     def _generated(self, inputs: dict[str, Tensor], B: int, settings: Any, sampling: Sampling | None) -> list[list[Written]]:
         given = {name: x.to(self.device, self.body.dtype if x.is_floating_point() else x.dtype) for name, x in inputs.items()}
-        cuda = [self.device] if self.device.type == "cuda" else []
-        with torch.random.fork_rng(cuda, enabled=sampling is not None):
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else [], enabled=sampling is not None):
             if sampling is not None:
                 torch.manual_seed(sampling.seed + sampling.first)
             out = self.body.generate(**given, generation_config=settings)
-        rows = getattr(out, "beam_indices", None)
-        new, scores = _scored(out.sequences, out.logits, rows)
-        texts = [self._cut(ids, each) for ids, each in zip(new.tolist(), scores.tolist(), strict=True)]
+        new, scores = _scored(out.sequences, out.logits, getattr(out, "beam_indices", None))
+        texts = [self._cut(*each) for each in zip(new.tolist(), scores.tolist(), strict=True)]
         return [texts[i : i + len(texts) // B] for i in range(0, len(texts), len(texts) // B)]
 
     def _cut(self, ids: list[int], scores: list[float]) -> Written:
@@ -402,7 +395,5 @@ def _lacking(e: ImportError) -> UserError:
 
 def _hash(checkpoint: Checkpoint) -> str:
     """Of its files of weights."""
-    files = sorted(checkpoint.folder.glob("*.safetensors")) or sorted(
-        path for pattern in PICKLED for path in checkpoint.folder.glob(pattern)
-    )
+    files = sorted(checkpoint.folder.glob("*.safetensors")) or sorted(checkpoint.folder.glob("pytorch_model*.bin"))
     return hashlib.sha256("".join(sha256(path) for path in files).encode()).hexdigest()[:16]
