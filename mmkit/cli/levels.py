@@ -105,7 +105,7 @@ def _shortcut(option: str, key: str, value: Any) -> Tables:
         return parse_set(f"{key}={value}")
     if option == "--report-to":
         value = [name.strip() for name in value.split(",")]
-    elif option in ("--image-encoder", "--text-encoder"):
+    elif option in ("--image-encoder", "--text-encoder", "--audio-encoder"):
         value = _encoder(value)
     for part in reversed(key.split(".")):
         value = {part: value}

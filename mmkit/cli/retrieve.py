@@ -1,4 +1,4 @@
-"""`mmkit retrieve`: search images with a sentence, or texts with an image."""
+"""`mmkit retrieve`: search images or sounds with a sentence, or texts with one of them."""
 
 from __future__ import annotations
 
@@ -29,6 +29,7 @@ Examples:
   mmkit retrieve "a red dress" "a blue chair" --top 6 --figure found.png
   mmkit retrieve "a red dress" --save found
   mmkit retrieve photo.jpg --find text --json | jq -r .text
+  mmkit retrieve "a dog barks" --find audio --in ~/sounds
   mmkit retrieve - < queries.jsonl > answers.jsonl
 """
 
@@ -193,14 +194,14 @@ def _draw(asked: list[Found], gallery: Gallery, figure: Path, force: bool) -> No
 def _strip(
     query: dict[str, Any], asked: str, answers: Sequence[Answer], pictures: dict[Answer, bytes | Path], judged: bool
 ) -> Strip:
-    from mmkit.data.images import load_rgb
+    from mmkit.data.pictures import drawn, is_shown
     from mmkit.views.sheet import Strip, Tile, verdicts
 
     marks = verdicts([a.id == query["id"] for a in answers]) if judged else [None] * len(answers)
     tiles = []
     for a, mark in zip(answers, marks, strict=True):
-        shown = load_rgb(pictures[a]) if a in pictures else None
+        shown = drawn(a.modality, pictures[a]) if a in pictures else None
         tiles.append(Tile(a.text or ("" if shown else a.id), shown, a.score, mark))
-    if "image" in query:
-        return Strip(Tile(Path(query["image"]).name, load_rgb(query["image"])), tiles)
+    if kind := next(filter(is_shown, query), None):
+        return Strip(Tile(Path(query[kind]).name, drawn(kind, Path(query[kind]))), tiles)
     return Strip(Tile(asked), tiles)

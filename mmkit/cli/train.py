@@ -23,6 +23,7 @@ from mmkit.cli.train_options import (
     GlobalBatch,
     Init,
     Interpolate,
+    LockAudio,
     LockImage,
     LockText,
     Patience,
@@ -59,8 +60,10 @@ def train(
     size: Size = None,
     image_encoder: Encoder = None,
     text_encoder: Encoder = None,
+    audio_encoder: Encoder = None,
     lock_image: LockImage = False,
     lock_text: LockText = False,
+    lock_audio: LockAudio = False,
     tune: TuneSaid = None,
     init: Init = None,
     steps: Steps = None,
@@ -138,8 +141,9 @@ def train(
         "--report-to": report_to,
         "--image-encoder": image_encoder,
         "--text-encoder": text_encoder,
+        "--audio-encoder": audio_encoder,
     }
-    words = typed(recipe, config, set_, {"image": lock_image, "text": lock_text}, options, tune)
+    words = typed(recipe, config, set_, {"image": lock_image, "text": lock_text, "audio": lock_audio}, options, tune)
     with words.named():
         return _train(words, resume, name, force, device, out if dry_run else None)
 
@@ -218,10 +222,15 @@ def _first_rows(batch: Any, shown: int) -> tuple[list[Any], list[str]]:
     """Pictures and texts of the first rows; a grey square stands for what is no picture."""
     from PIL import Image
 
+    from mmkit.data.spectrogram import spectrogram_of
+
     pixels = next((tensors["pixels"] for tensors in batch.inputs.values() if "pixels" in tensors), None)
     pictures: list[Any] = [Image.new("RGB", (64, 64), (128, 128, 128))] * shown
+    frames = next((tensors["sound"] for tensors in batch.inputs.values() if "sound" in tensors), None)
     if pixels is not None:
         pictures = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in pixels[:shown]]
+    elif frames is not None and frames.ndim == 3:
+        pictures = [spectrogram_of(one.numpy()) for one in frames[:shown]]
     said = [" / ".join(texts[i] for texts in batch.said.values()) for i in range(shown)]
     targets = [_told(value) for value in next(iter(batch.targets.values()), [None] * shown)[:shown]]
     return pictures, [" · ".join(part for part in (text, target) if part) for text, target in zip(said, targets, strict=True)]

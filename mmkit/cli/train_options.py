@@ -38,6 +38,7 @@ Encoder = Annotated[
     typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id.", rich_help_panel=MODEL),
 ]
 LockImage = Annotated[bool, typer.Option("--lock-image", help="The image encoder does not learn.", rich_help_panel=MODEL)]
+LockAudio = Annotated[bool, typer.Option("--lock-audio", help="The audio encoder does not learn.", rich_help_panel=MODEL)]
 LockText = Annotated[bool, typer.Option("--lock-text", help="The text encoder does not learn.", rich_help_panel=MODEL)]
 
 
@@ -126,6 +127,7 @@ KEYS = {
     "--report-to": "train.report_to",
     "--image-encoder": "encoder.image",
     "--text-encoder": "encoder.text",
+    "--audio-encoder": "encoder.audio",
 }
 
 

@@ -24,6 +24,8 @@ PICTURES = {
     "unreadable_images": ("images that cannot be read", ""),
     "one_colour_images": ("images of one colour", "they show nothing: "),
     "low_contrast_images": ("images of low contrast", f"fewer than {FLAT} of 256 levels: "),
+    "unreadable_sounds": ("sounds that cannot be read", ""),
+    "silent_sounds": ("silent sounds", "every sample is 0: "),
 }
 
 
@@ -160,6 +162,7 @@ def table(found: dict[str, Any]) -> list[list[str]]:
             rows += _same_lines(kind.removeprefix("duplicate_"), same)
     if "caption_words" in found:
         rows += _caption_lines(found)
+    rows += _sound_lines(found["sounds"]) if "sounds" in found else []
     if "series" in found:
         channels, length = found["series"]["channels"], found["series"]["length"]
         rows.append(["channels a series", str(channels["p50"]), _range(channels)])
@@ -173,6 +176,12 @@ def table(found: dict[str, Any]) -> list[list[str]]:
         largest, smallest = next(iter(labels["largest"].items())), list(labels["smallest"].items())[-1]
         rows.append(["classes", f"{labels['classes']:,}", f"{largest[0]} {largest[1]:,} … {smallest[0]} {smallest[1]:,}"])
     return rows + (_question_lines(found["questions"]) if "questions" in found else []) + _target_lines(found)
+
+
+def _sound_lines(found: dict[str, Any]) -> list[list[str]]:
+    rates = ", ".join(f"{int(rate):,} ({n:,})" for rate, n in found["rates"].items())
+    whole = f"from {found['seconds_min']:g} to {found['seconds_max']:g}, {found['seconds']:,.0f} together"
+    return [["seconds a sound, median", f"{found['seconds_p50']:g}", whole], ["samples a second", rates, ""]]
 
 
 def _question_lines(found: dict[str, Any]) -> list[list[str]]:

@@ -94,7 +94,10 @@ def _target(manifest: dict[str, Any]) -> str:
 def _modality(kind: str, manifest: dict[str, Any]) -> str:
     """What a user has to know of the values of one modality."""
     facts = manifest[kind]
-    if "treatment" in facts:
+    if "seconds_p50" in facts:
+        lengths = f"Median {facts['seconds_p50']:g} s, longest {facts['seconds_max']:g} s, most at {facts['rate']:,} Hz."
+        return f"\nSounds: {facts['treatment']}. {lengths}\n"
+    if "median_width" in facts:
         resized = f"; short side at most {facts['resize']} px" if facts["resize"] else ""
         sides = f"Median {facts['median_width']} x {facts['median_height']} px."
         return f"\nImages: {facts['treatment']}{resized}. {sides}\n"

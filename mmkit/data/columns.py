@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from mmkit.data.cells import has_words, is_blank, is_code, is_number, is_real, is_url, texts_of
-from mmkit.data.modalities import MODALITIES, image, text
+from mmkit.data.modalities import MODALITIES, image, of_files, text
 from mmkit.data.splits import folder_split
 from mmkit.data.tables import Table
 from mmkit.errors import UsageError, UserError, nearest
@@ -49,8 +49,8 @@ class Columns:
 
     @property
     def files(self) -> str | None:
-        """The column that names or holds pictures."""
-        return next(iter(self.of.get(image.ROLE, ())), None)
+        """The column that names or holds pictures, else other files."""
+        return next((name for modality in of_files() for name in self.of.get(modality.ROLE, ())), None)
 
     def read(self, table: Table) -> list[str]:
         """The columns of the table that are needed."""

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from mmkit.data.compressed import suffix_of
-from mmkit.data.modalities.image import SUFFIXES
+from mmkit.data.modalities import file_suffixes
 from mmkit.data.splits import WORDS, folder_split, split_name
 from mmkit.data.tables import TABLES, open_table
 from mmkit.data.unread import refuse, shards_beside
@@ -95,7 +95,7 @@ def _names_files(path: Path) -> bool:
 
 def _tables(folder: Path, names: list[str]) -> list[Path]:
     """Those of the names that are tables, without the text files of pictures."""
-    pictures = {Path(name).stem for name in names if Path(name).suffix.lower() in SUFFIXES}
+    pictures = {Path(name).stem for name in names if Path(name).suffix.lower() in file_suffixes()}
     found = sorted(folder / name for name in names if not name.startswith(".") and suffix_of(Path(name)) in TABLES)
     return [path for path in found if suffix_of(path) not in SIDECARS or path.stem not in pictures]
 
@@ -177,7 +177,7 @@ def _not_twice(folder: Path, found: list[Path]) -> None:
 
 
 def _none(folder: Path, names: list[str]) -> UserError:
-    stems = {Path(name).stem for name in names if Path(name).suffix.lower() in SUFFIXES}
+    stems = {Path(name).stem for name in names if Path(name).suffix.lower() in file_suffixes()}
     if any(Path(name).stem in stems for name in names if Path(name).suffix.lower() == ".txt"):
         hint = f"mmkit prep folder --source {folder}   reads these"
         return UserError("no table in the folder, but pictures with text files of the same name", str(folder), hint)

@@ -14,7 +14,7 @@ from typing import Any
 
 from mmkit.data.cells import DAMAGED, EXCESS
 from mmkit.data.compressed import open_text, suffix_of
-from mmkit.data.modalities.image import SUFFIXES
+from mmkit.data.modalities import file_suffixes
 from mmkit.errors import UserError
 
 SEPARATORS = {"\t": "tab", "|": "bar", ";": "semicolon", ",": "comma"}
@@ -235,4 +235,4 @@ def _swallows(record: Record, separator: str, width: int) -> bool:
 
 
 def _is_image_name(cell: str) -> bool:
-    return Path(cell.strip()).suffix.lower() in SUFFIXES
+    return Path(cell.strip()).suffix.lower() in file_suffixes()

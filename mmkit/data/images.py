@@ -11,13 +11,8 @@ from typing import Any
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmkit.data.modalities.image import SUFFIXES as SUFFIXES
+from mmkit.data.modalities.image import TREATMENT as TREATMENT
 from mmkit.errors import UserError
-
-# What dataset.json says was done to every picture; `mmkit.data.depth` states the rule for more than 8 bits.
-TREATMENT = (
-    "EXIF rotation applied, 10, 12 and 16 bit scaled to 8, floats and 32 bit stretched to it, alpha composed on grey (128), "
-    "any mode to RGB; of several frames or pages the first; bytes kept where nothing changes"
-)
 
 GREY = (128, 128, 128)
 KEPT_FORMATS = {"JPEG", "MPO", "PNG", "WEBP"}

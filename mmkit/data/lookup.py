@@ -14,7 +14,7 @@ from functools import cached_property, partial
 from pathlib import Path
 from typing import TypeVar
 
-from mmkit.data.modalities.image import SUFFIXES
+from mmkit.data.modalities import file_suffixes
 from mmkit.data.schema import Picture, Reject, Row
 from mmkit.data.unread import ARCHIVES
 from mmkit.data.walk import is_folder
@@ -319,7 +319,7 @@ class Listing:
 
     @cached_property
     def _pictures(self) -> list[str]:
-        return [name for name in self.files if Path(name).suffix.lower() in SUFFIXES]
+        return [name for name in self.files if Path(name).suffix.lower() in file_suffixes()]
 
     @cached_property
     def _folder_keys(self) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""The pictures of some rows, out of a dataset or a plain folder of images."""
+"""The pictures of some rows, or the spectrograms of their sounds, out of a dataset or a plain folder of files."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from pathlib import Path
 
 from PIL import Image
 
-from mmkit.data.images import load_rgb
-from mmkit.data.modalities import image, name_of
+from mmkit.data.modalities import MODALITIES, image, name_of
 from mmkit.data.shards import MANIFEST, Dataset, open_dataset
 
 
@@ -17,17 +16,32 @@ def is_picture(modality: str | None) -> bool:
     return modality == name_of(image)
 
 
-def of_dataset(data: Dataset, ids: Iterable[str], split: str | None = None) -> dict[str, Image.Image]:
-    """id -> picture for those of `ids` that the dataset has.
+def is_shown(modality: str | None) -> bool:
+    """Whether what is called so is a file that can be drawn: a picture, or a sound as its spectrogram."""
+    return hasattr(MODALITIES.get(modality or ""), "picture")
+
+
+def drawn(modality: str, held: bytes | Path) -> Image.Image:
+    """How a file or encoded value of a modality is shown.
 
     Raises:
-        UserError: a picture cannot be read.
+        UserError: it cannot be read.
     """
-    return {id: load_rgb(picture) for id, picture in _stored(data, ids, split).items()}
+    inside = isinstance(held, bytes)
+    return MODALITIES[modality].picture({"bytes": held if inside else None, "path": None if inside else str(held)})
 
 
-def of_source(source: str | Path, ids: Iterable[str], split: str | None = None) -> dict[str, bytes | Path]:
-    """id -> file or encoded picture, of a dataset folder, or of a folder of images whose ids are paths within it.
+def of_dataset(data: Dataset, ids: Iterable[str], modality: str, split: str | None = None) -> dict[str, Image.Image]:
+    """id -> picture, or what is shown of another modality, for those of `ids` that the dataset has.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    return {id: drawn(modality, held) for id, held in _stored(data, ids, modality, split).items()}
+
+
+def of_source(source: str | Path, ids: Iterable[str], modality: str, split: str | None = None) -> dict[str, bytes | Path]:
+    """id -> file or encoded value, of a dataset folder, or of a folder of files whose ids are paths within it.
 
     What is gone is left out.
     """
@@ -35,12 +49,13 @@ def of_source(source: str | Path, ids: Iterable[str], split: str | None = None) 
     if not (folder / MANIFEST).is_file():
         return {id: folder / id for id in ids if (folder / id).is_file()}
     data = open_dataset(folder)
-    return {id: picture for id, picture in _stored(data, ids, split).items() if isinstance(picture, bytes) or picture.is_file()}
+    held = _stored(data, ids, modality, split)
+    return {id: one for id, one in held.items() if isinstance(one, bytes) or one.is_file()}
 
 
-def _stored(data: Dataset, ids: Iterable[str], split: str | None) -> dict[str, bytes | Path]:
-    """id -> picture as its row holds it; only the row groups that hold one are decoded."""
-    wanted, column = set(ids), data.column(name_of(image))
+def _stored(data: Dataset, ids: Iterable[str], modality: str, split: str | None) -> dict[str, bytes | Path]:
+    """id -> value as its row holds it; only the row groups that hold one are decoded."""
+    wanted, column = set(ids), data.column(modality)
     found: dict[str, bytes | Path] = {}
     for group in data.groups(split):
         if len(found) == len(wanted):

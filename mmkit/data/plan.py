@@ -77,11 +77,13 @@ def make_plan(source: Source, choices: Choices, say: Callable[[str], None]) -> P
     """Decide which row goes where.
 
     Raises:
-        UserError: no row is left, or `choices.fail` and a row cannot be used.
+        UserError: no row is left, `choices.fail` and a row cannot be used, or a library that reads them is missing.
     """
     plan = Plan(fingerprint=fingerprint(source.rows, choices.link))
     splits.settle(source, choices.shares, say)
     rows = _merge(source.rows, choices, plan, say)
+    for name in features_of(rows):
+        getattr(MODALITIES.get(modality_of(name) or ""), "ready", lambda: None)()
     rows.sort(key=lambda row: (stable_hash(row.id), row.id))
     rows = _limited(rows, choices, say)
     rows = _split(rows, choices, plan, say)

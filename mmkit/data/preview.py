@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import io
 from collections import Counter
 from dataclasses import dataclass
 from typing import Any
 
 from PIL import Image
 
+from mmkit.data.modalities import MODALITIES
 from mmkit.data.plan import Choices, make_plan, reason_of, stored
-from mmkit.data.schema import Ask, Picture, Reject, Row
+from mmkit.data.schema import Ask, Picture, Reject, Row, modality_of
 from mmkit.data.sources import reader
 from mmkit.errors import UserError
 
@@ -41,7 +41,8 @@ class Sample:
         """How large what it shows is, in words."""
         pixels = f"{self.shown['width']} x {self.shown['height']} px" if "width" in self.shown else ""
         series = f"{self.shown['channels']} x {self.shown['length']} values" if "channels" in self.shown else ""
-        return ", ".join(filter(None, (pixels, series)))
+        sound = f"{self.shown['seconds']:g} s of {self.shown['rate']:,} Hz" if "seconds" in self.shown else ""
+        return ", ".join(filter(None, (pixels, sound, series)))
 
 
 @dataclass(slots=True)
@@ -83,8 +84,9 @@ def _sample(row: Row, split: str, choices: Choices) -> Sample:
     sample = Sample(split, row.id, {})
     for name, value in stored(row, choices).items():
         if isinstance(row.values[name], Picture):
-            sample.image = Image.open(io.BytesIO(value["bytes"]))
-            sample.shown |= {"width": sample.image.width, "height": sample.image.height}
+            modality = MODALITIES[modality_of(name) or ""]
+            sample.image = modality.picture(value)
+            sample.shown |= modality.shown(value)
         elif hasattr(value, "nbytes"):
             sample.shown |= {"channels": value.shape[0], "length": value.shape[1]}
         elif value is not None and name not in ("regions", "references"):

@@ -15,14 +15,13 @@ from mmkit.data.columns import Columns, choose, value_of
 from mmkit.data.data_files import Part
 from mmkit.data.levels import levels_of
 from mmkit.data.lookup import Lookup, Readings
-from mmkit.data.modalities import MODALITIES, image, text
+from mmkit.data.modalities import MODALITIES, image, of_files, text
 from mmkit.data.schema import Ask, Picture, Reject, Row, Source
 from mmkit.data.spool import Spool
 from mmkit.data.tables import Table, open_table
 from mmkit.errors import UserError
 
 LICENSE = "unknown: that of the table and its pictures"
-TEMPLATE = "a photo of {label}"
 # so many pictures tell which folder their paths start from
 PROBES = 20
 
@@ -34,13 +33,13 @@ class Reading:
     Args:
         columns: what a column is typed to be (image, caption …) -> its names.
         image_root: what relative paths start from, if that is typed.
-        template: the caption of pictures that have labels only.
+        template: the caption of files that have labels only; that of their modality where it is None.
     """
 
     ask: Ask
     columns: dict[str, list[str]] = field(default_factory=dict)
     image_root: Path | None = None
-    template: str = TEMPLATE
+    template: str | None = None
 
 
 def read_parts(parts: Sequence[Part], how: Reading) -> Source:
@@ -97,7 +96,8 @@ def _files(parts: Sequence[Part], lead: Table) -> str:
 
 
 def _by_label(columns: Columns, template: str) -> str:
-    return f"image column {columns.files!r}, no captions but {template!r} with label column {columns.label!r}"
+    role = next(m.ROLE for m in of_files() if m.ROLE in columns.of)
+    return f"{role} column {columns.files!r}, no captions but {template!r} with label column {columns.label!r}"
 
 
 def _columns(table: Table, sample: list[dict[str, Any]], roots: list[Path], how: Reading) -> tuple[Columns, str | None]:
@@ -119,7 +119,9 @@ def _columns(table: Table, sample: list[dict[str, Any]], roots: list[Path], how:
     if not columns.files or text.ROLE in columns.of:
         return columns, None
     words = [value for row in sample if not is_missing(text_of(value := value_of(row, columns.label)))]
-    return columns, how.template if words and not all(map(is_number, words)) else None
+    if not words or all(map(is_number, words)):
+        return columns, None
+    return columns, how.template or next(m.TEMPLATE for m in of_files() if m.ROLE in columns.of)
 
 
 def _image_by_files(table: Table, sample: list[dict[str, Any]], roots: list[Path]) -> str | None:
@@ -264,7 +266,7 @@ class Samples:
             if names := self.columns.of.get(modality.ROLE):
                 cells = [value_of(row, name) for name in names]
                 raw = modality.cells(cells) if hasattr(modality, "cells") else cells[0]
-                if modality is image:
+                if modality in of_files():
                     raw = _picture(raw, self.pictures, self.spool)
                 elif modality is not text and not is_blank(raw):
                     # at once: as Python's own numbers they would take several times the memory until they are written
@@ -313,5 +315,5 @@ def _picture(value: Any, pictures: Lookup, spool: Spool) -> Picture | None:
     if not name:
         return None
     if re.match(r"https?://", name):
-        raise ValueError(f"{name} is a URL: download the pictures first")
+        raise ValueError(f"{name} is a URL: download the files first")
     return pictures.find(name)

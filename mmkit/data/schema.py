@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Where the bytes of a picture are.
+    """Where the bytes of a picture are, or of a sound: of whatever is a file.
 
     Args:
         key: what tells it from other pictures: two rows with the same key are one sample.
@@ -228,7 +228,7 @@ def _arrow_type(feature: dict[str, Any]) -> pa.DataType:
     import pyarrow as pa
 
     kind = feature.get("_type")
-    if kind == "Image":
+    if kind in ("Image", "Audio"):
         return pa.struct({"bytes": pa.binary(), "path": pa.string()})
     if kind == "Value":
         return {"string": pa.string(), "float32": pa.float32()}[feature["dtype"]]

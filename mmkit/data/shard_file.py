@@ -13,8 +13,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from mmkit.data.images import look, size_of
+from mmkit.data.pictures import is_picture
 from mmkit.data.plan import Choices, failed, reason_of, stored
-from mmkit.data.schema import Picture, Reject, Row, leaves
+from mmkit.data.schema import Picture, Reject, Row, leaves, modality_of
 from mmkit.data.threads import in_order
 from mmkit.errors import UserError
 from mmkit.files import sha256, writing
@@ -69,7 +70,7 @@ def sample(row: Row, choices: Choices, origin: str | None) -> Stored:
         found = stored(row, choices)
         for name, value in row.values.items():
             if isinstance(value, Picture):
-                if regions := found.get("regions"):
+                if is_picture(modality_of(name)) and (regions := found.get("regions")):
                     found["regions"] = _placed(regions, value, size_of(found[name]["bytes"]), choices)
                 # a linked picture stays as it is: the reader treats it when it opens it
                 linked = {"bytes": None, "path": value.path}

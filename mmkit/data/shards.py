@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from mmkit.data.modalities import MODALITIES, text
+from mmkit.data.modalities import MODALITIES, of_files, text
 from mmkit.data.splits import find_split
 from mmkit.errors import UserError
 from mmkit.files import DATASET_VERSION
@@ -187,7 +187,7 @@ def as_prepared(table: pa.Table, columns: dict[str, str]) -> pa.Table:
         feature = modality.FEATURE if modality else {}
         if feature == text.FEATURE and (_is_string(form) or pa.types.is_list(form) or pa.types.is_large_list(form)):
             table = table.set_column(i, name, _lists_of_texts(table.column(name).combine_chunks()))
-        elif feature.get("_type") == "Image" and (_is_string(form) or pa.types.is_binary(form) or pa.types.is_large_binary(form)):
+        elif modality in of_files() and (_is_string(form) or pa.types.is_binary(form) or pa.types.is_large_binary(form)):
             found = table.column(name).combine_chunks()
             data, path = (pa.nulls(len(found)), found) if _is_string(form) else (found, pa.nulls(len(found)))
             both = [data.cast(pa.binary()), path.cast(pa.string())]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from mmkit.data import sounds
 from mmkit.data.images import FLAT, Look, bytes_of, look
 from mmkit.data.modalities import MODALITIES
 from mmkit.errors import UserError
@@ -164,6 +165,50 @@ class Numbers(Tally):
         return {"channels": max(self.channels), "length_p50": length["p50"], "length_max": length["max"]}
 
 
+class Sounds(Tally):
+    """Encoded sounds, which are decoded once."""
+
+    def __init__(self, plural: str) -> None:
+        super().__init__(plural)
+        self.seconds = array("d")
+        self.rates = Counter[int]()
+        self.faults = {kind: array("q") for kind in ("unreadable_sounds", "silent_sounds")}
+
+    def seen(self, value: Any) -> tuple[int, float, int, bool] | UserError:
+        try:
+            data = sounds.bytes_of(value)
+            sound = sounds.decode(data)
+        except UserError as e:
+            return e
+        return stable_hash(data), sound.seconds, sound.rate, bool(sound.values.any())
+
+    def add(self, seen: tuple[int, float, int, bool] | UserError, row: int) -> None:
+        if not isinstance(seen, tuple):
+            self.faults["unreadable_sounds"].append(row)
+            return
+        digest, seconds, rate, loud = seen
+        self.hashes.append(digest)
+        self.rows.append(row)
+        self.seconds.append(seconds)
+        self.rates[rate] += 1
+        if not loud:
+            self.faults["silent_sounds"].append(row)
+
+    def found(self, rows: int) -> dict[str, Any]:
+        if not self.seconds:
+            return {}
+        rates = {str(rate): n for rate, n in self.rates.most_common()}
+        return {"sounds": self.facts(rows) | {"seconds": round(sum(self.seconds), 1), "rates": rates}}
+
+    def facts(self, rows: int) -> dict[str, Any]:
+        """Seconds of a sound, and the rate of most."""
+        if not self.seconds:
+            return {}
+        spread = np.percentile(np.array(self.seconds), (0, 50, 99, 100))
+        lengths = {f"seconds_{name}": round(float(s), 3) for name, s in zip(("min", "p50", "p99", "max"), spread, strict=True)}
+        return lengths | {"rate": self.rates.most_common(1)[0][0]}
+
+
 class Regions(Tally):
     """Boxes with features."""
 
@@ -264,11 +309,13 @@ def tally_of(kind: str) -> Tally:
     while inner.get("_type") == "List":
         inner, depth = inner["feature"], depth + 1
     form = FORMS.get((depth, inner.get("dtype", inner.get("_type"))), Tally)
-    return form(kind if kind.endswith("s") else f"{kind}s")
+    plural = "sounds" if form is Sounds else kind if kind.endswith("s") else f"{kind}s"
+    return form(plural)
 
 
 FORMS: dict[tuple[int, str | None], type[Tally]] = {
     (0, "Image"): Pictures,
+    (0, "Audio"): Sounds,
     (1, "string"): Texts,
     (2, "float32"): Numbers,
     (0, None): Regions,

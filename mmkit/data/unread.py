@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
 
-from mmkit.data.modalities.image import SUFFIXES
+from mmkit.data.modalities import file_suffixes
 from mmkit.errors import UserError
 
 TARS = (".tar", ".tar.gz", ".tgz", ".tar.bz2", ".tar.xz")
@@ -93,7 +93,7 @@ def _arrow(found: Path) -> UserError:
 def _tar(found: Path, kind: str, asked: Path) -> UserError:
     names = _tar_names(found)
     suffixes = {Path(name).suffix.lower() for name in names}
-    paired = bool(suffixes & SUFFIXES) and bool(suffixes & {".txt", ".json", ".cls", ".caption"})
+    paired = bool(suffixes & file_suffixes()) and bool(suffixes & {".txt", ".json", ".cls", ".caption"})
     what = "shards of the webdataset format (WebDataset, img2dataset)" if paired else "a tar archive"
     if paired and ".txt" not in suffixes:
         hint = "unpack them and write the names of the pictures and their captions to a table: mmkit prep table reads it"
@@ -123,7 +123,7 @@ def _zip(found: Path) -> UserError:
             names = [name for name in pack.namelist() if not name.endswith("/")]
     except (zipfile.BadZipFile, OSError):
         return UserError("the zip archive is truncated or damaged", str(found), "get it again")
-    pictures = sum(Path(name).suffix.lower() in SUFFIXES for name in names)
+    pictures = sum(Path(name).suffix.lower() in file_suffixes() for name in names)
     folder = shlex.quote(str(found.with_suffix("")))
     hint = f"unzip -q {shlex.quote(str(found))} -d {folder} && mmkit prep {_reader(names)} --source {folder}"
     return UserError(

@@ -14,7 +14,7 @@ from typing import Any
 import fsspec
 
 from mmkit.data import audit, card
-from mmkit.data.images import TREATMENT
+from mmkit.data.modalities import MODALITIES, name_of, of_files
 from mmkit.data.plan import Choices, Plan, Shard, failed, fingerprint, make_plan, nothing_left
 from mmkit.data.schema import Ask, Reject, Source, arrow_schema, modality_of
 from mmkit.data.shard_file import sample, write_shard
@@ -122,9 +122,10 @@ def _make(kind: str, ask: Ask, choices: Choices, settings: dict[str, Any], force
     if beside:
         _put_in_place(work, out, plan, ask.say)
     manifest = _manifest(kind, ask, choices, settings, source, plan)
-    for name, feature in plan.features.items():
-        if feature.get("_type") == "Image":
-            manifest[modality_of(name) or name] = _treatment(choices, plan, out)
+    for name in plan.features:
+        modality = MODALITIES.get(modality_of(name) or "")
+        if modality and modality in of_files():
+            manifest[name_of(modality)] = _treatment(modality.TREATMENT, choices, plan, out)
     manifest["splits"] = _splits(out, plan, records, ask.say)
     manifest["rejected"] = len(rejects)
     manifest["merged"] = merged = sum(record["merged"] for record in records)
@@ -241,10 +242,10 @@ def _manifest(kind: str, ask: Ask, choices: Choices, settings: dict[str, Any], s
     }
 
 
-def _treatment(choices: Choices, plan: Plan, out: Path) -> dict[str, Any]:
-    """What was done to pictures."""
+def _treatment(treatment: str, choices: Choices, plan: Plan, out: Path) -> dict[str, Any]:
+    """What was done to the files of a modality."""
     return {
-        "treatment": "none: the pictures are linked" if choices.link else TREATMENT,
+        "treatment": "none: the files are linked" if choices.link else treatment,
         "resize": choices.resize,
         "linked": choices.link,
         "origin": plan.origin and _within(out, plan.origin),

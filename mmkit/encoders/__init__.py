@@ -18,6 +18,7 @@ ENCODERS = {
     "vit": ("image", "mmkit.encoders.image", "ViT"),
     "cnn": ("image", "mmkit.encoders.image", "CNN"),
     "transformer": ("text", "mmkit.encoders.text", "TextTransformer"),
+    "audio": ("audio", "mmkit.encoders.audio", "AudioTransformer"),
     "series": ("series", "mmkit.encoders.series", "SeriesTransformer"),
     "regions": ("regions", "mmkit.encoders.regions", "RegionEncoder"),
     "pretrained": (ANY, "mmkit.encoders.pretrained", "Pretrained"),

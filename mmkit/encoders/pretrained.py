@@ -1,4 +1,4 @@
-"""One adapter to the vision and text checkpoints of transformers: any of them becomes tokens, mask and a pooled vector.
+"""One adapter to the vision, text and audio checkpoints of transformers: any of them becomes tokens, mask and a pooled vector.
 
 B batch, S side in pixels, N image tokens, M text tokens, D width
 """
@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmkit.encoders import listening
 from mmkit.encoders.image import Normalise
 from mmkit.layers import Encoded, Maps, everywhere, masked_mean
 
@@ -31,11 +32,15 @@ POOL = {
     "siglip2_text_model": "native",
     "swin": "mean",
     "swinv2": "mean",
+    "audio-spectrogram-transformer": "native",
+    "clap_audio_model": "native",
 }
 # Trained without an attention mask on texts filled up to the full length, whose padding is part of the text (arXiv:2303.15343).
 UNMASKED = {"siglip_text_model", "siglip2_text_model"}
 # Whole models with an encoder of each modality inside: model_type -> its keys for them.
-PARTS = {"image": "vision_config", "text": "text_config"}
+PARTS = {"image": "vision_config", "text": "text_config", "audio": "audio_config"}
+# how the weights of a part are called in the whole where transformers does not see it: model_type of the part -> renamings
+RENAMED = {"clap_audio_model": {r"^audio_model\.": ""}}
 
 
 class Pretrained(nn.Module):
@@ -75,9 +80,9 @@ class Pretrained(nn.Module):
         self.modality, self.lr_factor = modality, lr_factor
         self.normalise = Normalise(mean, std) if mean and std else nn.Identity()
         config = _config(json.loads(architecture), from_)
-        if (getattr(config, "vocab_size", None) is not None) != (modality == "text"):
-            raise ValueError(f"{from_ or config.model_type} is no {modality} checkpoint (its model_type is {config.model_type})")
         self.body = _without_pooler(_body(config))
+        if _encodes(self.body) != modality:
+            raise ValueError(f"{from_ or config.model_type} is no {modality} checkpoint (its model_type is {config.model_type})")
         self.body.float()
         kind = config.model_type
         self.masked = kind not in UNMASKED
@@ -94,12 +99,17 @@ class Pretrained(nn.Module):
             raise ValueError(f"pictures of {size} px cannot be cut into patches of {self.patch}")
         self.dim = self._width(config, size)
 
-    def forward(self, pixels: Tensor | None = None, ids: Tensor | None = None, mask: Tensor | None = None) -> Encoded:
-        """Pixels (B, 3, S, S), or ids (B, M) and their mask (B, M)."""
+    def forward(
+        self, pixels: Tensor | None = None, ids: Tensor | None = None, mask: Tensor | None = None, sound: Tensor | None = None
+    ) -> Encoded:
+        """Pixels (B, 3, S, S), or ids (B, M) and their mask (B, M), or a sound as `listening.hear` takes it and its mask."""
         if pixels is not None:
             pixels = self.normalise(pixels)
             given = _patches(pixels, self.patch) if self.patch else {"pixel_values": pixels}
             out = self.body(**given, **self.options)
+        elif sound is not None:
+            assert mask is not None
+            out, mask = listening.hear(self.body, sound, mask)
         else:
             out = self.body(input_ids=ids, attention_mask=mask.long() if self.masked and mask is not None else None)
         tokens = out.last_hidden_state
@@ -227,15 +237,21 @@ def load(encoder: Pretrained, folder: str, architecture: str) -> None:
     """
     config = _config(json.loads(architecture), folder)
     try:
-        found, info = type(encoder.body).from_pretrained(
-            folder, config=config, dtype=torch.float32, local_files_only=True, output_loading_info=True
+        found, info = _class(config).from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+            key_mapping=RENAMED.get(config.model_type),
         )
     except Exception as e:  # safetensors, pickle and the loader each raise their own for a damaged file
         raise ValueError(f"the weights cannot be read ({str(e).strip().splitlines()[0]})") from e
-    found = _without_pooler(found)
+    part = "encoder." if found.config.is_encoder_decoder else ""
+    found = _without_pooler(listening.hears(found))
     wanted = encoder.body.state_dict()
     # the number of batches that BatchNorm has seen changes nothing in eval mode, and older checkpoints lack it
-    missing = [k for k in info["missing_keys"] if k in wanted and not k.endswith("num_batches_tracked")]
+    missing = [k for k in info["missing_keys"] if k.removeprefix(part) in wanted and not k.endswith("num_batches_tracked")]
     if missing or info["mismatched_keys"]:
         bad = missing or [k[0] if isinstance(k, tuple) else k for k in info["mismatched_keys"]]
         raise ValueError(
@@ -256,16 +272,29 @@ def _config(table: dict[str, Any], name: str) -> Any:
 
 
 def _body(config: Any) -> Any:
+    return listening.hears(_class(config)._from_config(config))
+
+
+def _class(config: Any) -> Any:
+    """The class of a configuration's model without a head."""
     import transformers
 
     # AutoModel leaves out some parts of whole models, such as SigLIP's text encoder
     name = type(config).__name__.removesuffix("Config") + "Model"
     if type(config) not in transformers.MODEL_MAPPING and hasattr(transformers, name):
-        return getattr(transformers, name)._from_config(config)
+        return getattr(transformers, name)
     try:
-        return transformers.AutoModel.from_config(config)
-    except ValueError as e:
+        found = transformers.MODEL_MAPPING[type(config)]
+        return found[0] if isinstance(found, tuple | list) else found
+    except KeyError as e:
         raise ValueError(f"transformers has no encoder for the architecture {config.model_type!r}") from e
+
+
+def _encodes(body: Any) -> str:
+    """The modality of what a model takes."""
+    if body.main_input_name in listening.INPUTS:
+        return "audio"
+    return "text" if getattr(body.config, "vocab_size", None) is not None else "image"
 
 
 def _without_pooler(body: Any) -> Any:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmkit.data.modalities import MODALITIES
-from mmkit.data.pictures import is_picture, of_source
+from mmkit.data.pictures import is_shown, of_source
 from mmkit.data.shards import MANIFEST, Dataset, open_dataset
 from mmkit.data.splits import find_split
 from mmkit.embedding import embed_dataset, embed_file, embed_folder, embed_texts, files_in, of_files, suffixes
@@ -60,6 +60,7 @@ class Gallery:
     found: Embeddings
     split: str | None = None
     note: str = ""
+    _origins: dict[str, dict[tuple[str | None, str], str]] = field(default_factory=dict, repr=False)
 
     @property
     def source(self) -> str | None:
@@ -116,15 +117,15 @@ class Gallery:
         return self.model.config.is_language(name)
 
     def pictures(self, answers: Sequence[Answer]) -> dict[Answer, bytes | Path]:
-        """The images among the answers, as files or encoded as they are stored; those that are gone are left out."""
+        """The images and sounds among the answers, as files or encoded as they are stored; those that are gone are left out."""
         wanted = defaultdict(list)
         for answer in answers:
-            if is_picture(answer.modality):
-                wanted[answer.split].append(answer)
+            if is_shown(answer.modality):
+                wanted[answer.split, answer.modality].append(answer)
         found: dict[Answer, bytes | Path] = {}
-        for split, images in wanted.items():
-            held = of_source(self.source, {answer.id for answer in images}, split) if self.source else {}
-            found |= {answer: held[answer.id] for answer in images if answer.id in held}
+        for (split, name), files in wanted.items():
+            held = of_source(self.source, {answer.id for answer in files}, name, split) if self.source else {}
+            found |= {answer: held[answer.id] for answer in files if answer.id in held}
         return found
 
     def caption(self, answer: Answer) -> str | None:
@@ -146,14 +147,15 @@ class Gallery:
         return Answer(asked, n, round(score, 6), self.found.ids[row], name, self.found.text[row], path, self._split(row))
 
     def _path(self, row: int) -> str | None:
-        """The file of an image, if it is still there."""
+        """The file of an image or a sound, if it is still there."""
         id = self.found.ids[row]
         if (self.found.meta or {}).get("folder"):
             path = Path(self.source or "", id)
             return str(path) if path.is_file() else None
-        if not is_picture(self.found.modality[row]):
+        name = self.found.modality[row]
+        if not is_shown(name):
             return None
-        found = self._data.original(self._paths.get((self._split(row), id))) if self._data else None
+        found = self._data.original(self._paths(name).get((self._split(row), id))) if self._data else None
         return str(found) if found else None
 
     def _split(self, row: int) -> str | None:
@@ -164,13 +166,15 @@ class Gallery:
         """The dataset that was embedded, if it is still there."""
         return open_dataset(self.source) if self.source and (Path(self.source) / MANIFEST).is_file() else None
 
-    @cached_property
-    def _paths(self) -> dict[tuple[str | None, str], str]:
-        """(split, id) -> where the image came from, as its row says."""
+    def _paths(self, name: str) -> dict[tuple[str | None, str], str]:
+        """(split, id) -> where the file of a modality came from, as its row says."""
         assert self._data
-        image = self._data.column(next(filter(is_picture, self._data.columns.values())))
-        rows = self._data.rows(self.split, ["id", f"{image}.path"])
-        return {(row["split"], row["id"]): path for row in rows if (path := (row.get(image) or {}).get("path"))}
+        if name not in self._origins:
+            column = self._data.column(name)
+            rows = self._data.rows(self.split, ["id", f"{column}.path"])
+            found = {(row["split"], row["id"]): path for row in rows if (path := (row.get(column) or {}).get("path"))}
+            self._origins[name] = found
+        return self._origins[name]
 
 
 def open_gallery(where: str, model: Model, split: str | None = None, pace: Pace | None = None) -> Gallery:

@@ -1,22 +1,19 @@
-"""The pictures of answers as files, ranked by their names."""
+"""The pictures and sounds of answers as files, ranked by their names."""
 
 from __future__ import annotations
 
-import io
 import re
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from PIL import Image
-
-from mmkit.data.pictures import is_picture
+from mmkit.data.modalities import MODALITIES
+from mmkit.data.pictures import is_shown
 from mmkit.errors import UsageError
 from mmkit.search.gallery import Answer, Gallery
 
 # so much of a query or an id stands in the name of a file
 SHOWN = 60
-ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp"}
 
 
 def save_pictures(gallery: Gallery, answers: Sequence[Answer], folder: Path) -> int:
@@ -28,7 +25,7 @@ def save_pictures(gallery: Gallery, answers: Sequence[Answer], folder: Path) -> 
         UsageError: an answer is a text.
         OSError: the folder cannot be written.
     """
-    if any(not is_picture(answer.modality) for answer in answers):
+    if any(not is_shown(answer.modality) for answer in answers):
         raise UsageError("--save writes pictures, and the answers are texts", hint="--find image")
     held = gallery.pictures([answer for answer in answers if answer.path is None])
     folder.mkdir(exist_ok=True)
@@ -38,7 +35,7 @@ def save_pictures(gallery: Gallery, answers: Sequence[Answer], folder: Path) -> 
         if picture is None:
             gone += 1
             continue
-        ending = picture.suffix if isinstance(picture, Path) else _ending(picture)
+        ending = picture.suffix if isinstance(picture, Path) else MODALITIES[answer.modality].ending(picture)
         target = folder / f"{answer.rank:0{width}d}-{plain_name(answer.id.removesuffix(ending))}{ending}"
         if isinstance(picture, Path):
             shutil.copyfile(picture, target)
@@ -50,8 +47,3 @@ def save_pictures(gallery: Gallery, answers: Sequence[Answer], folder: Path) -> 
 def plain_name(text: str) -> str:
     """A text as the name of a file on any system."""
     return re.sub(r"[^\w.-]+", "_", text).strip("_.")[:SHOWN]
-
-
-def _ending(picture: bytes) -> str:
-    with Image.open(io.BytesIO(picture)) as image:
-        return ENDINGS.get(image.format or "", f".{(image.format or 'img').lower()}")

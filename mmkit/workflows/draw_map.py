@@ -8,8 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmkit.data.images import load_rgb
-from mmkit.data.pictures import is_picture, of_source
+from mmkit.data.pictures import drawn, is_shown, of_source
 from mmkit.errors import UserError
 from mmkit.space import coordinates
 from mmkit.views import fonts, style, target
@@ -115,19 +114,19 @@ def _thumbnails(made: Map, most: int) -> tuple[dict[int, bytes], int]:
     """row -> small JPEG, evenly spaced over the rows that are pictures, and how many of these there are."""
     from mmkit.views.map_page import thumbnail
 
-    rows = np.flatnonzero([is_picture(name) for name in made.found.modality])
+    rows = np.flatnonzero([is_shown(name) for name in made.found.modality])
     source = (made.found.meta or {}).get("data")
     if not source or not most or not len(rows):
         return {}, len(rows)
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
     wanted: dict[Any, dict[str, int]] = defaultdict(dict)
     for row in chosen.tolist():
-        wanted[made.found.split[row]][made.found.ids[row]] = row
+        wanted[made.found.split[row], made.found.modality[row]][made.found.ids[row]] = row
     found: dict[int, bytes] = {}
-    for split, ids in wanted.items():
+    for (split, name), ids in wanted.items():
         try:
-            stored = of_source(source, ids, split)
+            stored = of_source(source, ids, name, split)
         except UserError:  # the dataset has moved or is another one now: the map itself needs none of it
             continue
-        found |= {ids[id]: thumbnail(load_rgb(picture)) for id, picture in stored.items()}
+        found |= {ids[id]: thumbnail(drawn(name, picture)) for id, picture in stored.items()}
     return found, len(rows)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mmkit import __version__
 from mmkit.data import pictures
 from mmkit.data.audit import table as audit_table
-from mmkit.data.images import load_cell
+from mmkit.data.modalities import MODALITIES
 from mmkit.data.shards import Dataset, default_split, open_dataset
 from mmkit.embedding import checkpoint_name, embed_dataset, model_name
 from mmkit.encode import Pace, cell_items, columns_of
@@ -219,7 +219,7 @@ def _strips(
 def _samples(model: Model, data: Dataset) -> list[Tile]:
     """Some training pictures with their first words, where there are pictures."""
     columns = columns_of(model, data, model.inputs)
-    shown = next((name for name in columns if pictures.is_picture(str(model.inputs[name].modality))), None)
+    shown = next((name for name in columns if pictures.is_shown(str(model.inputs[name].modality))), None)
     if shown is None:
         return []
     said = next((name for name in columns if model.config.is_language(name)), None)
@@ -232,7 +232,7 @@ def _samples(model: Model, data: Dataset) -> list[Tile]:
         words = cell_items(model, said, row[columns[said]]) if said else []
         text = words[0] if words else str(row[label]) if label and row[label] else row["id"]
         if held and (held["bytes"] or held["path"]):
-            tiles.append(Tile(str(text), load_cell(held)))
+            tiles.append(Tile(str(text), MODALITIES[str(model.inputs[shown].modality)].picture(held)))
     return tiles
 
 

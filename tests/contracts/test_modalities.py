@@ -45,6 +45,7 @@ def test_a_row(name: str, data: Any) -> None:
 
 
 DRAWN: dict[str, Any] = {"image": {"augment": ["crop", "colour"]}, "text": {"word_dropout": 0.5}, "series": {"jitter": 1.0}}
+DRAWN["audio"] = {"seconds": 0.05, "augment": ["crop", "mask"]}
 
 
 def test_nothing_is_drawn_of_the_others() -> None:

@@ -27,6 +27,7 @@ def test_datasets_reads_our_features_back() -> None:
             "id": text,
             "image": datasets.Image(),
             "captions": datasets.List(text),
+            "audio": datasets.Audio(decode=False),
             "series": floats,
             "regions": regions,
             "label": text,

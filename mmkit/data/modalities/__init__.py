@@ -10,6 +10,13 @@ Each row holds all that is particular to it. For prep:
     store(raw) -> value   as the column keeps it; stored again it is the same. Raises `Blank` where there is nothing in it,
                           ValueError with the reason where it cannot be used. Of a file, raw is its bytes
 And if it can be so:
+    picture(value) -> a PIL image: its values are files, {bytes, path} in the column, shown so on sheets; store(raw, resize) then
+                          takes what `--resize` says, shown(value) is what is said of one in words, and
+                          ending(bytes) is the suffix of such a file
+    TREATMENT what dataset.json says that prep does to them
+    TEMPLATE  of the caption that a class folder or a label gives it; PLURAL: what they are called, FILES: and their files
+    UNREAD    suffixes of files that cannot be read, and READ_AS, a form that can
+    ready()               raises UserError where a library that reads it is not installed
     cells(values) -> raw  several columns of a table are one value
     missing(raw) -> list  parts of a value that are left out
     merge(one, other)     the values of two rows that are one sample; without it, they must be equal
@@ -47,11 +54,23 @@ hide(tensors, hidden, rngs) -> tensors, the same with the units hidden (B, n) re
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
-from mmkit.data.modalities import image, regions, series, text
+from mmkit.data.modalities import audio, image, regions, series, text
 
-MODALITIES: dict[str, Any] = {"image": image, "text": text, "series": series, "regions": regions}
+MODALITIES: dict[str, Any] = {"image": image, "text": text, "audio": audio, "series": series, "regions": regions}
+
+
+def of_files() -> list[Any]:
+    """The modalities whose values are files."""
+    return [module for module in MODALITIES.values() if hasattr(module, "picture")]
+
+
+@functools.cache
+def file_suffixes() -> frozenset[str]:
+    """The suffixes of all of their files."""
+    return frozenset().union(*(module.SUFFIXES for module in of_files()))
 
 
 def name_of(modality: Any) -> str:

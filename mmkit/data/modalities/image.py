@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     import random
 
     import torch
+    from PIL import Image
 
     from mmkit.data.checkpoint import Checkpoint
     from mmkit.data.shards import Dataset
@@ -25,6 +26,16 @@ NAMES = (
     *("image", "image_path", "image_file", "image_name", "path", "file_path", "filepath", "file_name", "filename", "file"),
     *("img", "img_path", "picture", "photo", "jpg", "png", "url", "image_id", "img_id", "imageid", "photo_id", "picture_id"),
 )
+# What dataset.json says was done to every picture; `mmkit.data.depth` states the rule for more than 8 bits.
+TREATMENT = (
+    "EXIF rotation applied, 10, 12 and 16 bit scaled to 8, floats and 32 bit stretched to it, alpha composed on grey (128), "
+    "any mode to RGB; of several frames or pages the first; bytes kept where nothing changes"
+)
+PLURAL, FILES, READ_AS = "pictures", "images", "JPEG"
+# of phones, cameras and drawing programs, that no common reader opens
+UNREAD = {".heic", ".heif", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
+ENDINGS = {"JPEG": ".jpg", "MPO": ".jpg", "PNG": ".png", "WEBP": ".webp"}
+TEMPLATE = "a photo of {label}"
 KINDS = ("image",)
 ENCODER = "vit"
 LANGUAGE = False
@@ -67,6 +78,34 @@ def store(raw: bytes, resize: int | None = None) -> dict[str, Any]:
     from mmkit.data.images import treat
 
     return {"bytes": treat(raw, resize).data, "path": None}
+
+
+def picture(value: dict[str, Any]) -> Image.Image:
+    """As people see it.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    from mmkit.data.images import load_cell
+
+    return load_cell(value)
+
+
+def shown(value: dict[str, Any]) -> dict[str, Any]:
+    """What is said of one in words."""
+    from mmkit.data.images import bytes_of, size_of
+
+    return dict(zip(("width", "height"), size_of(bytes_of(value)), strict=True))
+
+
+def ending(data: bytes) -> str:
+    """The suffix of a file of these bytes."""
+    import io
+
+    from PIL import Image
+
+    with Image.open(io.BytesIO(data)) as opened:
+        return ENDINGS.get(opened.format or "", f".{(opened.format or 'img').lower()}")
 
 
 def items(value: Any) -> list[Any]:

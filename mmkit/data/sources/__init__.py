@@ -34,7 +34,7 @@ SOURCES = {
     "nlvr": Listed("NLVR and NLVR2: sentences that are true or false.", "mmkit.data.sources.nlvr"),
     "table": Listed("A CSV, TSV, JSONL, Parquet or NPZ table.", "mmkit.data.sources.table"),
     "regions": Listed("Features of regions, for the pictures of a prepared dataset.", "mmkit.data.sources.regions"),
-    "folder": Listed("Class folders, or images beside text files.", "mmkit.data.sources.folder"),
+    "folder": Listed("Class folders, or images or sounds beside text files.", "mmkit.data.sources.folder"),
 }
 
 

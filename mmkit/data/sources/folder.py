@@ -1,4 +1,4 @@
-"""Class folders (pets/cats/1.jpg gives the label cats and a caption), or images beside a text file of the same name.
+"""Class folders (pets/cats/1.jpg gives the label cats and a caption), or images or sounds beside a text file of their name.
 
 Folders such as train, validation, seg_test or Testing are the official splits. A text file (1.txt, 1.caption or 1.jpg.txt)
 holds one caption a line. Where there is a metadata.csv, .jsonl or .parquet with a column file_name, on top or in each
@@ -13,15 +13,14 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from typer import Option
 
 from mmkit.data.data_files import Part, data_files, metadata_files, tables_in
 from mmkit.data.levels import Levels, levels_of
-from mmkit.data.modalities import text
-from mmkit.data.modalities.image import SUFFIXES
-from mmkit.data.samples import TEMPLATE, Reading, names_pictures, read_parts
+from mmkit.data.modalities import file_suffixes, image, of_files, text
+from mmkit.data.samples import Reading, names_pictures, read_parts
 from mmkit.data.schema import Ask, Picture, Reject, Row, Source
 from mmkit.data.splits import folder_split
 from mmkit.data.unread import refuse
@@ -33,9 +32,7 @@ EXAMPLES = (
     'mmkit prep folder ./data --source ~/pets --template "a drawing of {label}"',
     "mmkit prep folder ./data --source ~/photos --splits train:0.9,test:0.1",
 )
-LICENSE = "unknown: that of the folder's pictures"
-# pictures of phones, cameras and drawing programs that no common reader opens
-UNREAD = {".heic", ".heif", ".jxl", ".svg", ".psd", ".dng", ".cr2", ".cr3", ".nef", ".arw", ".raf", ".orf", ".rw2"}
+LICENSE = "unknown: that of the folder's files"
 NAMED = 3
 # so many tables are looked into for one that names the pictures
 PROBED = 20
@@ -44,9 +41,18 @@ PROBED = 20
 def read(
     ask: Ask,
     *,
-    template: Annotated[str, Option("--template", metavar="TEXT", help="The caption of a class folder's pictures.")] = TEMPLATE,
+    template: Annotated[
+        str | None,
+        Option(
+            "--template",
+            metavar="TEXT",
+            help="The caption of a class folder's pictures or sounds.",
+            show_default=", ".join(modality.TEMPLATE for modality in of_files()),
+        ),
+    ] = None,
 ) -> Source:
-    """Every picture below the folder, in the order of their names; with metadata.csv and its like, those that it names.
+    """Every picture below the folder, or every sound where there are more of those, in the order of their names; with
+    metadata.csv and its like, those that it names.
 
     Pictures that lie in no classes are read with a table of their captions, whatever it is called.
 
@@ -54,7 +60,7 @@ def read(
         UserError: there is no such folder, no picture in it, or nothing that describes one.
     """
     root, how = ask.folder, Reading(ask, template=template)
-    if "{label}" not in template:
+    if template is not None and "{label}" not in template:
         hint = 'such as --template "a photo of {label}"'
         raise UsageError("the template has no place for the label", f"--template {template!r}", hint)
     if not root.is_dir():
@@ -67,8 +73,8 @@ def read(
         return _described(metadata, files, how)
     if not files.pictures:
         refuse(root)
-        raise UserError("no pictures", str(root), f"looked for {' '.join(sorted(SUFFIXES))}")
-    tree = _layout(files, template)
+        raise UserError("no pictures", str(root), f"looked for {' '.join(sorted(file_suffixes()))}")
+    tree = _layout(files, template or files.modality.TEMPLATE)
     table = None if tree.with_text else _table(files, how)
     if table and len(tree.labels) < 2:
         # one class, or none, has nothing to tell apart
@@ -87,28 +93,40 @@ class Files:
     """What lies below a folder, as paths relative to it.
 
     Args:
-        pictures: sorted; also those that are not read, but for what is there in another form too (`a.cr2` beside `a.jpg`).
+        modality: of most of the files; others than its own are left out.
+        pictures: its files, sorted; also those that are not read, but for what is there in another form too (`a.cr2` beside
+            `a.jpg`).
+        others: how many are of another modality.
         texts: (folder, name in one case) -> text files called so.
     """
 
     root: Path
+    modality: Any = image
     pictures: list[Path] = field(default_factory=list)
+    others: int = 0
     texts: dict[tuple[Path, str], list[Path]] = field(default_factory=lambda: defaultdict(list))
 
     @classmethod
     def below(cls, root: Path) -> Files:
         """Look through all folders below `root`."""
         files = cls(root)
+        looked_for = file_suffixes().union(*(modality.UNREAD for modality in of_files()))
         found = []
         for folder, names in walk(root):
             for path in (folder / name for name in names):
                 suffix = path.suffix.lower()
-                if suffix in SUFFIXES | UNREAD:
+                if suffix in looked_for:
                     found.append(path)
                 elif suffix in text.SUFFIXES:
                     files.texts[folder, path.name.casefold()].append(path)
         stems = {path.with_suffix("") for path in found if _is_read(path)}
-        files.pictures = sorted(path for path in found if _is_read(path) or path.with_suffix("") not in stems)
+        found = sorted(path for path in found if _is_read(path) or path.with_suffix("") not in stems)
+        counts = Counter(path.suffix.lower() for path in found)
+        files.modality = max(
+            of_files(), key=lambda modality: sum(counts[suffix] for suffix in modality.SUFFIXES | modality.UNREAD)
+        )
+        files.pictures = [path for path in found if path.suffix.lower() in files.modality.SUFFIXES | files.modality.UNREAD]
+        files.others = len(found) - len(files.pictures)
         return files
 
     def beside(self, picture: Path) -> list[Path]:
@@ -122,7 +140,7 @@ class Files:
 
 
 def _is_read(path: Path) -> bool:
-    return path.suffix.lower() in SUFFIXES
+    return path.suffix.lower() in file_suffixes()
 
 
 def _described(parts: list[Part], files: Files, how: Reading) -> Source:
@@ -131,7 +149,7 @@ def _described(parts: list[Part], files: Files, how: Reading) -> Source:
     named = {row.picture.path for row in source.rows if isinstance(row, Row) and row.picture}
     left = sum(os.path.abspath(files.root / path) not in named for path in files.pictures)
     source.note += f"; paths start from {how.image_root}" if how.image_root else ""
-    source.note += f"; pictures in none of its rows, left out: {left:,}" if left else ""
+    source.note += f"; {files.modality.PLURAL} in none of its rows, left out: {left:,}" if left else ""
     return source
 
 
@@ -155,7 +173,7 @@ def _no_captions(files: Files, how: Reading) -> UserError:
     """The error for pictures that nothing describes."""
     names = {path.parent.name for path in files.pictures if path.parent.name and not folder_split(path.parent.name)}
     none = f" ({names.pop()} is none)" if len(names) == 1 else ""
-    what = f"no captions: the pictures lie in no class folders{none} and have no text files"
+    what = f"no captions: the {files.modality.PLURAL} lie in no class folders{none} and have no text files"
     hint = "what is read: class folders (cats/1.jpg), text files (1.txt beside 1.jpg), or a table of names (metadata.csv)"
     return UserError(what, str(files.root), _other_command(files, how) or hint)
 
@@ -210,9 +228,10 @@ def _note(tree: Layout, table: tuple[list[Part], Reading] | None) -> str:
     Args:
         table: one that names the pictures, too.
     """
-    levels, found = tree.levels, tree.files.pictures
+    levels, found, kind = tree.levels, tree.files.pictures, tree.files.modality
     listed = [path for path in found if not levels.is_stray(path)]
-    note = f"{len(found):,} pictures, {'images beside text files' if tree.with_text else 'class folders'}"
+    note = f"{len(found):,} {kind.PLURAL}, {f'{kind.FILES} beside text files' if tree.with_text else 'class folders'}"
+    note += f" ({tree.files.others:,} files of another kind are left out)" if tree.files.others else ""
     if tree.texts and not tree.with_text:
         note += f" (a text file lies beside {len(tree.texts):,} of them only: it is not read)"
     if not tree.with_text:
@@ -254,8 +273,9 @@ def _row(tree: Layout, path: Path) -> Row | Reject:
     if levels.is_stray(path):
         reason = f"in no split: {', '.join(sorted(levels.splits))} are the official ones, and it lies beside them"
         return Reject(name, str(full), reason)
+    kind = tree.files.modality
     if not _is_read(path):
-        return Reject(name, str(full), f"{path.suffix} pictures are not read: convert them to JPEG")
+        return Reject(name, str(full), f"{path.suffix} {kind.PLURAL} are not read: convert them to {kind.READ_AS}")
     split, label = levels.split(path), levels.label(path)
     try:
         picture = Picture.file(full)
@@ -269,7 +289,7 @@ def _row(tree: Layout, path: Path) -> Row | Reject:
         texts = "most pictures have no text file, so none is read" if tree.texts else "there is no text file beside it"
         return Reject(name, str(full), f"no caption: it lies in no class folder, and {texts}")
     caption = tree.template.replace("{label}", label.replace("_", " "))
-    return Row(name, {"image": picture, "captions": [caption], "label": label}, str(full), split)
+    return Row(name, {kind.COLUMN: picture, "captions": [caption], "label": label}, str(full), split)
 
 
 def _with_text(tree: Layout, path: Path, picture: Picture) -> Row | Reject:
@@ -277,7 +297,8 @@ def _with_text(tree: Layout, path: Path, picture: Picture) -> Row | Reject:
     if not texts:
         return Reject(path.as_posix(), str(tree.files.root / path), "no text file of the same name beside it")
     captions = [line for text in texts for line in _lines(text)]
-    return Row(path.as_posix(), {"image": picture, "captions": captions}, str(texts[0]), tree.levels.split(path))
+    values = {tree.files.modality.COLUMN: picture, "captions": captions}
+    return Row(path.as_posix(), values, str(texts[0]), tree.levels.split(path))
 
 
 def _lines(path: Path) -> list[str]:
