@@ -7,7 +7,7 @@ B samples, K beams, R = B·K rows of both, V tokens of the vocabulary
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -17,6 +17,7 @@ from torch import Tensor
 
 from mmkit.batch import Batch, Want
 from mmkit.encode import diverged, encoded_once
+from mmkit.errors import UserError
 from mmkit.layers import Encoded, State
 from mmkit.model import Model
 
@@ -29,7 +30,8 @@ class Written(NamedTuple):
     Args:
         text: without the start and the end token.
         score: the mean log-probability of its tokens, the end token included.
-        ids: start token, text, and where it `ended` the end token; else it was cut at the greatest length.
+        ids: the token before it (the start, or the last of a prompt), text, and where it `ended` the end token; else it was cut
+            at the greatest length.
     """
 
     text: str
@@ -70,6 +72,7 @@ def generate(
     batch_size: int = 64,
     features: Mapping[str, Any] | None = None,
     sampling: Sampling | None = None,
+    prompts: Sequence[str] | None = None,
 ) -> list[list[Written]]:
     """The texts that a model writes of some samples, the best first.
 
@@ -85,9 +88,10 @@ def generate(
         batch_size: beams that are computed at once.
         features: of the inputs whose encoder ran before: where their items come from.
         sampling: tokens are drawn, and the `beams` are texts of their own.
+        prompts: of each sample what its text goes on from, which is no part of it.
 
     Raises:
-        UserError: the model's answer is not finite.
+        UserError: the model's answer is not finite, or a prompt leaves no room for a text.
     """
     write: Any = getattr(model, "write", None)
     if write is not None:  # a checkpoint that writes by itself
@@ -95,10 +99,14 @@ def generate(
         return texts
     most = objective.reader.tokenizer.context
     length = most if length is None else min(length, most)
-    found: list[list[Written]] = []
     want, each = Want(objective.name, "logits"), max(1, batch_size // beams)
-    for begin in range(0, len(samples), each):
-        part = samples[begin : begin + each]
+    before = [objective.prompt_ids(one) for one in prompts] if prompts is not None else [[objective.ends[0]]] * len(samples)
+    found: list[list[Written]] = [[] for _ in samples]
+    for numbers in _alike(before, each):
+        part, given = [samples[i] for i in numbers], torch.tensor([before[i] for i in numbers], device=model.device)
+        if given.size(1) >= length:
+            where = f"data.{model.inputs[objective.text].modality}.context = {most}"
+            raise UserError(f"a prompt of {given.size(1)} tokens leaves no room for a text", where, "a shorter one")
         have: Have = {}
         for name in others(model, objective):
             have |= encoded_once(model, name, part, want, features or {})
@@ -106,26 +114,41 @@ def generate(
         try:
             scribe = writer(model, objective, have, rows)
             if sampling is None:
-                best = search(scribe, rows, beams, length, objective.ends)
+                found_of = search(scribe, rows, beams, length, objective.ends, given)
             else:
-                place = sampling._replace(first=sampling.first + begin)
-                best = drawn(scribe, rows, beams, length, objective.ends, place)
+                found_of = drawn(scribe, rows, beams, length, objective.ends, given, sampling, numbers)
         except FloatingPointError as e:
             raise diverged(model, str(e)) from None
-        found += [[_written(objective, *one) for one in each_best[:top]] for each_best in best]
+        for i, best in zip(numbers, found_of, strict=True):
+            found[i] = [_written(objective, score, ids[given.size(1) - 1 :]) for score, ids in best[:top]]
     return found
 
 
+def _alike(prompts: Sequence[Sequence[int]], most: int) -> Iterator[list[int]]:
+    """The numbers of prompts in batches of at most `most`, each of prompts of one length."""
+    lengths: dict[int, list[int]] = {}
+    for i, one in enumerate(prompts):
+        lengths.setdefault(len(one), []).append(i)
+    for numbers in lengths.values():
+        yield from (numbers[begin : begin + most] for begin in range(0, len(numbers), most))
+
+
 def _written(objective: Any, score: float, ids: tuple[int, ...]) -> Written:
-    text = objective.reader.tokenizer.backend.decode(list(ids), skip_special_tokens=True).strip()
+    text = objective.reader.tokenizer.backend.decode(list(ids[1:]), skip_special_tokens=True).strip()
     return Written(text, score, ids, ids[-1] == objective.ends[1])
 
 
 def writer(model: Model, objective: Any, have: Have, rows: Tensor) -> Stepwise | Anew:
     """What foretells the next token of texts about rows (R,) of what is known of the other inputs."""
     fusion = dict(model.fusion).get(objective.joined)
-    stepwise = hasattr(model.encoder[model.encoder_of(objective.text)], "step") and (fusion is None or hasattr(fusion, "step"))
+    encoder = model.encoder[model.encoder_of(objective.text)]
+    stepwise = _drives(fusion, objective) or (hasattr(encoder, "step") and (fusion is None or hasattr(fusion, "step")))
     return (Stepwise if stepwise else Anew)(model, objective, have, rows)
+
+
+def _drives(fusion: Any, objective: Any) -> bool:
+    """Whether the fusion runs the text's encoder itself."""
+    return getattr(fusion, "drives", None) == objective.text
 
 
 class Anew:
@@ -158,6 +181,7 @@ class Stepwise:
         self.encoder, self.head = model.encoder[model.encoder_of(objective.text)], model.head[objective.name]
         self.fusion = dict(model.fusion).get(objective.joined)
         self.encoded = self.fusion is None or self.fusion.reads == "tokens"
+        self.driven = _drives(self.fusion, objective)
         self.states: list[State] = [self.encoder.start()]
         if self.fusion is not None:
             names = [name for name in model.config.fusions[objective.joined]["inputs"] if name != objective.text]
@@ -167,7 +191,7 @@ class Stepwise:
 
     def next(self, ids: Tensor) -> Tensor:
         """The logits (R, V) of what follows further tokens (R,)."""
-        x = self.encoder.step(ids, self.states[0], self.encoded)
+        x = self.encoder.word(ids, self.states[0]) if self.driven else self.encoder.step(ids, self.states[0], self.encoded)
         if self.fusion is not None:
             x = self.fusion.step(x, self.states[1])
         logits: Tensor = self.head(x)[:, 0]
@@ -205,32 +229,38 @@ class _Beams:
 
 
 def search(
-    writer: Stepwise | Anew, rows: Tensor, K: int, length: int, ends: tuple[int, int]
+    writer: Stepwise | Anew, rows: Tensor, K: int, length: int, ends: tuple[int, int], prompts: Tensor | None = None
 ) -> list[list[tuple[float, tuple[int, ...]]]]:
     """Of each sample the mean log-probability and the ids of at most K texts, the best first; see `generate`.
 
     Args:
         writer: of the `rows` (R,), K of each sample.
         length: the most tokens of a text; ends: the start and the end token.
+        prompts: what the text of each sample goes on from (samples, P); None: the start token.
 
     Raises:
         FloatingPointError: a logit is not finite.
     """
     samples, device = len(rows) // K, rows.device
     first = torch.tensor([0], device=device)
+    prompts = torch.full((samples, 1), ends[0], device=device) if prompts is None else prompts
+    P = prompts.size(1)
+    given = prompts.repeat_interleave(K, 0)
+    for place in range(P - 1):
+        writer.next(given[:, place])
     beams = _Beams(
-        torch.full((samples, K, 1), ends[0], device=device),
+        given.view(samples, K, P),
         torch.full((samples, K), -torch.inf, device=device).index_fill(1, first, 0.0),
         torch.full((samples,), K, device=device),
     )
     there = torch.arange(samples, device=device)  # the number of each sample that is still being written
     found: list[list[tuple[float, tuple[int, ...]]]] = [[] for _ in range(samples)]
-    for n in range(1, length):
+    for n in range(1, length - P + 1):
         logits = writer.next(beams.ids[:, :, -1].flatten())
         if not logits.isfinite().all():
             raise FloatingPointError("a probability is not finite")
         beams, source = _grown(beams, logits.float().log_softmax(-1).view(len(there), K, -1))
-        over = (beams.scores > -torch.inf) & ((beams.ids[:, :, -1] == ends[1]) | (n == length - 1))
+        over = (beams.scores > -torch.inf) & ((beams.ids[:, :, -1] == ends[1]) | (n == length - P))
         for b, k in over.nonzero().tolist():
             found[int(there[b])].append((float(beams.scores[b, k]) / n, tuple(beams.ids[b, k].tolist())))
         beams.scores = beams.scores.masked_fill(over, -torch.inf)
@@ -244,15 +274,28 @@ def search(
 
 
 def drawn(
-    writer: Stepwise | Anew, rows: Tensor, K: int, length: int, ends: tuple[int, int], sampling: Sampling
+    writer: Stepwise | Anew,
+    rows: Tensor,
+    K: int,
+    length: int,
+    ends: tuple[int, int],
+    prompts: Tensor,
+    sampling: Sampling,
+    numbers: Sequence[int],
 ) -> list[list[tuple[float, tuple[int, ...]]]]:
-    """As `search`, of K texts whose tokens are drawn; a score is of the model's probabilities, not of those that are drawn by."""
-    samples = len(rows) // K
-    streams = [np.random.default_rng([sampling.seed, sampling.first + b, k]) for b in range(samples) for k in range(K)]
-    ids = torch.full((len(rows), 1), ends[0], device=rows.device)
+    """As `search`, of K texts whose tokens are drawn; a score is of the model's probabilities, not of those that are drawn by.
+
+    Args:
+        numbers: of the samples, which the draws depend on.
+    """
+    samples, P = len(rows) // K, prompts.size(1)
+    streams = [np.random.default_rng([sampling.seed, sampling.first + i, k]) for i in numbers for k in range(K)]
+    ids = prompts.repeat_interleave(K, 0)
+    for place in range(P - 1):
+        writer.next(ids[:, place])
     scores, there = torch.zeros(len(rows), device=rows.device), torch.arange(len(rows), device=rows.device)
     found: list[list[tuple[float, tuple[int, ...]]]] = [[] for _ in range(samples)]
-    for n in range(1, length):
+    for n in range(1, length - P + 1):
         logits = writer.next(ids[:, -1])
         if not logits.isfinite().all():
             raise FloatingPointError("a probability is not finite")
@@ -260,7 +303,7 @@ def drawn(
         token = nucleus(logits.float(), draws, sampling)
         scores = scores + logits.float().log_softmax(-1).gather(1, token[:, None])[:, 0]
         ids = torch.cat([ids, token[:, None]], 1)
-        over = (token == ends[1]) | (n == length - 1)
+        over = (token == ends[1]) | (n == length - P)
         for i in over.nonzero()[:, 0].tolist():
             found[int(there[i]) // K].append((float(scores[i]) / n, tuple(ids[i].tolist())))
         going = (~over).nonzero()[:, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Collection
+from functools import partial
 from typing import Any
 
 import torch
@@ -75,7 +76,23 @@ def load(model: Model, names: Collection[str]) -> list[str]:
     for name in found:
         table = model.config.encoder[name]
         load_encoder(model.encoder[name], open_checkpoint(table["from"]), name, table["architecture"])
+        _load_heads(model, name)
     return found
+
+
+def _load_heads(model: Model, name: str) -> None:
+    """Let the heads that read a language model as it is, or as a fusion drives it, begin as its own last layer."""
+    for objective in model.loss.values():
+        fusion = dict(model.fusion).get(getattr(objective, "joined", ""))
+        text = getattr(objective, "text", None)
+        if text is None or model.encoder_of(text) != name or (fusion is not None and getattr(fusion, "drives", None) != text):
+            continue
+        table = model.config.encoder[name]
+        checkpoint = open_checkpoint(table["from"])
+        folder, architecture = str(checkpoint.folder), table["architecture"]
+        weight = _say(name, checkpoint, partial(adapter.vocabulary, folder, architecture))
+        if weight is not None:
+            objective.adopt(model.head[objective.name], weight)
 
 
 def load_encoder(encoder: Any, checkpoint: Checkpoint, name: str, architecture: str) -> None:

@@ -78,14 +78,18 @@ class Answers:
             if {"pooled", "tokens"} & self.asked[name, want.of]:
                 found |= encoder.encode(x, mask)._asdict()
         else:
-            found = encoder(**tensors)._asdict()
+            asked, found = self.asked[name, want.of], {}
+            if "embedded" in asked:  # by a fusion that drives its blocks
+                found["embedded"], found["mask"] = encoder.words(**tensors)
+            if asked - {"embedded", "mask"} or not found:
+                found |= encoder(**tensors)._asdict()
         for what, tensor in found.items():
             self.found.setdefault(want._replace(what=what), _blanked(tensor, batch, name))
 
     def _fuse(self, fusion: str, of: str) -> None:
         model, parts = self.model, {}
         for name in model.config.fusions[fusion]["inputs"]:
-            read = {what: self(Want(name, what, of)) for what in model.read_by(fusion)}
+            read = {what: self(Want(name, what, of)) for what in model.read_by(fusion, name)}
             tokens = read.get("tokens", read.get("embedded"))
             pooled = read.get("pooled")
             filled = tokens if tokens is not None else pooled[:, None]  # type: ignore[index]

@@ -243,7 +243,7 @@ class State:
     """
 
     def __init__(self, layers: int, **fixed: Tensor) -> None:
-        self.caches = [(Cache(), Cache(grows=False)) for _ in range(layers)]
+        self.caches: list[Any] = [(Cache(), Cache(grows=False)) for _ in range(layers)]
         self.length, self.fixed = 0, fixed
 
     def take(self, rows: Tensor) -> None:

@@ -190,8 +190,14 @@ def init_readers(name: str, config: Config) -> dict[str, Any]:
         whole, checkpoint = foreign.whole_config(name)
         return {n: MODALITIES[n].foreign(config.data[n], checkpoint) for n in config.encoder if n in whole.encoder}
     there = run_config(run)
-    shared = [n for n in config.encoder if n in there.encoder]
+    shared = [n for n, table in config.encoder.items() if _reads_alike(table, there.encoder.get(n))]
     return {n: MODALITIES[m].load(config.data[m], run, n) for n in shared for m in [config.modality_of(n)]}
+
+
+def _reads_alike(table: dict[str, Any], other: dict[str, Any] | None) -> bool:
+    """Whether an encoder takes what another of its name takes: an encoder of a checkpoint takes what that one took."""
+    origins = [one.get("from") if one.get("kind") == foreign.KIND else None for one in (table, other or {})]
+    return other is not None and origins[0] == origins[1]
 
 
 def made_readers(run: Path, config: Config) -> dict[str, Any]:

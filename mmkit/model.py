@@ -81,7 +81,11 @@ class Model(nn.Module):
                 what = f"{table['kind']} fusion begins before the blocks of the {name} encoder, whose kind has none of its own"
                 raise ConfigError(what, f"{path}.kind", hint=setting(f"{path}.kind", "merged"))
         language = [name for name in names if self.config.is_language(name)]
-        return fusion.build(table, {"widths": {name: one.dim for name, one in encoder.items()}, "language": language})
+        facts = {"widths": {name: one.dim for name, one in encoder.items()}, "language": language, "encoders": encoder}
+        given = {name: self.reader(name).given() for name in language}
+        facts["contexts"] = {name: each["context"] for name, each in given.items() if "context" in each}
+        facts["grids"] = {name: one.grid for name, one in encoder.items() if hasattr(one, "grid")}
+        return fusion.build(table, facts)
 
     def _width(self, loss: Objective) -> int:
         of, path = str(loss.of), f"loss.{loss.name}.of"
@@ -135,15 +139,16 @@ class Model(nn.Module):
             objective = self.loss[want.part]
             return self.roots(Want(objective.of, objective.reads, want.of))
         joined = want.part.partition(".")[0]
-        return [Want(name, what, want.of) for name in self._inputs_of(joined) for what in self.read_by(joined)]
+        return [Want(name, what, want.of) for name in self._inputs_of(joined) for what in self.read_by(joined, name)]
 
     def _inputs_of(self, joined: str) -> list[str]:
         return list(self.config.fusions[joined]["inputs"])
 
-    def read_by(self, joined: str) -> tuple[str, ...]:
-        """What a fusion reads of each of its inputs."""
+    def read_by(self, joined: str, name: str) -> tuple[str, ...]:
+        """What a fusion reads of one of its inputs."""
+        fused = self.fusion[joined]
         reads = {"tokens": ("tokens", "mask", "pooled"), "embedded": ("embedded", "mask"), "pooled": ("pooled", "mask")}
-        return reads[self.fusion[joined].reads]
+        return reads["embedded" if getattr(fused, "drives", None) == name else fused.reads]
 
     def train(self, mode: bool = True) -> Model:
         """As of every module, but what does not learn stays in eval mode: no dropout, no running statistics."""

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 
 from mmkit.config import Config, recipe, recipes, resolve
 from mmkit.encoders import encoder_class
+from mmkit.fusion import fusion_class
 from mmkit.kinds import keys_of
 from mmkit.talk import Talk
 from mmkit.workflows import fit
@@ -116,7 +117,8 @@ def smallest(name: str, data: Path, *levels: dict[str, Any]) -> Config:
     }
     if "fusion" in tables:
         named = tables["fusion"] if "kind" not in tables["fusion"] else {"": tables["fusion"]}
-        sizes = {own: {"dim": 16} if table["kind"] == "concat" else small for own, table in named.items()}
+        taken = {own: keys_of(fusion_class(table)) for own, table in named.items()}
+        sizes = {own: {key: value for key, value in small.items() if key in keys} for own, keys in taken.items()}
         level["fusion"] = sizes.get("", sizes)
     level["loss"] = small_losses(name)
     return resolve(name, None, [level, *levels])

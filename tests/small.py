@@ -9,6 +9,8 @@ import torch
 from mmkit.config import build, merge
 from mmkit.data.modalities import image, regions, series, text
 from mmkit.data.tokenizer import Tokenizer, train_tokenizer
+from mmkit.fusion import FUSIONS
+from mmkit.kinds import given_to, load
 from mmkit.model import Model
 
 WORDS = ["a red picture", "all of it is green", "blue"]
@@ -24,6 +26,8 @@ DATA: dict[str, dict[str, Any]] = {
     "series": {"channels": 2, "length": 12, "mean": [0.0, 1.0], "std": [1.0, 2.0]},
     "regions": {"features": 6, "labels": 3},
 }
+# those that fuse any inputs; the others take codes of a picture, or drive a causal language model
+OF_ANY = [kind for kind, place in FUSIONS.items() if not {"grids", "encoders"} & set(given_to(load(place)))]
 COLUMNS = {"image": "image", "text": "captions", "series": "series", "regions": "regions"}
 
 

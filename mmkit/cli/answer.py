@@ -42,8 +42,8 @@ def answer(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """The answer to a question about an image, of those that the model was trained on, and how probable it is; of a
-    vision-language checkpoint of transformers in its own words.
+    """The answer to a question about an image and how probable it is: of those that were trained on, or in its own words where
+    the model writes, such as a vision-language checkpoint of transformers.
 
     Prints a table in a terminal and one JSON object an answer elsewhere: image, question, answer, probability.
     Lines on stdin are {"id": …, "image": "path", "question": …} and are answered one by one.
@@ -79,29 +79,29 @@ def _answers(model: LoadedModel, path: str, question: str, top: int) -> list[dic
     Raises:
         UserError: the model answers no questions, or the image cannot be read.
     """
-    from mmkit.metrics import heads
+    from mmkit.metrics import heads, vqa
 
-    objective = heads.objective_of(model, METRIC, "to answer questions (loss kind answers)")
+    objective = heads.objective_of(model, METRIC, vqa.WHAT)
+    if not hasattr(objective, "classes"):
+        return _in_words(model, objective, path, question, top)
     asked = heads.question_of(model, objective)
     inputs = heads.of_file(model, objective, path) | {asked: model.reader(asked).prepare(question)}
-    if not hasattr(objective, "classes"):
-        return _in_words(model, objective, inputs, path, question, top)
     probabilities = heads.scored(model, objective, [inputs])[1][0].tolist()
     best = sorted(range(len(probabilities)), key=lambda c: -probabilities[c])[:top]
     return [{"image": path, "question": question, "answer": objective.classes[c], "probability": probabilities[c]} for c in best]
 
 
-def _in_words(
-    model: LoadedModel, objective: Any, inputs: dict[str, Any], path: str, question: str, top: int
-) -> list[dict[str, Any]]:
-    """The answers that a checkpoint writes, best first; the probability is that of all tokens of one."""
+def _in_words(model: LoadedModel, objective: Any, path: str, question: str, top: int) -> list[dict[str, Any]]:
+    """As `_answers`, of a model that writes them: of `top` beams, with the probability of all tokens of an answer."""
     from math import exp
 
-    from mmkit.decoding import generate
+    from mmkit.metrics import heads, vqa
 
-    ((*written,),) = generate(model, objective, [inputs], top, top)
-    said = [(one.text, exp(one.score * len(one.ids))) for one in written]
-    return [{"image": path, "question": question, "answer": text, "probability": value} for text, value in said]
+    ((*found,),) = vqa.written(model, objective, [heads.of_file(model, objective, path)], [question], top, top)
+    # the start token, which own models set before an answer, is not foretold
+    said = [(exp(one.score * (len(one.ids) - heads.writes(objective))), one.text) for one in found]
+    answers = sorted(said, key=lambda each: -each[0])
+    return [{"image": path, "question": question, "answer": text, "probability": value} for value, text in answers]
 
 
 def _show(answers: list[dict[str, Any]]) -> None:

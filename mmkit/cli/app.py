@@ -39,6 +39,7 @@ PARTS = {
         "predict": "The probability of each text, or of a classifier's classes, for an image.",
         "answer": "Answer a question about an image.",
         "caption": "A caption of each image.",
+        "generate": "Pictures of a text, by a model that makes them.",
         "attn-viz": "What a model looks at in an image and a text.",
     },
     "Look inside": {

@@ -108,8 +108,8 @@ def evaluate(
     matches of what a captioner writes. match: how well pairs that belong together are told from others. pairs: Winoground and
     SugarCrepe as published: --data is the folder of their JSON, JSONL or parquet files and of the pictures. hallucination: the
     things in captions that are not in the picture (CHAIR); where --data is a JSONL file, POPE's yes and no. linear-probe: how
-    well a logistic regression on an encoder's frozen features names classes. loss: what it was trained by. cost: parameters,
-    milliseconds an item, memory.
+    well a logistic regression on an encoder's frozen features names classes. reconstruction: how close pictures that are made of
+    a discrete VAE's codes come. loss: what it was trained by. cost: parameters, milliseconds an item, memory.
     Prints a table in a terminal and one JSON object a line elsewhere. In a run folder the result is kept in eval/, with a
     picture of the confusion of classes, or of predicted numbers beside true ones.
     """

@@ -127,7 +127,7 @@ Beams = Annotated[
         "--beams",
         metavar="N",
         min=1,
-        help="Captions written side by side, of which the best is taken.",
+        help="Texts written side by side, of which the best is taken.",
         show_default="1: the likeliest token at a time",
         rich_help_panel=MODEL,
     ),

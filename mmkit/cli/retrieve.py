@@ -28,6 +28,7 @@ Examples:
   mmkit retrieve "a dog on a beach" --in ~/Pictures --model openai/clip-vit-base-patch32 --top 3
   mmkit retrieve "a red dress" "a blue chair" --top 6 --figure found.png
   mmkit retrieve "a red dress" --save found
+  mmkit retrieve photo.jpg --plus "a blue circle" --minus "a red circle"
   mmkit retrieve photo.jpg --find text --json | jq -r .text
   mmkit retrieve "a dog barks" --find audio --in ~/sounds
   mmkit retrieve - < queries.jsonl > answers.jsonl
@@ -63,6 +64,14 @@ def retrieve(
             show_default="image for a text, text for an image",
             rich_help_panel=ANSWERS,
         ),
+    ] = None,
+    plus: Annotated[
+        list[str] | None,
+        typer.Option("--plus", metavar="QUERY", help="Add what this says or shows; may repeat.", rich_help_panel=ANSWERS),
+    ] = None,
+    minus: Annotated[
+        list[str] | None,
+        typer.Option("--minus", metavar="QUERY", help="Take away what this says or shows; may repeat.", rich_help_panel=ANSWERS),
     ] = None,
     figure: Annotated[
         Path | None,
@@ -117,6 +126,7 @@ def retrieve(
     if "-" in queries and len(queries) > 1:
         raise UsageError("- reads the queries from stdin, all of them", hint="leave - out, or the other queries")
     asked: Iterable[Asked] = query_lines(sys.stdin) if queries == ["-"] else [parse_query(word) for word in queries]
+    added, taken = ([parse_query(word).query for word in words or ()] for words in (plus, minus))
     loaded = load_model(model, device, console.say)
     if find and find not in loaded.embedded:
         raise UsageError(f"the model has nothing called {find!r} to find", "--find", nearest(find, loaded.embedded))
@@ -129,13 +139,13 @@ def retrieve(
         for one in asked:
             query = one.query
             with one.named():
-                answers = gallery.answer(query, find, top)
+                answers = gallery.answer(query, find, top, added, taken)
                 save_answers(query, answers)
             if console.json:
                 for answer in answers:
                     console.record(({"query_id": query["id"]} if "id" in query else {}) | answer.record())
             else:
-                _table(query, answers, gallery)
+                _table(_title(query, answers, gallery), answers, gallery)
             if figure and len(drawn) < DRAWN:
                 drawn.append((query, answers))
     if figure:
@@ -171,9 +181,14 @@ def _saving(
     console.say(f"wrote {saved:,} pictures to {folder}" + (f"; {gone:,} more are gone" if gone else ""))
 
 
-def _table(query: dict[str, Any], answers: Sequence[Answer], gallery: Gallery) -> None:
+def _title(query: dict[str, Any], answers: Sequence[Answer], gallery: Gallery) -> str:
+    """What was asked, with what was added to it."""
+    return answers[0].query if answers else gallery.asked(query)[1]
+
+
+def _table(asked: str, answers: Sequence[Answer], gallery: Gallery) -> None:
     rows = [[str(a.rank), f"{a.score:.3f}", a.id, a.path or a.text or gallery.caption(a) or ""] for a in answers]
-    console.table(gallery.asked(query)[1], ["rank", "score", "id", "path or text"], rows, to_stdout=True)
+    console.table(asked, ["rank", "score", "id", "path or text"], rows, to_stdout=True)
 
 
 def _draw(asked: list[Found], gallery: Gallery, figure: Path, force: bool) -> None:
@@ -185,7 +200,9 @@ def _draw(asked: list[Found], gallery: Gallery, figure: Path, force: bool) -> No
     if len(asked) == DRAWN:
         console.say(f"the figure shows the first {DRAWN} queries")
     known = set(gallery.found.ids)
-    strips = [_strip(query, gallery.asked(query)[1], answers, pictures, query.get("id") in known) for query, answers in asked]
+    strips = [
+        _strip(query, _title(query, answers, gallery), answers, pictures, query.get("id") in known) for query, answers in asked
+    ]
     make_way(figure, force)
     save_answers(strips, figure, "Answers")
     console.say(f"wrote {figure}")
@@ -203,5 +220,6 @@ def _strip(
         shown = drawn(a.modality, pictures[a]) if a in pictures else None
         tiles.append(Tile(a.text or ("" if shown else a.id), shown, a.score, mark))
     if kind := next(filter(is_shown, query), None):
-        return Strip(Tile(Path(query[kind]).name, drawn(kind, Path(query[kind]))), tiles)
+        name = Path(query[kind]).name + asked.removeprefix(query[kind])
+        return Strip(Tile(name, drawn(kind, Path(query[kind]))), tiles)
     return Strip(Tile(asked), tiles)

@@ -225,12 +225,13 @@ def context(checkpoint: Checkpoint, default: int) -> int:
     return min(limits, default=default)
 
 
-def tokenizer(checkpoint: Checkpoint, length: int, trim: bool) -> Tokenizer:
+def tokenizer(checkpoint: Checkpoint, length: int, trim: bool, ends: bool = False) -> Tokenizer:
     """The checkpoint's tokenizer, read by `tokenizers`; converted by transformers where it has no tokenizer.json.
 
     Args:
         length: longest text in tokens.
         trim: pad to the longest of a batch; else to `length`, on the side that its tokenizer class pads on.
+        ends: let a start and an end token stand around a text, as a language model that writes needs them.
 
     Raises:
         UserError: it has none, or one that cannot be read or converted.
@@ -248,7 +249,28 @@ def tokenizer(checkpoint: Checkpoint, length: int, trim: bool) -> Tokenizer:
     except Exception as e:  # tokenizers raises a bare Exception
         raise UserError(f"the tokenizer cannot be read ({e})", str(path), _tokenizer_hint(checkpoint)) from e
     _canonical(checkpoint, backend)
+    if ends:
+        _with_ends(checkpoint, backend)
     return Tokenizer(backend, length, _padding(checkpoint, backend), trim, not trim and _pads_left(checkpoint))
+
+
+def _with_ends(checkpoint: Checkpoint, backend: Any) -> None:
+    """Put the start and the end token of config.json around every text, unless two tokens stand there already; of a model that
+    has no start token its end token, after which a text begins."""
+    from tokenizers import processors
+
+    config = _text(checkpoint.config)
+    end, start = (
+        value[0] if isinstance(value, list) else value for value in (config.get("eos_token_id"), config.get("bos_token_id"))
+    )
+    start = end if start is None else start
+    if len(backend.encode("").ids) == 2 or end is None:
+        return
+    first, last = backend.id_to_token(start), backend.id_to_token(end)
+    if first is None or last is None:
+        raise UserError(f"its tokenizer has no token {start if first is None else end}, which config.json names", checkpoint.name)
+    special = {first: start, last: end}
+    backend.post_processor = processors.TemplateProcessing(single=f"{first} $A {last}", special_tokens=list(special.items()))
 
 
 def _without_tokenizer(checkpoint: Checkpoint) -> UserError:

@@ -4,6 +4,10 @@ An encoder takes the tensors of its modality's Reader: `embed(**inputs)` gives w
 of it, `encode(x, mask)` makes an Encoded of that; `forward` is both in a row. `dim` is its width, `sizes(dial)` are its keys at
 a `--size`. One without `embed` cannot be part of an early fusion. A causal one that reads texts token by token has `start()`,
 which gives a `layers.State`, and `step(ids, state, encoded)`; of others a text that is being written is read anew for each token.
+
+One that a fusion may drive as a language model has `drive(x, mask, between, state)`, its blocks over tokens that need not be
+words, `depth`, the number of these blocks, and `word(ids, state)`, the next token as they begin with it. What they begin with is
+`embed(**inputs)`, or `words(**inputs)` where that lacks what the blocks add themselves.
 """
 
 from __future__ import annotations
@@ -21,6 +25,7 @@ ENCODERS = {
     "audio": ("audio", "mmkit.encoders.audio", "AudioTransformer"),
     "series": ("series", "mmkit.encoders.series", "SeriesTransformer"),
     "regions": ("regions", "mmkit.encoders.regions", "RegionEncoder"),
+    "dvae": ("image", "mmkit.encoders.dvae", "DVAE"),
     "pretrained": (ANY, "mmkit.encoders.pretrained", "Pretrained"),
 }
 

@@ -7,16 +7,16 @@ from __future__ import annotations
 
 import inspect
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from mmkit.encoders import listening
+from mmkit.encoders import causal, listening
 from mmkit.encoders.image import Normalise
-from mmkit.layers import Encoded, Maps, everywhere, masked_mean
+from mmkit.layers import Encoded, Maps, State, everywhere, masked_mean
 
 POOLS = ("native", "cls", "mean", "max", "last")
 
@@ -98,6 +98,7 @@ class Pretrained(nn.Module):
         if self.patch and size % self.patch:
             raise ValueError(f"pictures of {size} px cannot be cut into patches of {self.patch}")
         self.dim = self._width(config, size)
+        self.causal = causal.is_causal(config)
 
     def forward(
         self, pixels: Tensor | None = None, ids: Tensor | None = None, mask: Tensor | None = None, sound: Tensor | None = None
@@ -117,6 +118,29 @@ class Pretrained(nn.Module):
             tokens = tokens.flatten(2).transpose(1, 2)  # (B, N, D)
         mask = everywhere(tokens) if mask is None else mask
         return Encoded(tokens, mask, self._pooled(tokens, mask, out))
+
+    def words(self, ids: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
+        """What the blocks of a language model begin with, without what they add of places: (B, M, D), and the mask."""
+        return self.body.get_input_embeddings()(ids), mask
+
+    def word(self, ids: Tensor, state: State) -> Tensor:
+        """The same of the next token of each text, ids (B,)."""
+        return self.words(ids[:, None], ids)[0]
+
+    @property
+    def depth(self) -> int:
+        """Blocks of a language model."""
+        return len(causal.blocks(self.body))
+
+    def start(self) -> State:
+        """Before the first token of texts that a language model reads one token after the other."""
+        return causal.start(self.body)
+
+    def drive(
+        self, x: Tensor, mask: Tensor, between: Callable[[int, Tensor], Tensor] | None = None, state: State | None = None
+    ) -> Tensor:
+        """See `causal.drive`."""
+        return causal.drive(self.body, x, mask, between, state)
 
     @contextmanager
     def capturing(self, name: str, maps: Maps) -> Iterator[None]:
@@ -258,6 +282,11 @@ def load(encoder: Pretrained, folder: str, architecture: str) -> None:
             f"the weights do not fit the architecture: {len(bad)} tensors are missing or of another shape, e.g. {sorted(bad)[0]}"
         )
     encoder.body.load_state_dict(found.state_dict())
+
+
+def vocabulary(folder: str, architecture: str) -> Tensor | None:
+    """See `causal.vocabulary`."""
+    return causal.vocabulary(folder, _config(json.loads(architecture), folder))
 
 
 def _config(table: dict[str, Any], name: str) -> Any:

@@ -5,6 +5,7 @@ B batch, M tokens, D width
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -76,12 +77,40 @@ class TextTransformer(nn.Module):
         """Token ids (B, M) and their mask (B, M), True = real."""
         return self.encode(*self.embed(ids, mask))
 
+    @property
+    def depth(self) -> int:
+        """Blocks."""
+        return len(self.blocks)
+
+    def drive(
+        self, x: Tensor, mask: Tensor, between: Callable[[int, Tensor], Tensor] | None = None, state: State | None = None
+    ) -> Tensor:
+        """What its blocks make of x (B, N, D), which need not be words: tokens (B, N, D).
+
+        Args:
+            mask: of x and of all that `state` holds before it, (B, M).
+            between: what becomes of x before the block of a number.
+        """
+        N, M = x.size(1), mask.size(1)
+        allowed = mask[:, None]
+        if self.causal:
+            allowed = allowed & torch.ones(N, M, dtype=torch.bool, device=x.device).tril(M - N)
+        for i, block in enumerate(self.blocks):
+            x = x if between is None else between(i, x)
+            x = self.blocks.through(block, x, allowed, False, None, None, state.caches[i] if state else None)
+        return self.norm(x)
+
     def start(self) -> State:
         """Before the first token of texts that are read one token after the other, which takes a causal encoder."""
         return State(len(self.blocks))
 
     def step(self, ids: Tensor, state: State, encoded: bool = True) -> Tensor:
         """The next token of each text, ids (B,), as `encode` gives it, or else as `embed`: (B, 1, D)."""
+        x = self.word(ids, state)
+        return self.norm(self.blocks(x, state=state)) if encoded else x
+
+    def word(self, ids: Tensor, state: State) -> Tensor:
+        """The same as its blocks begin with it."""
         x = (self.tokens(ids) + self.positions[state.length])[:, None]
         state.length += 1
-        return self.norm(self.blocks(x, state=state)) if encoded else x
+        return x

@@ -139,7 +139,7 @@ def _answering(model: Model) -> Any:
     such as the contrast of a recipe vqa, is not what it was made for."""
     objective = _headed(model)
     words = None if objective is None else _words_read(model, objective)
-    if words is None or model.inputs[words].column != objective.column:
+    if words is None or writes(objective) or model.inputs[words].column != objective.column:
         return None
     roots = {root.part for want in objective.wants() for root in model.roots(want)}
     return objective if any(is_picture(model.inputs[name].modality) for name in roots) else None
@@ -217,11 +217,11 @@ def _of_text(model: Model, objective: Any, picture: str, prepared: Any, text: st
     said = text
 
     def score(got: Got) -> Tensor:
-        rows = got[objective.wants()[0]].size(0)
+        rows = got[objective.clean()[0]].size(0)
         found: Tensor = objective.log_probability(got, [said] * rows)
         return found
 
-    wants = objective.wants()
+    wants = objective.clean()
     return Asked(
         model,
         picture,

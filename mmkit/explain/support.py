@@ -56,7 +56,8 @@ def roots(model: Model, objective: Any) -> dict[str, list[Want]]:
 
 def decision(objective: Any) -> tuple[Want, ...]:
     """What a loss wants of samples as they are, without the versions that it is trained by."""
-    return tuple(want for want in objective.wants() if not want.of)
+    wants = objective.clean() if writes(objective) else objective.wants()
+    return tuple(want for want in wants if not want.of)
 
 
 class Target:
@@ -97,7 +98,7 @@ class Text:
     said = "probability of the words of the true text"
 
     def __init__(self, objective: Any, values: Sequence[str]) -> None:
-        self.objective, self.texts, self.wants = objective, list(values), objective.wants()
+        self.objective, self.texts, self.wants = objective, list(values), objective.clean()
 
     def value(self, got: Mapping[Want, Tensor], samples: Tensor) -> Tensor:
         """(B,)."""

@@ -8,6 +8,9 @@ zeros and a mask that shows nothing.
 
 One that is `causal` in its input `query` may be run token by token: `start(parts)` of all other inputs gives a `layers.State`,
 `step(token, state)` the next token of the query (B, 1, width) as fused (B, 1, D).
+
+One that `drives` an input's encoder, a language model, reads it `embedded` and runs its blocks (`drive`, see `mmkit.encoders`).
+It is given the `encoders` of its inputs and keeps that one where its parameters are not its own.
 """
 
 from __future__ import annotations
@@ -29,6 +32,10 @@ FUSIONS = {
     "gate": ("mmkit.fusion.late", "Gate"),
     "logits": ("mmkit.fusion.late", "Logits"),
     "hybrid": ("mmkit.fusion.hybrid", "Hybrid"),
+    "prefix": ("mmkit.fusion.language", "Prefix"),
+    "resampler": ("mmkit.fusion.resampler", "Resampler"),
+    "flamingo": ("mmkit.fusion.language", "Flamingo"),
+    "raster": ("mmkit.fusion.raster", "Raster"),
 }
 
 
@@ -53,7 +60,9 @@ def build(table: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
     """Build the fusion of the `[fusion]` table.
 
     Args:
-        given: facts, of which each kind takes those it needs: widths {input: width of what it reads}, language (inputs of words).
+        given: facts, of which each kind takes those it needs: widths {input: width of what it reads}, language (inputs of words),
+            encoders {input: encoder}, contexts {input of words: its longest text}, grids {input: codes on a side of it, where its
+            encoder has any}.
 
     Raises:
         ConfigError: an unknown kind or key (the nearest is named), or values that make no fusion.

@@ -24,6 +24,8 @@ LOSSES = {
     "itm": ("mmkit.losses.matching", "Matching"),
     "wra": ("mmkit.losses.alignment", "Alignment"),
     "lm": ("mmkit.losses.language", "Language"),
+    "dvae": ("mmkit.losses.dvae", "Dvae"),
+    "prior": ("mmkit.losses.prior", "Prior"),
 }
 
 

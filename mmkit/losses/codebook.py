@@ -75,7 +75,7 @@ class Dvae:
         return self.body.to(patches.device).get_codebook_indices((1 - 2 * EDGE) * pixels + EDGE).flatten(1)
 
 
-def fitted(reader: Any, items: Any, n: int, codes: int, path: str) -> list[list[float]]:
+def fitted(reader: Any, items: Any, n: int, codes: int, path: str, side: int = SIDE) -> list[list[float]]:
     """The centres of k-means (Lloyd's, begun by k-means++) over patches of some pictures, rounded; fewer than `codes` where
     there are fewer different patches.
 
@@ -83,6 +83,7 @@ def fitted(reader: Any, items: Any, n: int, codes: int, path: str) -> list[list[
         items: pictures, of which the first are read.
         n: patches of a picture.
         path: of the key of `codes`, for messages.
+        side: of a patch as it is compared, pixels.
 
     Raises:
         UserError: the patches are too few for so many codes.
@@ -90,7 +91,7 @@ def fitted(reader: Any, items: Any, n: int, codes: int, path: str) -> list[list[
     rng = np.random.default_rng(0)
     found = []
     for item, _ in zip(items, range(PICTURES), strict=False):
-        (patches,) = reader.patches(reader.collate([reader.prepare(item)]), n, SIDE).flatten(2).numpy()
+        (patches,) = reader.patches(reader.collate([reader.prepare(item)]), n, side).flatten(2).numpy()
         found.append(patches[rng.permutation(n)[:EACH]])
     x = np.concatenate(found).astype(np.float64) if found else np.empty((0, 0))
     if len(x) < FEW * codes:

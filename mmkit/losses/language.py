@@ -13,12 +13,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from mmkit import kinds
-from mmkit.batch import Batch, Want
+from mmkit.batch import Batch, Take, Want
 from mmkit.data.modalities import MODALITIES
 from mmkit.errors import ConfigError, UserError, setting
 from mmkit.layers import masked_mean
 from mmkit.losses.objective import Got, Objective, places_of
 
+ANSWERING = "vqa"  # the row of METRICS, of a loss with answers
 NOTHING = -1  # of a place that foretells no token
 PROBED = 6  # tokens of the text by which `needs` looks for a leak
 LEAK = 1e-4  # of the largest value: beyond rounding
@@ -28,9 +29,15 @@ class Language(Objective):
     """Next-token cross-entropy with teacher forcing, a sum over the tokens that are foretold: all but the first, the end token
     included, padding not (BLIP, arXiv:2201.12086, section 3.2).
 
+    With `answers` it learns to answer, too: a share of the rows shows a question instead of its text, and an answer behind it,
+    whose tokens alone are foretold.
+
     Args:
         of: what its head reads: the tokens of an input of words as fused, `fused.text`, those of a fusion whose only tokens they
             are, `fused`, or those of a text alone.
+        answers: column of questions, whose items hold `answers`; None or empty: there are none.
+        answers_share: of the rows that have a question; where the text is missing, all.
+        prompt: what stands before an answer; {question} in it is the question.
         label_smoothing: share of the target spread evenly over the vocabulary (arXiv:1512.00567, section 7).
         dropout: before the head.
         readers: input -> its Reader; of words it has a tokenizer.
@@ -48,6 +55,9 @@ class Language(Objective):
         of: str | None = None,
         weight: float = 1.0,
         share: float | None = None,
+        answers: str | None = None,
+        answers_share: float = 0.5,
+        prompt: str = "{question}",
         label_smoothing: float = 0.0,
         dropout: float = 0.0,
         *,
@@ -55,7 +65,11 @@ class Language(Objective):
         name: str = "",
     ) -> None:
         super().__init__(weight, share, of, name)
+        if not 0 <= answers_share <= 1:
+            raise ValueError(f"answers_share = {answers_share} is no share")
         self.label_smoothing, self.dropout = label_smoothing, dropout
+        self.column, self.listed = answers or None, bool(answers)
+        self.answers_share, self.form = answers_share, prompt
         words = [one for one, reader in readers.items() if hasattr(reader, "tokenizer")]
         self.joined, _, own = str(of).partition(".")
         own = own or (self.joined if self.joined in readers else next(iter(words), ""))
@@ -109,19 +123,87 @@ class Language(Objective):
     def head(self, width: int) -> nn.Module:
         return nn.Sequential(nn.Dropout(self.dropout), nn.Linear(width, self.reader.tokenizer.vocab_size))
 
-    def wants(self) -> tuple[Want, ...]:
+    @torch.no_grad()
+    def adopt(self, head: Any, weight: Tensor) -> None:
+        """Let a head begin as the last layer (V or more, D) of a language model; one of another width stays as it is."""
+        last = head[-1]
+        if weight.size(1) == last.in_features and len(weight) >= last.out_features:
+            last.weight.copy_(weight[: last.out_features])
+            last.bias.zero_()
+
+    def measured(self) -> tuple[str | None, ...]:
+        if not self.column:
+            return (self.metric,)
+        return (ANSWERING,) if self.answers_share == 1 else (self.metric, ANSWERING)
+
+    def clean(self) -> tuple[Want, ...]:
+        """What tells of a text as it stands."""
         return Want(self.name, "logits"), Want(str(self.of), "mask")
 
+    def wants(self) -> tuple[Want, ...]:
+        return tuple(want._replace(of=self.name if self.column else "") for want in self.clean())
+
+    def alters(self) -> tuple[str, ...]:
+        return (self.text,) if self.column else ()
+
+    def prompt(self, question: str) -> str:
+        """What stands before an answer."""
+        return self.form.replace("{question}", question.strip())
+
+    def corrupt(self, batch: Batch, draw: str, clean: Got) -> dict[str, Batch | Take]:
+        """With `answers`, of some rows a question and one of its answers instead of the text; `hidden` are the tokens that are
+        foretold."""
+        if not self.column:
+            return {}
+        there = batch.present.get(self.text)
+        has = [True] * batch.rows if there is None else there.tolist()
+        said, before = list(batch.said[self.text]), [1] * batch.rows  # tokens that are not foretold: the first
+        for row, value in enumerate(batch.targets[self.column]):
+            rng = self.rng(draw, batch.ids[row])
+            answers = [answer.strip() for answer in (value or {}).get("answers") or () if answer.strip()]
+            if answers and (rng.random() < self.answers_share or not has[row]):
+                prompt = self.prompt(value["question"])
+                said[row], has[row] = f"{prompt} {rng.choice(answers)}", True
+                before[row] = len(self.prompt_ids(prompt))
+            elif self.answers_share == 1:  # the text is no caption
+                said[row], has[row] = self.reader.blank, False
+        inputs = self.reader.collate(said)
+        mask = inputs["mask"]
+        told = mask & (mask.cumsum(1) > torch.tensor(before)[:, None]) & torch.tensor(has)[:, None]
+        made = Batch(
+            batch.ids,
+            {self.text: inputs},
+            present={self.text: torch.tensor(has)},
+            said={self.text: said},
+            hidden={self.text: told},
+        )
+        return {self.name: made.to(next(iter(batch.inputs[self.text].values())).device)}
+
+    def prompt_ids(self, prompt: str) -> list[int]:
+        """The tokens from the start on that stand before what is to be written; with answers only."""
+        found: list[int] = self.reader.tokenizer.encode([prompt])[0][:-1]
+        return found
+
     def count(self, batch: Batch) -> Tensor:
+        if isinstance(version := batch.versions.get(self.name), Batch):
+            return version.hidden[self.text].sum().float().cpu()
         tokens = self.reader.collate(batch.said[self.text])["mask"].sum(1)
         there = batch.has(self.text)
         return (tokens - 1 if there is None else (tokens - 1)[there.cpu()]).sum().float()
 
     def score(self, got: Got, batch: Batch) -> Tensor:
         logits, mask = (got[want] for want in self.wants())
-        target = self.following(mask, batch.said[self.text])
+        version = batch.versions.get(self.name)
+        target = self._answering(version) if isinstance(version, Batch) else self.following(mask, batch.said[self.text])
         told = target != NOTHING
         return F.cross_entropy(logits[told].float(), target[told], reduction="sum", label_smoothing=self.label_smoothing)
+
+    def _answering(self, version: Batch) -> Tensor:
+        """As `following`, of what `corrupt` made."""
+        ids, told = version.inputs[self.text]["ids"], version.hidden[self.text]
+        target = torch.full_like(ids, NOTHING)
+        target[:, :-1] = torch.where(told[:, 1:], ids[:, 1:], NOTHING)
+        return target
 
     def following(self, mask: Tensor, said: list[str]) -> Tensor:
         """The token that each place of texts foretells, int64 (B, N), `NOTHING` where there is none.
@@ -150,7 +232,7 @@ class Language(Objective):
 
     def log_probability(self, got: Got, said: list[str]) -> Tensor:
         """Of each text (B,): the mean over its tokens, the end token included; 0 of one that is not there."""
-        logits, mask = (got[want] for want in self.wants())
+        logits, mask = (got[want] for want in self.clean())
         odds, told = self.log_odds(logits, mask, said)
         return masked_mean(F.logsigmoid(odds)[..., None], told)[:, 0]
 

@@ -79,6 +79,10 @@ class Objective(nn.Module):
         """What of it the head is shown, by the version of the batch that was read: such as the hidden tokens (R, D) alone."""
         return read
 
+    def measured(self) -> tuple[str | None, ...]:
+        """The rows of METRICS that say how good a model trained with it is, where there may be several; else `metric`."""
+        return (self.metric,)
+
     def wants(self) -> tuple[Want, ...]:
         """What `score` reads."""
         return ()

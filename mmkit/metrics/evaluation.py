@@ -28,6 +28,7 @@ METRICS = {
     "pairs": "mmkit.metrics.pairs",
     "caption": "mmkit.metrics.caption",
     "hallucination": "mmkit.metrics.hallucination",
+    "reconstruction": "mmkit.metrics.reconstruction",
     "linear-probe": "mmkit.metrics.linear_probe",
     "cost": "mmkit.metrics.cost",
 }
@@ -41,7 +42,8 @@ def metric(name: str) -> Any:
 def metrics_of(model: Any) -> list[str]:
     """The rows of METRICS that measure the losses of a model, that of the first loss first; the losses themselves where none
     does."""
-    return [metric for metric in dict.fromkeys(loss.metric for loss in model.loss.values()) if metric in METRICS] or ["loss"]
+    measured = dict.fromkeys(metric for loss in model.loss.values() for metric in loss.measured())
+    return [metric for metric in measured if metric in METRICS] or ["loss"]
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,7 @@ class Asked(NamedTuple):
 
 def find(model: Model, metric: str) -> Any:
     """The first loss of a model that a metric measures, or None."""
-    return next((loss for loss in model.loss.values() if loss.metric == metric), None)
+    return next((loss for loss in model.loss.values() if metric in loss.measured()), None)
 
 
 def objective_of(model: Model, metric: str, what: str) -> Any:
@@ -43,6 +43,11 @@ def objective_of(model: Model, metric: str, what: str) -> Any:
         trained = ", ".join(table["kind"] for table in model.config.loss.values())
         raise UserError(f"the model was not trained {what}", model.name, f"its losses: {trained}")
     return found
+
+
+def writes(objective: Any) -> bool:
+    """A loss of language, whose model writes answers instead of choosing among classes."""
+    return hasattr(objective, "prompt_ids")
 
 
 def read_by(model: Model, objective: Any) -> list[str]:
@@ -113,7 +118,8 @@ def asked(
         cells = [row[column] for row in rows]
         samples = zip(rows, by_row, cells, strict=True)
         kept = [one for one in samples if one[1] or not names]
-        yield [one for row, items, cell in kept for one in _of_row(row["id"], items, cell, objective.listed, each)]
+        listed = objective.listed and column == objective.column
+        yield [one for row, items, cell in kept for one in _of_row(row["id"], items, cell, listed, each)]
         done += len(rows)
         pace.progress(done, total)
 
@@ -229,7 +235,9 @@ def question_of(model: Model, objective: Any) -> str:
 
 def counted(model: Model, objective: Any, samples: Sequence[Asked]) -> dict[str, int]:
     """How many samples have each input."""
-    return {name: sum(name in sample.inputs for sample in samples) for name in read_by(model, objective)}
+    # a text that is written is no input
+    names = [name for name in read_by(model, objective) if not writes(objective) or name != objective.text]
+    return {name: sum(name in sample.inputs for sample in samples) for name in names}
 
 
 def rows_of(data: Dataset, split: str | None, limit: int | None) -> int:

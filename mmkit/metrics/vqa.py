@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from mmkit.data.answers import by_type, normalise, vqa_accuracy
-from mmkit.decoding import generate
+from mmkit.decoding import Written, generate, others
 from mmkit.encode import Pace
 from mmkit.errors import UserError
 from mmkit.metrics import heads, intervals
@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
 METRIC, SELECT = "vqa", "vqa_accuracy"
 WRITTEN = True  # also of a checkpoint that writes by itself
-WHAT = "to answer questions (loss kind answers)"
+WHAT = "to answer questions (loss kind answers, or lm with answers)"
+VAL_ROWS = 200  # of val, whose answers are written in training where a model writes them
 
 
 def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
@@ -42,6 +43,7 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
     blind_types = by_type((one.target["type"], value) for one, value in zip(samples, blind, strict=True))
     record |= {
         "task": "vqa",
+        **({} if hasattr(objective, "classes") else {"beams": request.beams}),
         "n": {**heads.counted(model, objective, samples), "answers": len(samples)},
         "metrics": {SELECT: float(np.mean(worth)), **{f"{SELECT}/{kind}": one["mean"] for kind, one in types.items()}},
         "chance": {SELECT: float(np.mean(blind)), **{f"{SELECT}/{kind}": one["mean"] for kind, one in blind_types.items()}},
@@ -76,19 +78,45 @@ def during(model: Model, val: Val) -> Callable[[Model], Measured]:
     Raises:
         UserError: none has an answer.
     """
-    objective = heads.objective_of(model, METRIC, "to answer questions")
-    samples, probabilities = heads.of_val(objective, model, val, _answered)
+    objective = heads.objective_of(model, METRIC, WHAT)
+    samples, answers = (_writing if heads.writes(objective) else _choosing)(model, objective, val)
     if not samples:
         raise UserError(f"no question of {val.split} has an answer: nothing to measure by", val.data.path)
 
     def measure(model: Model) -> Measured:
-        worth = _worth(samples, [objective.classes[i] for i in probabilities(model).argmax(1)])
+        worth = _worth(samples, answers(model))
         types = by_type((one.target["type"], value) for one, value in zip(samples, worth, strict=True))
         values = {f"{SELECT}/{kind}": each["mean"] for kind, each in types.items()}
         mean = float(np.mean(worth))
         return Measured(SELECT, mean, {SELECT: mean, **values})
 
     return measure
+
+
+Asking = tuple[list[heads.Asked], Callable[[Any], list[str]]]
+
+
+def _choosing(model: Model, objective: Any, val: Val) -> Asking:
+    """The questions of val, and what chooses the answer of each among the classes."""
+    samples, probabilities = heads.of_val(objective, model, val, _answered)
+    return samples, lambda model: [objective.classes[i] for i in probabilities(model).argmax(1)]
+
+
+def _writing(model: Model, objective: Any, val: Val) -> Asking:
+    """As `_choosing`, of a model that writes: one token costs a pass through it, so not all of val."""
+    limit, names = min(VAL_ROWS, val.limit or VAL_ROWS), others(model, objective)
+    chunks = heads.asked(model, objective, val.data, val.split, limit, val.pace, val.features, limit, names)
+    samples = [one for chunk in chunks for one in chunk if _answered(one)]
+    inputs, questions = [one.inputs for one in samples], [one.target["question"] for one in samples]
+
+    def answers(model: Model) -> list[str]:
+        try:
+            found = written(model, model.loss[objective.name], inputs, questions, features=val.features)
+        except UserError as e:
+            raise FloatingPointError(e.what) from e
+        return [texts[0].text for texts in found]
+
+    return samples, answers
 
 
 def _answered(one: heads.Asked) -> bool:
@@ -107,16 +135,15 @@ def _said(
     """The questions of a split that have an answer, and what the model answers."""
     if hasattr(objective, "classes"):
         samples, probabilities = heads.of_split(model, objective, data, split, request, "answered", _answered)
-        return samples, [objective.classes[i] for i in probabilities.argmax(1)]
-    asked = heads.question_of(model, objective)
+        return samples, [objective.classes[i] for i in probabilities.argmax(1)] if samples else []
     pace = Pace(request.batch_size, request.workers, request.progress("answered"))
-    total, names = heads.rows_of(data, split, request.limit), [n for n in heads.read_by(model, objective) if n != asked]
+    total, names = heads.rows_of(data, split, request.limit), others(model, objective)
     samples, said = [], []
     column = _column(objective, data)
     for chunk in heads.asked(model, objective, data, split, request.limit, pace, None, total, names, column):
         kept = [one for one in chunk if _answered(one)]
         said += answers(model, objective, [one.inputs for one in kept], [one.target["question"] for one in kept], request)
-        samples += [one._replace(inputs=dict.fromkeys([*one.inputs, asked])) for one in kept]
+        samples += [one._replace(inputs=dict.fromkeys([*one.inputs, objective.text])) for one in kept]
     return samples, said
 
 
@@ -128,16 +155,37 @@ def answers(
     Args:
         inputs: what each question is about, prepared.
     """
-    asked = heads.question_of(model, objective)
-    samples = [one | {asked: model.reader(asked).prepare(question)} for one, question in zip(inputs, questions, strict=True)]
     if hasattr(objective, "classes"):
+        asked = heads.question_of(model, objective)
+        samples = [one | {asked: model.reader(asked).prepare(question)} for one, question in zip(inputs, questions, strict=True)]
         probabilities = heads.scored(model, objective, samples, request.batch_size)[1]
         return [objective.classes[i] for i in probabilities.argmax(1)]
     rows = request.batch_size * request.beams
-    return [texts[0].text for texts in generate(model, objective, samples, request.beams, batch_size=rows)]
+    return [texts[0].text for texts in written(model, objective, inputs, questions, request.beams, batch_size=rows)]
+
+
+def written(
+    model: Model,
+    objective: Any,
+    inputs: Sequence[dict[str, Any]],
+    questions: Sequence[str],
+    beams: int = 1,
+    top: int = 1,
+    batch_size: int = 256,
+    features: Mapping[str, Any] | None = None,
+) -> list[list[Written]]:
+    """What a model without classes writes in answer to each question; see `decoding.generate`. A loss of language goes on from
+    its prompt, a checkpoint reads the question as an input."""
+    if heads.writes(objective):
+        prompts = [objective.prompt(question) for question in questions]
+        return generate(model, objective, inputs, beams, top, batch_size=batch_size, features=features, prompts=prompts)
+    name = objective.text
+    read = [one | {name: model.reader(name).prepare(question)} for one, question in zip(inputs, questions, strict=True)]
+    return generate(model, objective, read, beams, top, batch_size=batch_size)
 
 
 def _vocabulary(objective: Any, samples: Sequence[heads.Asked]) -> dict[str, int]:
+    """What a model that chooses has to choose from."""
     if not hasattr(objective, "classes"):
         return {}
     outside = sum(not any(normalise(a) in objective.number for a in one.target["answers"]) for one in samples)

@@ -67,19 +67,35 @@ class Gallery:
         """The dataset or folder that was embedded, as the embeddings say."""
         return (self.found.meta or {}).get("data")
 
-    def answer(self, query: dict[str, Any], find: str | None = None, k: int = 10) -> list[Answer]:
+    def answer(
+        self,
+        query: dict[str, Any],
+        find: str | None = None,
+        k: int = 10,
+        plus: Sequence[dict[str, Any]] = (),
+        minus: Sequence[dict[str, Any]] = (),
+    ) -> list[Answer]:
         """The k nearest rows to a query, best first.
 
         Args:
             query: an input's name and its text or the path of its file, `{"text": sentence}`.
-            find: the input to look for; by default another one than the query's, where the gallery has it.
+            find: the input to look for; by default another one than the query's, where the gallery has it. With `plus` or
+                `minus` the query's own: such as pictures like this one, but blue.
+            plus, minus: queries whose vectors are added to the query's and taken from it.
 
         Raises:
-            UserError: the query's file cannot be read, a vector is not finite, or nothing of that input is there.
+            UserError: the query's file cannot be read, a vector is not finite, nothing of that input is there, or queries are
+                added of a model that compares several vectors of each.
         """
         name, asked = self.asked(query)
-        vector = embed_texts(self.model, [asked], name) if self._said(name) else embed_file(self.model, name, asked)
-        wanted = find or self._other(name)
+        vector = self._vector(query)
+        if plus or minus:
+            vector = self._sum(vector, [self._vector(one) for one in plus], [self._vector(one) for one in minus])
+            asked = "".join(
+                [asked, *(f" + {self.asked(one)[1]}" for one in plus), *(f" - {self.asked(one)[1]}" for one in minus)]
+            )
+        own = bool(plus or minus) and name in {str(m) for m in self.found.modality}
+        wanted = find or (name if own and not self._said(name) else self._other(name))
         rows = self.found.rows(wanted, self.split)
         if not len(rows):
             there = ", ".join(sorted({str(m) for m in self.found.modality}))
@@ -90,6 +106,18 @@ class Gallery:
             e.where = str(self.found.path)
             raise
         return [self._answer(asked, n, row, score) for n, (row, score) in enumerate(best, 1)]
+
+    def _vector(self, query: dict[str, Any]) -> np.ndarray | Ragged:
+        """How a query stands in the shared space."""
+        name, asked = self.asked(query)
+        return embed_texts(self.model, [asked], name) if self._said(name) else embed_file(self.model, name, asked)
+
+    def _sum(self, vector: Any, plus: Sequence[Any], minus: Sequence[Any]) -> np.ndarray:
+        """Normalised as vectors are."""
+        if isinstance(vector, Ragged):
+            raise UserError("a model that compares several vectors of an item adds no queries", self.model.name, "--model RUN")
+        total = vector + sum(plus) - sum(minus)
+        return np.asarray(total / max(float(np.linalg.norm(total)), 1e-12), vector.dtype)
 
     def _best(self, vector: np.ndarray | Ragged, k: int, rows: np.ndarray) -> list[tuple[int, float]]:
         if not isinstance(vector, Ragged):

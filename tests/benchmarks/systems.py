@@ -136,6 +136,32 @@ def then_answers(
     )
 
 
+def seeing(recipe: str, options: str) -> System:
+    """A language model that sees, over the picture encoder of a run of `vqa` and a language model of the captions: questions and
+    captions of the 300 unseen scenes; beside it a model of the question alone, and the nearest picture's caption."""
+    caption, answer = (f"mmkit eval {metric} --data shapes --model runs/{{}} --json" for metric in ("caption", "vqa"))
+    return System(
+        name=recipe,
+        train=(
+            "mmkit train shapes --recipe vqa --steps 2500 --name eyes",
+            "mmkit train shapes --init runs/eyes --recipe clip --lock-image --set encoder.text.causal=true "
+            "--set encoder.text.pool=eos --set encoder.text.layers=2 --set loss.lm.kind=lm --set loss.lm.of=text "
+            "--set data.text.context=32 --lr 1.5e-3 --batch-size 64 --steps 300 --name seen",
+            f"mmkit train shapes --recipe {recipe} --init runs/seen {options} --name {recipe}",
+        ),
+        ask=answer.format(recipe),
+        figures=(
+            Figure("answers right", "metrics.vqa_accuracy", 0.5),
+            Figure("captions that are true word for word", "metrics.exact_match", of=caption.format(recipe)),
+        ),
+        beside=(
+            Figure("question only", "metrics.vqa_accuracy", of=answer.format("question")),
+            Figure("CIDEr of the nearest picture's", "nearest.CIDEr", of=caption.format(recipe)),
+        ),
+        others=("mmkit train shapes --recipe fusion-mid --set loss.task.of=question --steps 300 --name question",),
+    )
+
+
 RERANK = "mmkit eval recall@k --rerank 10 --data shapes --model runs/match --json"
 WAYS = {"text_retrieval": "caption of a picture", "image_retrieval": "picture of a caption"}
 
@@ -202,6 +228,8 @@ SYSTEMS = (
         ),
         beside=(Figure("by type of question alone", "chance.vqa_accuracy"),),
     ),
+    seeing("llava", "--steps 500"),
+    seeing("flamingo", "--steps 300"),
 )
 
 

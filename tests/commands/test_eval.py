@@ -302,7 +302,10 @@ def test_what_cannot_be_drawn_is_said(classes, asked, vectors, invoke):
     assert "error: cannot draw a .csv, f.csv" in outcome.stderr
     outcome = invoke("eval", "vqa", "--model", "runs/classes", cwd=classes)
     assert outcome.code == 1
-    assert "error: the model was not trained to answer questions (loss kind answers), runs/classes" in outcome.stderr
+    assert (
+        "error: the model was not trained to answer questions (loss kind answers, or lm with answers), runs/classes"
+        in outcome.stderr
+    )
 
 
 def test_answers_to_questions(asked, invoke, tmp_path):

@@ -42,6 +42,22 @@ def test_an_image_finds_texts(colours, colour_model, photos, invoke):
     assert (answers[0]["modality"], answers[0]["id"]) == ("image", "green")
 
 
+def test_queries_are_added_and_taken_away(colours, colour_model, photos, invoke):
+    picture = photos / "deep" / "red.png"
+    sums = ["--plus", "a blue picture", "--minus", "a red picture"]
+    (best,) = invoke("retrieve", picture, *sums, "--top", 1, "--split", "test", cwd=colours.parent).lines
+    assert (best["modality"], best["id"]) == ("image", "blue")
+    assert best["query"] == f"{picture} + a blue picture - a red picture"
+    (text,) = invoke("retrieve", picture, *sums, "--top", 1, "--split", "test", "--find", "text", cwd=colours.parent).lines
+    assert "blue" in text["text"]
+    # the sum is of directions: a query added to itself is the query
+    same, twice = (
+        invoke("retrieve", "a red picture", *more, "--top", 1, cwd=colours.parent).lines[0]["score"]
+        for more in ([], ["--plus", "a red picture"])
+    )
+    assert twice == pytest.approx(same, abs=1e-5)
+
+
 def test_several_queries_and_texts_from_a_text(colours, colour_model, invoke):
     answers = invoke("retrieve", "red", "green", "--find", "text", "--top", 1, "--split", "test", cwd=colours.parent).lines
     assert [(a["query"], a["text"]) for a in answers] == [("red", "a red picture"), ("green", "a green picture")]

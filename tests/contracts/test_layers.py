@@ -25,7 +25,7 @@ LAYERS = [
     {"foreign"},
     {"loading"},
     {"encode"},
-    {"embedding", "decoding", "regions"},
+    {"embedding", "decoding", "sampling", "regions"},
     {"foreign_vlm"},
     {"training", "metrics", "search", "space", "explain", "views"},
     {"workflows"},

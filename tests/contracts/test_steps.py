@@ -15,12 +15,12 @@ import torch
 from mmkit import kinds
 from mmkit.batch import Batch
 from mmkit.encoders import ENCODERS
-from mmkit.fusion import FUSIONS
 from mmkit.losses import LOSSES
 from mmkit.model import Model
 from mmkit.training.step import gradients
 from mmkit.workflows.fit import Plan
 from tests.core import RECIPES, dropped_out, plan, smallest, whole_dataset
+from tests.small import OF_ANY
 
 
 @pytest.fixture(scope="module")
@@ -66,7 +66,7 @@ def of_kind(section: str, kind: str, data: Path) -> Plan:
     return plan(smallest("nmodal", data, {"encoder": {ENCODERS[kind][0]: small}}))
 
 
-KINDS = [("fusion", kind) for kind in FUSIONS]
+KINDS = [("fusion", kind) for kind in OF_ANY]
 # the others stand in recipes
 KINDS += [("loss", kind) for kind, place in LOSSES.items() if hasattr(kinds.load(place), "of_pair")]
 KINDS += [("encoder", kind) for kind in ENCODERS if kind != "pretrained"]

@@ -12,17 +12,17 @@ from torch import Tensor, nn
 from mmkit.batch import Batch, Want
 from mmkit.config import FUSED
 from mmkit.errors import ConfigError
-from mmkit.fusion import FUSIONS, build, fusion_class
+from mmkit.fusion import build, fusion_class
 from mmkit.fusion.attention import GatedCross, Merged
 from mmkit.layers import Encoded
 from mmkit.model import Model
-from tests.small import reader, small
+from tests.small import OF_ANY, reader, small
 
 WIDTHS, LENGTHS = {"image": 8, "text": 12, "series": 6}, {"image": 4, "text": 5, "series": 3}
 B = 3
 BY_ATTENTION = ("early", "merged", "cross", "gated-cross", "hybrid")
 
-every_fusion = pytest.mark.parametrize("kind", list(FUSIONS))
+every_fusion = pytest.mark.parametrize("kind", OF_ANY)
 
 
 def made(kind: str, names: tuple[str, ...] = ("image", "text"), **keys: Any) -> Any:

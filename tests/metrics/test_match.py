@@ -11,12 +11,11 @@ import torch
 from mmkit.batch import Batch, Want
 from mmkit.encode import encode
 from mmkit.errors import UserError
-from mmkit.fusion import FUSIONS
 from mmkit.losses.matching import Matching
 from mmkit.metrics import fused, match
 from mmkit.metrics.ranking import nearest, rank
 from mmkit.metrics.rerank import reordered
-from tests.small import small
+from tests.small import OF_ANY, small
 
 TEXTS = ["a red picture", "blue", "all of it is green", "a"]
 BLOCKS = ("early", "merged", "cross", "gated-cross", "hybrid")
@@ -34,7 +33,7 @@ def items(model: Any) -> dict[str, list[Any]]:
     return {"image": pictures, "text": [model.reader("text").prepare(text) for text in TEXTS]}
 
 
-@pytest.mark.parametrize("kind", list(FUSIONS))
+@pytest.mark.parametrize("kind", OF_ANY)
 def test_pairs_are_scored_as_the_model_scores_them_alone(kind: str) -> None:
     model = matching(kind)
     objective: Matching = model.loss["itm"]

@@ -46,6 +46,7 @@ KNOWN_LIMIT = 1 << 15  # texts whose token ids and keys are kept
 class Spec:
     context: int | None = doc("longest caption in tokens, start and end token included; longer ones are cut", least=2)
     vocab_size: int | None = doc("tokens that the BPE is trained to", least=1)
+    ends: bool | None = doc("put a checkpoint's start and end token around a text where its tokenizer does not")
     lowercase: bool = doc("ignore case", True)
     word_dropout: float = doc("share of words left out of a caption in training", 0.0, least=0, most=1)
     synonyms: str | None = doc("file of words and what may stand for them in training, in any language")
@@ -125,7 +126,7 @@ def foreign(spec: Spec, checkpoint: Checkpoint) -> Reader:
     assert spec.context is not None
     # SigLIP was trained on texts filled up to the full length, whose padding is part of the text (arXiv:2303.15343)
     trim = not str(checkpoint.config["model_type"]).startswith("siglip")
-    return Reader(_as_written(spec), tokenizer(checkpoint, spec.context, trim))
+    return Reader(_as_written(spec), tokenizer(checkpoint, spec.context, trim, bool(spec.ends)))
 
 
 def fill(spec: Spec, data: Dataset, size: str, table: dict[str, Any]) -> dict[str, str]:
