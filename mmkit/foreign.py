@@ -19,6 +19,12 @@ from mmkit.model import Model
 
 Say = Callable[[str], None]
 
+
+def is_foreign(table: dict[str, Any]) -> bool:
+    """An encoder whose weights come from a checkpoint: one of transformers itself, or one of ours that has one inside."""
+    return table.get("kind") == KIND or bool(table.get("from"))
+
+
 KIND = "pretrained"
 # What transformers calls the parts of a whole model: its two inputs, each with the column that a dataset of ours has for it.
 VISION, WORDS = "image", "text"
@@ -42,7 +48,7 @@ def resolve(config: Config) -> dict[str, str]:
     """
     reasons: dict[str, str] = {}
     for name, table in config.encoder.items():
-        if table.get("kind") != KIND or "architecture" in table:
+        if not is_foreign(table) or table.get("architecture"):
             continue
         if not table.get("from"):
             path = f"encoder.{name}"
@@ -52,7 +58,7 @@ def resolve(config: Config) -> dict[str, str]:
         row = MODALITIES[modality]
         table["architecture"] = _say(name, checkpoint, lambda c=checkpoint, m=modality: adapter.describe(str(c.folder), m))
         stated = pooling(checkpoint) if row.LANGUAGE else None
-        if "pool" not in table and stated:
+        if "pool" not in table and stated and table["kind"] == KIND:
             table["pool"] = stated
             reasons[f"encoder.{name}.pool"] = f"{stated} (stated by the checkpoint)"
         found = row.of_checkpoint(config.data[modality], checkpoint)
@@ -72,10 +78,11 @@ def load(model: Model, names: Collection[str]) -> list[str]:
     Raises:
         UserError: weights are missing or do not fit.
     """
-    found = [name for name, table in model.config.encoder.items() if table.get("kind") == KIND and name in names]
+    found = [name for name, table in model.config.encoder.items() if is_foreign(table) and name in names]
     for name in found:
         table = model.config.encoder[name]
-        load_encoder(model.encoder[name], open_checkpoint(table["from"]), name, table["architecture"])
+        encoder = model.encoder[name]
+        load_encoder(getattr(encoder, "adapted", encoder), open_checkpoint(table["from"]), name, table["architecture"])
         _load_heads(model, name)
     return found
 

@@ -33,8 +33,7 @@ from mmkit.model import Model
 
 Say = Callable[[str], None]
 
-PICTURE, WORDS = "image", "text"
-EXTRA = "vlm"
+PICTURE, WORDS, EXTRA = "image", "text", "vlm"
 LENGTH = 64  # tokens at most that are written
 VALUES = 1 << 25  # pixels that are computed at once, colours and crops counted: 128 MB, one picture where it is larger
 SLOT = "{}"  # where the question stands in a prompt
@@ -92,8 +91,7 @@ class Spoken:
     """What a checkpoint writes, where a Model has a loss: captions, or answers to a column of questions.
 
     Args:
-        metric: the row of METRICS that measures it; column: of a dataset, that holds what is true.
-        listed: a row has several.
+        metric: its row of METRICS; column: of a dataset, that holds what is true; listed: a row has several.
     """
 
     name: str
@@ -105,6 +103,9 @@ class Spoken:
 
     def wants(self) -> list[Want]:
         return [Want(part) for part in self.reads]
+
+    def measured(self) -> tuple[str, ...]:
+        return (self.metric,)
 
 
 CAPTIONS = Spoken("captions", "caption", MODALITIES[WORDS].COLUMN, False, (PICTURE,))

@@ -175,7 +175,7 @@ def init_tables(name: str, say: Say = lambda text: None) -> dict[str, Any]:
         if modality in tables["data"]:
             data[modality] = {k: v for k, v in tables["data"][modality].items() if k not in row.TRAINING}
     for table in tables["encoder"].values():
-        if table["kind"] == foreign.KIND:  # the rate of --init is low for all: what is trained must not be washed out
+        if foreign.is_foreign(table):  # the rate of --init is low for all: what is trained must not be washed out
             table["lr_factor"] = 1.0
     kept = ("recipe", "encoder", "project", "input", "fusion", "loss")
     level = {key: tables[key] for key in kept if key in tables}

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from PIL import Image
 
 from mmkit.config import Config, recipe, recipes, resolve
 from mmkit.encoders import encoder_class
@@ -28,13 +29,22 @@ SMALL: dict[str, dict[str, Any]] = {
     "mim": {"codes": 8},
     "mmm": {"codes": 8},
 }
+# of each modality the encoder that is usual
+KINDS = {
+    "image": "vit",
+    "text": "transformer",
+    "audio": "audio",
+    "series": "series",
+    "regions": "regions",
+    "video": "video",
+}
 # which rows lack what; each of them keeps two things, and no batch is without pairs
-GAPS = {"captions": 3, "series": 4, "questions": 5, "regions": 6, "image": 7, "target": 8}
+GAPS = {"captions": 3, "series": 4, "questions": 5, "regions": 6, "image": 7, "target": 8, "video": 9, "audio": 10}
 
 
 def whole_dataset(source: Path, folder: Path, gaps: bool = False) -> Path:
-    """`shapes` with a sound and a series a row, features of its regions and a number to predict; with `gaps` a third of the rows
-    lack a caption, and others something else."""
+    """`shapes` with a sound, a series and a video a row, features of its regions and a number to predict; with `gaps` a third of
+    the rows lack a caption, and others something else."""
     folder.mkdir(parents=True)
     manifest = json.loads((source / "dataset.json").read_text())
     for split in ("train", "val", "test"):
@@ -43,6 +53,7 @@ def whole_dataset(source: Path, folder: Path, gaps: bool = False) -> Path:
         ids = table.column("id").to_pylist()
         table = table.append_column("audio", pa.array(list(map(_sound, ids)), FILES))
         table = table.append_column("series", pa.array(list(map(_series, ids)), LISTS))
+        table = table.append_column("video", pa.array(list(map(_video, ids)), FILES))
         table = table.append_column("target", pa.array([sum(id.encode()) % 7 / 2 - 1.5 for id in ids], pa.float32()))
         at = table.column_names.index("regions")
         cells = [_with_features(cell) for cell in table.column("regions").to_pylist()]
@@ -54,13 +65,13 @@ def whole_dataset(source: Path, folder: Path, gaps: bool = False) -> Path:
             table = table.set_column(at, column, pa.array(cells, table.schema.field(column).type))
         pq.write_table(table, folder / shard["file"], row_group_size=16)
         manifest["splits"][split] = {"rows": table.num_rows, "shards": [{"file": shard["file"], "sha256": f"{split}{gaps}"}]}
-    manifest["columns"] |= {"audio": "audio", "series": "series", "regions": "regions", "target": "target"}
+    manifest["columns"] |= {name: name for name in ("audio", "series", "video", "regions", "target")}
     (folder / "dataset.json").write_text(json.dumps(manifest))
     return folder
 
 
-FILES = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 LISTS = pa.list_(pa.list_(pa.float32()))
+FILES = pa.struct({"bytes": pa.binary(), "path": pa.string()})
 
 
 def _sound(id: str) -> dict[str, Any]:
@@ -84,6 +95,14 @@ def _series(id: str) -> list[list[float]]:
     return np.stack([np.sin(np.arange(length) / rng.uniform(1, 4)), rng.normal(size=length)]).tolist()
 
 
+def _video(id: str) -> dict[str, Any]:
+    """A GIF of two or three frames."""
+    rng, sink = np.random.default_rng(sum(id.encode())), io.BytesIO()
+    first, *others = [Image.fromarray(rng.integers(0, 256, (16, 16, 3), np.uint8)) for _ in range(2 + len(id) % 2)]
+    first.save(sink, "GIF", save_all=True, append_images=others, duration=100)
+    return {"bytes": sink.getvalue(), "path": None}
+
+
 def _with_features(cell: dict[str, Any]) -> dict[str, Any]:
     """Regions with six values and the probabilities of three classes, which their phrases decide."""
     rng = [np.random.default_rng(sum(phrase.encode())) for phrase in cell["phrases"]]
@@ -97,13 +116,12 @@ def smallest(name: str, data: Path, *levels: dict[str, Any]) -> Config:
     """A recipe's configuration at 16 values and one block, 16 rows a batch and 4 steps."""
     tables = recipe(name)
     small = {"dim": 16, "layers": 1, "heads": 2}
-    encoders = tables.get("encoder") or {m: {} for m in ("image", "text", "audio", "series", "regions")}
+    encoders = tables.get("encoder") or {m: {} for m in KINDS}
     if name == "classify":
         encoders = {"image": {}}
     if "fusion" in tables and "kind" in tables["fusion"] and "inputs" not in tables["fusion"]:  # it fuses what the data has
-        encoders = {m: {} for m in ("image", "text", "series", "regions")} | encoders
-    kinds = {"image": "vit", "text": "transformer", "audio": "audio", "series": "series", "regions": "regions"}
-    of_kind = {m: encoders[m].get("kind", kinds[m]) for m in encoders}
+        encoders = {m: {} for m in KINDS} | encoders
+    of_kind = {m: encoders[m].get("kind", KINDS[m]) for m in encoders}
     keys = {m: keys_of(encoder_class(m, m, kind)) for m, kind in of_kind.items()}
     projections = tables.get("project", {}).get("kind")
     # without a projection the shared space is as wide as an encoder
@@ -112,7 +130,7 @@ def smallest(name: str, data: Path, *levels: dict[str, Any]) -> Config:
         "size": "tiny",
         "encoder": {m: {"kind": kind, **{k: v for k, v in small.items() if k in keys[m]}} for m, kind in of_kind.items()},
         "project": {} if bare else {"dim": 8},
-        "data": {"path": str(data), "workers": 1, "image": {"size": 16}},
+        "data": {"path": str(data), "workers": 1, "image": {"size": 16}, "video": {"size": 16, "frames": 3}},
         "train": {"steps": 4, "batch_size": 16, "lr": 1e-3, "eval_every": 2, "checkpoint_every": 2, "log_every": 1},
     }
     if "fusion" in tables:

@@ -16,6 +16,7 @@ from PIL import Image, ImageDraw
 from mmkit.data.plan import Choices
 from mmkit.data.schema import Ask
 from mmkit.data.write import prepare
+from tests.moving import write_mp4
 
 WORDS = ("red", "green", "blue", "yellow", "purple", "orange", "cyan", "white")
 
@@ -206,3 +207,23 @@ def nlvr2(root: Path, train: int = 6, dev: int = 2, test: int = 2) -> Path:
                 lines.append(json.dumps(line | ({"directory": i} if split == "train" else {})))
         (root / "data" / f"{split}.json").write_text("\n".join(lines) + "\n")
     return root
+
+
+def msrvtt(folder: Path) -> Path:
+    """MSR-VTT as it is released: a JSON of twelve clips with two sentences each, in three splits, and the clips."""
+    (folder / "videos").mkdir(parents=True)
+    names = [f"video{i}" for i in range(12)]
+    for i, name in enumerate(names):
+        write_mp4(folder / "videos" / f"{name}.mp4", [picture(i + k, (32, 32)) for k in range(4)])
+    splits = ["train"] * 8 + ["validate"] * 2 + ["test"] * 2
+    content = {
+        "info": {"contributor": "somebody"},
+        "videos": [{"video_id": n, "category": 9, "url": "…", "id": i, "split": splits[i]} for i, n in enumerate(names)],
+        "sentences": [
+            {"sen_id": 2 * i + k, "video_id": n, "caption": f"{word} thing number {i}"}
+            for i, n in enumerate(names)
+            for k, word in enumerate(("a", "another"))
+        ],
+    }
+    (folder / "MSRVTT_data.json").write_text(json.dumps(content))
+    return folder

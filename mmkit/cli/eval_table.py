@@ -141,8 +141,10 @@ def _notes(record: Record) -> list[str]:
         found.append(f"acc2 and f1: {record['acc2']}, 0 is non-negative")
     if record["task"] == "hallucination":
         found += _of_things(record)
-    elif "beams" in record:
+    elif "tokenizer" in record:
         found.append(f"chance: always the most frequent caption; words by {record['tokenizer']}, {_beams(record['beams'])}")
+    elif "beams" in record:
+        found.append(f"answers are written, {_beams(record['beams'])}")
     if asked := record.get("asked"):
         found.append(f"asked: {asked!r}, in {record['precision']}")
     if record.get("nearest"):

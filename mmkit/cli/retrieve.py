@@ -1,4 +1,4 @@
-"""`mmkit retrieve`: search images or sounds with a sentence, or texts with one of them."""
+"""`mmkit retrieve`: search images, sounds or videos with a sentence, or texts with one of them."""
 
 from __future__ import annotations
 
@@ -201,7 +201,8 @@ def _draw(asked: list[Found], gallery: Gallery, figure: Path, force: bool) -> No
         console.say(f"the figure shows the first {DRAWN} queries")
     known = set(gallery.found.ids)
     strips = [
-        _strip(query, _title(query, answers, gallery), answers, pictures, query.get("id") in known) for query, answers in asked
+        _strip(query, _title(query, answers, gallery), answers, gallery, pictures, query.get("id") in known)
+        for query, answers in asked
     ]
     make_way(figure, force)
     save_answers(strips, figure, "Answers")
@@ -209,17 +210,22 @@ def _draw(asked: list[Found], gallery: Gallery, figure: Path, force: bool) -> No
 
 
 def _strip(
-    query: dict[str, Any], asked: str, answers: Sequence[Answer], pictures: dict[Answer, bytes | Path], judged: bool
+    query: dict[str, Any],
+    title: str,
+    answers: Sequence[Answer],
+    gallery: Gallery,
+    pictures: dict[Answer, bytes | Path],
+    judged: bool,
 ) -> Strip:
-    from mmkit.data.pictures import drawn, is_shown
+    from mmkit.data.pictures import is_shown, shown
     from mmkit.views.sheet import Strip, Tile, verdicts
 
     marks = verdicts([a.id == query["id"] for a in answers]) if judged else [None] * len(answers)
     tiles = []
     for a, mark in zip(answers, marks, strict=True):
-        shown = drawn(a.modality, pictures[a]) if a in pictures else None
-        tiles.append(Tile(a.text or ("" if shown else a.id), shown, a.score, mark))
-    if kind := next(filter(is_shown, query), None):
-        name = Path(query[kind]).name + asked.removeprefix(query[kind])
-        return Strip(Tile(name, drawn(kind, Path(query[kind]))), tiles)
-    return Strip(Tile(asked), tiles)
+        picture = shown(gallery.kind(a.modality), pictures[a]) if a in pictures else None
+        tiles.append(Tile(a.text or ("" if picture else a.id), picture, a.score, mark))
+    name, asked = gallery.asked(query)
+    if is_shown(gallery.kind(name)):
+        return Strip(Tile(Path(asked).name + title.removeprefix(asked), shown(gallery.kind(name), Path(asked))), tiles)
+    return Strip(Tile(title), tiles)

@@ -228,12 +228,23 @@ def _first_rows(batch: Any, shown: int) -> tuple[list[Any], list[str]]:
     pictures: list[Any] = [Image.new("RGB", (64, 64), (128, 128, 128))] * shown
     frames = next((tensors["sound"] for tensors in batch.inputs.values() if "sound" in tensors), None)
     if pixels is not None:
-        pictures = [Image.fromarray(p.permute(1, 2, 0).numpy()) for p in pixels[:shown]]
+        pictures = [_picture(p) for p in pixels[:shown]]
     elif frames is not None and frames.ndim == 3:
         pictures = [spectrogram_of(one.numpy()) for one in frames[:shown]]
     said = [" / ".join(texts[i] for texts in batch.said.values()) for i in range(shown)]
     targets = [_told(value) for value in next(iter(batch.targets.values()), [None] * shown)[:shown]]
     return pictures, [" · ".join(part for part in (text, target) if part) for text, target in zip(said, targets, strict=True)]
+
+
+def _picture(pixels: Any) -> Any:
+    """A picture (3, S, S), or four of the frames (F, 3, S, S) of a video, as they are."""
+    from PIL import Image
+
+    from mmkit.data.videos import mosaic
+
+    if pixels.ndim == 4:
+        return mosaic([_picture(pixels[i * len(pixels) // 4]) for i in range(4)])
+    return Image.fromarray(pixels.permute(1, 2, 0).numpy())
 
 
 def _told(target: Any) -> str:

@@ -22,6 +22,7 @@ BARS = "▁▂▃▄▅▆▇█"
 NAMED = 100
 PICTURES = {
     "unreadable_images": ("images that cannot be read", ""),
+    "unreadable_videos": ("videos that cannot be read", ""),
     "one_colour_images": ("images of one colour", "they show nothing: "),
     "low_contrast_images": ("images of low contrast", f"fewer than {FLAT} of 256 levels: "),
     "unreadable_sounds": ("sounds that cannot be read", ""),
@@ -163,6 +164,11 @@ def table(found: dict[str, Any]) -> list[list[str]]:
     if "caption_words" in found:
         rows += _caption_lines(found)
     rows += _sound_lines(found["sounds"]) if "sounds" in found else []
+    if "videos" in found:
+        seconds, frames = found["videos"]["seconds"], found["videos"]["frames"]
+        remark = f"from {seconds['min']:g} to {seconds['max']:g}, together {seconds['total']:,.1f}"
+        rows.append(["seconds a video, median", f"{seconds['p50']:g}", remark])
+        rows.append(["frames a video, median", str(frames["p50"]), _range(frames)])
     if "series" in found:
         channels, length = found["series"]["channels"], found["series"]["length"]
         rows.append(["channels a series", str(channels["p50"]), _range(channels)])

@@ -100,5 +100,6 @@ def _modality(kind: str, manifest: dict[str, Any]) -> str:
     if "median_width" in facts:
         resized = f"; short side at most {facts['resize']} px" if facts["resize"] else ""
         sides = f"Median {facts['median_width']} x {facts['median_height']} px."
-        return f"\nImages: {facts['treatment']}{resized}. {sides}\n"
+        name = f"{MODALITIES[kind].FEATURE['_type']}s"
+        return f"\n{name}: {facts['treatment']}{resized}. {sides}\n"
     return f"\nSeries: up to {facts['channels']} channels x {facts['length_max']} values.\n" if "channels" in facts else ""

@@ -11,7 +11,6 @@ from typing import Any
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mmkit.data.modalities.image import SUFFIXES as SUFFIXES
-from mmkit.data.modalities.image import TREATMENT as TREATMENT
 from mmkit.errors import UserError
 
 GREY = (128, 128, 128)
@@ -129,6 +128,12 @@ def _levels(rgb: Image.Image) -> int:
     return 1 + max(high - low for low, high in rgb.getextrema())  # type: ignore[misc, operator]
 
 
+def on_grey(image: Image.Image) -> Image.Image:
+    """A picture with transparency as RGB, its alpha composed on grey."""
+    rgba = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", rgba.size, (*GREY, 255)), rgba).convert("RGB")
+
+
 def side_by_side(left: bytes, right: bytes) -> bytes:
     """Two pictures as one, the higher one shrunk to the height of the other; lossless where both are.
 
@@ -212,8 +217,7 @@ def _to_rgb(image: Image.Image, data: bytes) -> Image.Image:
     if _is_16_bit(image, data):
         depth.restore_colours(image, data)
     if image.has_transparency_data:
-        rgba = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", rgba.size, (*GREY, 255)), rgba).convert("RGB")
+        return on_grey(image)
     return image if image.mode == "RGB" else image.convert("RGB")
 
 

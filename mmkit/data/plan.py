@@ -216,7 +216,11 @@ def _clash(row: Row, first: Row) -> str | None:
     """Why a row is not one sample with the first of the same picture."""
     for name, value in row.values.items():
         there = first.values.get(name)
-        if value is None or there is None or isinstance(value, Picture) or _merger(name):
+        if value is None or there is None or _merger(name):
+            continue
+        if isinstance(value, Picture):
+            if value.key != there.key:
+                return f"the same image has another {name} in {first.where}"
             continue
         if name in ("label", "target") and value != there:
             return f"{name} {value!r}, but the same image has {there!r} in {first.where}"

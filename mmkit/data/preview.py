@@ -40,9 +40,11 @@ class Sample:
     def size(self) -> str:
         """How large what it shows is, in words."""
         pixels = f"{self.shown['width']} x {self.shown['height']} px" if "width" in self.shown else ""
+        frames = f"{self.shown['frames']:,} frames" if "frames" in self.shown else ""
+        seconds = f"{self.shown['seconds']:g} s" if "seconds" in self.shown else ""
+        rate = f"{self.shown['rate']:,} Hz" if "rate" in self.shown else ""
         series = f"{self.shown['channels']} x {self.shown['length']} values" if "channels" in self.shown else ""
-        sound = f"{self.shown['seconds']:g} s of {self.shown['rate']:,} Hz" if "seconds" in self.shown else ""
-        return ", ".join(filter(None, (pixels, sound, series)))
+        return ", ".join(filter(None, (pixels, frames, seconds, rate, series)))
 
 
 @dataclass(slots=True)
@@ -85,7 +87,7 @@ def _sample(row: Row, split: str, choices: Choices) -> Sample:
     for name, value in stored(row, choices).items():
         if isinstance(row.values[name], Picture):
             modality = MODALITIES[modality_of(name) or ""]
-            sample.image = modality.picture(value)
+            sample.image = sample.image or modality.picture(value)
             sample.shown |= modality.shown(value)
         elif hasattr(value, "nbytes"):
             sample.shown |= {"channels": value.shape[0], "length": value.shape[1]}

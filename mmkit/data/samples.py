@@ -15,8 +15,8 @@ from mmkit.data.columns import Columns, choose, value_of
 from mmkit.data.data_files import Part
 from mmkit.data.levels import levels_of
 from mmkit.data.lookup import Lookup, Readings
-from mmkit.data.modalities import MODALITIES, image, of_files, text
-from mmkit.data.schema import Ask, Picture, Reject, Row, Source
+from mmkit.data.modalities import MODALITIES, image, name_of, names_file, of_files, text
+from mmkit.data.schema import Ask, Picture, Reject, Row, Source, of_file
 from mmkit.data.spool import Spool
 from mmkit.data.tables import Table, open_table
 from mmkit.errors import UserError
@@ -96,7 +96,7 @@ def _files(parts: Sequence[Part], lead: Table) -> str:
 
 
 def _by_label(columns: Columns, template: str) -> str:
-    role = next(m.ROLE for m in of_files() if m.ROLE in columns.of)
+    role = next(role for role, names in columns.of.items() if columns.files in names)
     return f"{role} column {columns.files!r}, no captions but {template!r} with label column {columns.label!r}"
 
 
@@ -267,7 +267,10 @@ class Samples:
                 cells = [value_of(row, name) for name in names]
                 raw = modality.cells(cells) if hasattr(modality, "cells") else cells[0]
                 if modality in of_files():
-                    raw = _picture(raw, self.pictures, self.spool)
+                    raw = _picture(raw, self.pictures, self.spool, modality.PLURAL)
+                elif names_file(modality, raw):
+                    found = self.pictures.find(raw)
+                    raw = of_file(name_of(modality), Path(str(found.path)))
                 elif modality is not text and not is_blank(raw):
                     # at once: as Python's own numbers they would take several times the memory until they are written
                     raw = modality.store(raw)
@@ -306,7 +309,7 @@ def _target(value: Any) -> float | None:
         raise ValueError(f"the target {e}") from None
 
 
-def _picture(value: Any, pictures: Lookup, spool: Spool) -> Picture | None:
+def _picture(value: Any, pictures: Lookup, spool: Spool, plural: str) -> Picture | None:
     """Of a path, bytes, or the struct {bytes, path} that `datasets` writes; None of a blank cell."""
     held = value.get("bytes") if isinstance(value, dict) else value
     if isinstance(held, bytes) and held:
@@ -315,5 +318,5 @@ def _picture(value: Any, pictures: Lookup, spool: Spool) -> Picture | None:
     if not name:
         return None
     if re.match(r"https?://", name):
-        raise ValueError(f"{name} is a URL: download the files first")
+        raise ValueError(f"{name} is a URL: download the {plural} first")
     return pictures.find(name)

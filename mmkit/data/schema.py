@@ -10,7 +10,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmkit.data.modalities import MODALITIES
+from mmkit.data.modalities import MODALITIES, of_files
+from mmkit.errors import UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """Where the bytes of a picture are, or of a sound: of whatever is a file.
+    """Where the bytes of a picture are, or of a sound or a video: of whatever is a file.
 
     Args:
         key: what tells it from other pictures: two rows with the same key are one sample.
@@ -67,6 +68,23 @@ class Later:
     read: Callable[[], Any]
     size: int = 0
     stamp: str = ""
+
+
+def of_file(modality: str, path: Path) -> Picture | Later:
+    """What a row has of a file that holds one value of a modality: the file itself where its column keeps files.
+
+    Raises:
+        OSError: there is no such file.
+    """
+    row, file = MODALITIES[modality], Picture.file(path)
+    return file if row in of_files() else Later(functools.partial(_value, row, str(file.path)), file.size, file.stamp)
+
+
+def _value(modality: Any, path: str) -> Any:
+    try:
+        return modality.store(modality.of_file(path))
+    except ValueError as e:
+        raise UserError(str(e), path) from e
 
 
 @dataclass(slots=True)
@@ -228,12 +246,12 @@ def _arrow_type(feature: dict[str, Any]) -> pa.DataType:
     import pyarrow as pa
 
     kind = feature.get("_type")
-    if kind in ("Image", "Audio"):
-        return pa.struct({"bytes": pa.binary(), "path": pa.string()})
     if kind == "Value":
         return {"string": pa.string(), "float32": pa.float32()}[feature["dtype"]]
     if kind == "List":
         return pa.list_(_arrow_type(feature["feature"]))
+    if kind:  # Image and its like: files
+        return pa.struct({"bytes": pa.binary(), "path": pa.string()})
     return pa.struct({name: _arrow_type(child) for name, child in feature.items()})
 
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 import functools
 import io
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mmkit.data import images
 from mmkit.errors import UserError, missing_extra
 
 if TYPE_CHECKING:
@@ -52,10 +52,8 @@ def bytes_of(value: dict[str, Any]) -> bytes:
     Raises:
         UserError: there is no such file.
     """
-    if value.get("bytes") is not None:
-        return value["bytes"]
     try:
-        return Path(value["path"]).read_bytes()
+        return images.bytes_of(value)
     except FileNotFoundError:
         raise UserError("no such sound", value["path"]) from None
     except OSError as e:

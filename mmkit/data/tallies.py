@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from mmkit.data import sounds
+from mmkit.data import sounds, videos
 from mmkit.data.images import FLAT, Look, bytes_of, look
 from mmkit.data.modalities import MODALITIES
 from mmkit.errors import UserError
@@ -92,6 +92,41 @@ class Pictures(Tally):
     def facts(self, rows: int) -> dict[str, Any]:
         sides = (("median_width", self.width), ("median_height", self.height))
         return {name: int(np.median(np.array(side))) if len(side) else None for name, side in sides}
+
+
+class Videos(Pictures):
+    """Encoded videos, of which a few frames are decoded."""
+
+    def __init__(self, plural: str) -> None:
+        super().__init__(plural)
+        self.faults = {f"unreadable_{plural}": array("q")}
+        self.frames, self.seconds = array("q"), array("d")
+
+    def seen(self, value: Any) -> tuple[int, Any] | UserError | OSError:
+        try:
+            data = bytes_of(value)
+            return stable_hash(data), videos.look(data)
+        except (OSError, UserError) as e:
+            return e
+
+    def add(self, seen: tuple[int, Any] | UserError | OSError, row: int) -> None:
+        if not isinstance(seen, tuple):
+            (self.missing if isinstance(seen, OSError) else self.faults[f"unreadable_{self.plural}"]).append(row)
+            return
+        self.hashes.append(seen[0])
+        self.rows.append(row)
+        self.width.append(seen[1].size[0])
+        self.height.append(seen[1].size[1])
+        self.frames.append(len(seen[1].times))
+        self.seconds.append(seen[1].seconds)
+
+    def found(self, rows: int) -> dict[str, Any]:
+        if not self.frames:
+            return {}
+        seconds = np.array(self.seconds)
+        spread = {name: round(float(np.percentile(seconds, q)), 3) for name, q in (("min", 0), ("p50", 50), ("max", 100))}
+        sizes = {"frames": _spread(np.array(self.frames)), "seconds": spread | {"total": round(float(seconds.sum()), 3)}}
+        return {self.plural: sizes | {"missing": len(self.missing)}}
 
 
 class Texts(Tally):
@@ -316,6 +351,7 @@ def tally_of(kind: str) -> Tally:
 FORMS: dict[tuple[int, str | None], type[Tally]] = {
     (0, "Image"): Pictures,
     (0, "Audio"): Sounds,
+    (0, "Video"): Videos,
     (1, "string"): Texts,
     (2, "float32"): Numbers,
     (0, None): Regions,

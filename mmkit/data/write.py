@@ -123,8 +123,8 @@ def _make(kind: str, ask: Ask, choices: Choices, settings: dict[str, Any], force
         _put_in_place(work, out, plan, ask.say)
     manifest = _manifest(kind, ask, choices, settings, source, plan)
     for name in plan.features:
-        modality = MODALITIES.get(modality_of(name) or "")
-        if modality and modality in of_files():
+        modality: Any = MODALITIES.get(modality_of(name) or "")
+        if modality in of_files():
             manifest[name_of(modality)] = _treatment(modality.TREATMENT, choices, plan, out)
     manifest["splits"] = _splits(out, plan, records, ask.say)
     manifest["rejected"] = len(rejects)

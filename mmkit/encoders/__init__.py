@@ -24,6 +24,7 @@ ENCODERS = {
     "transformer": ("text", "mmkit.encoders.text", "TextTransformer"),
     "audio": ("audio", "mmkit.encoders.audio", "AudioTransformer"),
     "series": ("series", "mmkit.encoders.series", "SeriesTransformer"),
+    "video": ("video", "mmkit.encoders.video", "VideoEncoder"),
     "regions": ("regions", "mmkit.encoders.regions", "RegionEncoder"),
     "dvae": ("image", "mmkit.encoders.dvae", "DVAE"),
     "pretrained": (ANY, "mmkit.encoders.pretrained", "Pretrained"),

@@ -38,7 +38,7 @@ POOL = {
 # Trained without an attention mask on texts filled up to the full length, whose padding is part of the text (arXiv:2303.15343).
 UNMASKED = {"siglip_text_model", "siglip2_text_model"}
 # Whole models with an encoder of each modality inside: model_type -> its keys for them.
-PARTS = {"image": "vision_config", "text": "text_config", "audio": "audio_config"}
+PARTS = {"image": "vision_config", "text": "text_config", "audio": "audio_config", "video": "vision_config"}
 # how the weights of a part are called in the whole where transformers does not see it: model_type of the part -> renamings
 RENAMED = {"clap_audio_model": {r"^audio_model\.": ""}}
 

@@ -135,6 +135,8 @@ class Gallery:
         names = self.model.embedded
         for key, value in query.items():
             name = key if key in names else next((n for n in names if self.model.inputs[n].modality == key), None)
+            # a suffix may be of several modalities: a GIF is a picture or a video
+            name = name or next((n for n in names if Path(str(value)).suffix.lower() in suffixes(self.model, n)), None)
             if name:
                 return name, value
             if key in MODALITIES:
@@ -144,16 +146,21 @@ class Gallery:
     def _said(self, name: str) -> bool:
         return self.model.config.is_language(name)
 
+    def kind(self, name: str) -> str:
+        """The modality of an input."""
+        return str(self.model.inputs[name].modality) if name in self.model.inputs else name
+
     def pictures(self, answers: Sequence[Answer]) -> dict[Answer, bytes | Path]:
-        """The images and sounds among the answers, as files or encoded as they are stored; those that are gone are left out."""
+        """The images and what else can be shown among the answers, as files or encoded as they are stored; those that are gone
+        are left out."""
         wanted = defaultdict(list)
         for answer in answers:
-            if is_shown(answer.modality):
-                wanted[answer.split, answer.modality].append(answer)
+            if is_shown(self.kind(answer.modality)):
+                wanted[answer.split, self.kind(answer.modality)].append(answer)
         found: dict[Answer, bytes | Path] = {}
-        for (split, name), files in wanted.items():
-            held = of_source(self.source, {answer.id for answer in files}, name, split) if self.source else {}
-            found |= {answer: held[answer.id] for answer in files if answer.id in held}
+        for (split, kind), images in wanted.items():
+            held = of_source(self.source, {answer.id for answer in images}, kind, split) if self.source else {}
+            found |= {answer: held[answer.id] for answer in images if answer.id in held}
         return found
 
     def caption(self, answer: Answer) -> str | None:
@@ -180,10 +187,10 @@ class Gallery:
         if (self.found.meta or {}).get("folder"):
             path = Path(self.source or "", id)
             return str(path) if path.is_file() else None
-        name = self.found.modality[row]
-        if not is_shown(name):
+        kind = self.kind(self.found.modality[row])
+        if not is_shown(kind):
             return None
-        found = self._data.original(self._paths(name).get((self._split(row), id))) if self._data else None
+        found = self._data.original(self._paths(kind).get((self._split(row), id))) if self._data else None
         return str(found) if found else None
 
     def _split(self, row: int) -> str | None:
@@ -194,15 +201,15 @@ class Gallery:
         """The dataset that was embedded, if it is still there."""
         return open_dataset(self.source) if self.source and (Path(self.source) / MANIFEST).is_file() else None
 
-    def _paths(self, name: str) -> dict[tuple[str | None, str], str]:
-        """(split, id) -> where the file of a modality came from, as its row says."""
+    def _paths(self, kind: str) -> dict[tuple[str | None, str], str]:
+        """(split, id) -> where the file of that modality came from, as its row says."""
         assert self._data
-        if name not in self._origins:
-            column = self._data.column(name)
+        if kind not in self._origins:
+            column = self._data.column(kind)
             rows = self._data.rows(self.split, ["id", f"{column}.path"])
             found = {(row["split"], row["id"]): path for row in rows if (path := (row.get(column) or {}).get("path"))}
-            self._origins[name] = found
-        return self._origins[name]
+            self._origins[kind] = found
+        return self._origins[kind]
 
 
 def open_gallery(where: str, model: Model, split: str | None = None, pace: Pace | None = None) -> Gallery:

@@ -1,4 +1,4 @@
-"""The pictures and sounds of answers as files, ranked by their names."""
+"""The pictures, sounds and videos of answers as files, ranked by their names."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ SHOWN = 60
 
 
 def save_pictures(gallery: Gallery, answers: Sequence[Answer], folder: Path) -> int:
-    """Copy the pictures of a query's answers to `folder`, as `RANK-ID.jpg`; returns how many are gone and were left out.
+    """Copy the files of a query's answers to `folder`, as `RANK-ID.jpg`; returns how many are gone and were left out.
 
-    The file that a picture came from is taken where it is still there, else what the dataset holds of it.
+    The file that an answer came from is taken where it is still there, else what the dataset holds of it.
 
     Raises:
         UsageError: an answer is a text.
         OSError: the folder cannot be written.
     """
-    if any(not is_shown(answer.modality) for answer in answers):
+    if any(not is_shown(gallery.kind(answer.modality)) for answer in answers):
         raise UsageError("--save writes pictures, and the answers are texts", hint="--find image")
     held = gallery.pictures([answer for answer in answers if answer.path is None])
     folder.mkdir(exist_ok=True)
@@ -35,7 +35,7 @@ def save_pictures(gallery: Gallery, answers: Sequence[Answer], folder: Path) -> 
         if picture is None:
             gone += 1
             continue
-        ending = picture.suffix if isinstance(picture, Path) else MODALITIES[answer.modality].ending(picture)
+        ending = picture.suffix if isinstance(picture, Path) else MODALITIES[gallery.kind(answer.modality)].ending(picture)
         target = folder / f"{answer.rank:0{width}d}-{plain_name(answer.id.removesuffix(ending))}{ending}"
         if isinstance(picture, Path):
             shutil.copyfile(picture, target)

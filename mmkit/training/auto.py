@@ -167,7 +167,7 @@ def resolve_projections(config: Config, widths: dict[str, int], still: list[str]
             assert project.hidden is not None
             peak, batch = FROZEN_RATE / max(NARROWEST, project.hidden), FROZEN_BATCH
             why = f"frozen encoders, {project.hidden} hidden values"
-    elif shared and any(table["kind"] == "pretrained" for table in config.encoder.values()):
+    elif shared and any(table.get("from") for table in config.encoder.values()):
         fill(project, "dim", "project.dim", SHARED, "pretrained encoders")
     if shared:
         fill(project, "dim", "project.dim", dial["shared"], f"size {config.size}")

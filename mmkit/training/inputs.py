@@ -108,8 +108,8 @@ def _complete(name: str, one: Input, data: Dataset) -> None:
 def _encoders(config: Config, names: list[str], reasons: dict[str, str], why: str) -> None:
     """An encoder of its modality's usual kind for each name that has none."""
     for name in names:
-        if name not in config.encoder:
-            config.encoder[name] = {"kind": MODALITIES[config.modality_of(name)].ENCODER}
+        if "kind" not in config.encoder.setdefault(name, {}):
+            config.encoder[name] = {"kind": MODALITIES[config.modality_of(name)].ENCODER} | config.encoder[name]
             reasons[f"encoder.{name}.kind"] = f"{config.encoder[name]['kind']} ({why})"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mmkit import encoders, fusion, losses
 from mmkit.config import Config
+from mmkit.data.modalities import MODALITIES
 from mmkit.errors import ConfigError, nearest
 from mmkit.training.report_to import check_trackers
 
@@ -15,8 +16,12 @@ def check_names(config: Config) -> None:
         ConfigError: it does not; the nearest is named.
     """
     for name, table in config.encoder.items():
-        encoders.check_kind(name, config.modality_of(name), table.get("kind", ""))
-    known = list(dict.fromkeys([*config.encoder, *config.input]))
+        modality = config.modality_of(name)
+        # without a kind it is the usual one of its modality, see `resolve_inputs`
+        if "kind" in table or modality not in MODALITIES:
+            encoders.check_kind(name, modality, table.get("kind", ""))
+    # before it is known what the data has, any modality may be an input
+    known = list(dict.fromkeys([*config.encoder, *config.input, *(() if config.input else MODALITIES)]))
     losses.check_names(config.loss, known)
     for table in config.fusions.values():
         fusion.check_kind(table)

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmkit.data.pictures import drawn, is_shown, of_source
+from mmkit.data.pictures import is_shown, of_source, shown
 from mmkit.errors import UserError
 from mmkit.space import coordinates
 from mmkit.views import fonts, style, target
@@ -123,10 +123,10 @@ def _thumbnails(made: Map, most: int) -> tuple[dict[int, bytes], int]:
     for row in chosen.tolist():
         wanted[made.found.split[row], made.found.modality[row]][made.found.ids[row]] = row
     found: dict[int, bytes] = {}
-    for (split, name), ids in wanted.items():
+    for (split, kind), ids in wanted.items():
         try:
-            stored = of_source(source, ids, name, split)
+            stored = of_source(source, ids, kind, split)
         except UserError:  # the dataset has moved or is another one now: the map itself needs none of it
             continue
-        found |= {ids[id]: thumbnail(drawn(name, picture)) for id, picture in stored.items()}
+        found |= {ids[id]: thumbnail(shown(kind, held)) for id, held in stored.items()}
     return found, len(rows)

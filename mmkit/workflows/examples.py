@@ -45,8 +45,8 @@ class Side:
     def fetch(self, items: Iterable[int]) -> None:
         """Read the pictures of some items, where it has any."""
         if pictures.is_shown(self.name):
-            missing = {self.ids[i] for i in items} - self.photos.keys()
-            self.photos |= pictures.of_dataset(self.data, missing, self.name, self.split)
+            wanted = {self.ids[i] for i in items} - self.photos.keys()
+            self.photos |= pictures.of_dataset(self.data, wanted, self.name, self.split)
 
     def tile(self, item: int, score: float | None = None, mark: bool | None = None) -> Tile:
         """An item as a picture, as its text, or else by its id."""
@@ -170,8 +170,8 @@ def of_numbers(rows: dict[str, Any], data: Dataset, split: str | None) -> list[G
 
 def _photos(data: Dataset, split: str | None, ids: Iterable[str]) -> dict[str, Image.Image]:
     """The pictures of some rows, where the data has any."""
-    shown = next(filter(pictures.is_shown, data.columns.values()), None)
-    return pictures.of_dataset(data, set(ids), shown, split) if shown else {}
+    kind = pictures.shown_in(data)
+    return pictures.of_dataset(data, set(ids), kind, split) if kind else {}
 
 
 def of_answers(rows: dict[str, Any], data: Dataset, split: str | None) -> list[Group]:

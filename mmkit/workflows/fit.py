@@ -171,7 +171,7 @@ def _readers(config: Config, data: Dataset, reasons: dict[str, str], run: Path |
         row, spec = MODALITIES[modality], config.data[modality]
         if name in readers:
             continue
-        if table["kind"] == foreign.KIND:
+        if foreign.is_foreign(table):
             readers[name] = row.foreign(spec, foreign.open_checkpoint(table["from"]))
             continue
         if name in made:

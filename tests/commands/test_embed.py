@@ -184,5 +184,5 @@ def test_another_treatment_of_pictures_is_another_file(run, invoke, tmp_path, mo
 
     before = search()
     assert search() == before
-    monkeypatch.setattr("mmkit.data.images.TREATMENT", "transparent is black")
+    monkeypatch.setattr("mmkit.data.modalities.image.TREATMENT", "transparent is black")
     assert search() != before

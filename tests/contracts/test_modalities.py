@@ -44,8 +44,13 @@ def test_a_row(name: str, data: Any) -> None:
     assert set(row.TRAINING) <= set(spec.__dataclass_fields__)
 
 
-DRAWN: dict[str, Any] = {"image": {"augment": ["crop", "colour"]}, "text": {"word_dropout": 0.5}, "series": {"jitter": 1.0}}
-DRAWN["audio"] = {"seconds": 0.05, "augment": ["crop", "mask"]}
+DRAWN: dict[str, Any] = {
+    "image": {"augment": ["crop", "colour"]},
+    "text": {"word_dropout": 0.5},
+    "series": {"jitter": 1.0},
+    "audio": {"seconds": 0.05, "augment": ["crop", "mask"]},
+    "video": {"augment": ["crop"]},
+}
 
 
 def test_nothing_is_drawn_of_the_others() -> None:

@@ -14,7 +14,7 @@ from mmkit.config import recipes
 
 ROOT = Path(mmkit.__file__).parent
 FILES = sorted(ROOT.rglob("*.py"))
-WORDS = {"image", "text", "audio"}
+WORDS = {"image", "text", "audio", "video"}
 # where a modality may be named: its own files, the columns of sources, what is drawn and said of pictures and captions, the words
 # of the command line, and code about formats that others have published
 OWN = (
@@ -23,8 +23,8 @@ OWN = (
     *("foreign.py", "foreign_vlm.py"),
     # the columns of the embeddings file, and of the .npy files that extractors of pictures leave
     "vectors.py",
-    # the extra that reads sounds
-    "data/sounds.py",
+    # the extras that read sounds and videos
+    *("data/sounds.py", "data/videos.py"),
     # words that stand in strangers' tables and names of folders
     *("data/cells.py", "data/levels.py", "data/reprs.py", "data/splits.py"),
 )

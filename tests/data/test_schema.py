@@ -30,6 +30,7 @@ def test_datasets_reads_our_features_back() -> None:
             "audio": datasets.Audio(decode=False),
             "series": floats,
             "regions": regions,
+            "video": datasets.Video(decode=False),
             "label": text,
             "target": number,
             "references": datasets.List(text),

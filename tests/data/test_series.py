@@ -154,3 +154,63 @@ def test_a_damaged_file_is_named(tmp_path: Path, invoke: Invoke) -> None:
     (tmp_path / "t.npz").write_bytes((tmp_path / "t.npz").read_bytes()[:300])
     outcome = invoke("prep", "table", "data", "--source", "t.npz", cwd=tmp_path)
     assert outcome.stderr.startswith("error: the NPZ file is truncated or damaged")
+
+
+def file(path: Path, wave: np.ndarray) -> None:
+    """One series (channels, time) as a file of its suffix."""
+    if path.suffix == ".npy":
+        np.save(path, wave)
+    elif path.suffix == ".npz":
+        np.savez(path, acc=wave[:2], gyro=wave[2], rate=50.0)
+    elif path.suffix == ".parquet":
+        parquet(path, time=np.arange(wave.shape[1]) / 50, x=wave[0], y=wave[1], z=wave[2])
+    else:
+        between = "\t" if path.suffix == ".tsv" else ","
+        lines = [
+            ["time", "x", "y", "z", "note"],
+            *([f"{i / 50}", *map(repr, map(float, column)), "ok"] for i, column in enumerate(wave.T)),
+        ]
+        path.write_text("\n".join(map(between.join, lines)) + "\n")
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".npz", ".parquet", ".csv", ".tsv"])
+def test_files_in_class_folders_are_series(suffix: str, tmp_path: Path, invoke: Invoke) -> None:
+    for i, (wave, label) in enumerate(zip(WAVES, LABELS, strict=True)):
+        (tmp_path / "raw" / label).mkdir(parents=True, exist_ok=True)
+        file(tmp_path / "raw" / label / f"{i}{suffix}", wave)
+    (tmp_path / "raw" / "run" / f"broken{suffix}").write_bytes(b"PK nothing\n")
+    outcome = invoke("prep", "folder", "data", "--source", "raw", "--template", "{label}", cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    data = open_dataset(tmp_path / "data")
+    assert data.columns == {"captions": "text", "series": "series", "label": "label"}
+    rows = {row["id"]: row for row in data.rows()}
+    assert len(rows) == 12
+    for i, label in enumerate(LABELS):
+        assert rows[f"{label}/{i}{suffix}"]["captions"] == [label]
+        assert np.allclose(rows[f"{label}/{i}{suffix}"]["series"], WAVES[i])
+    assert list(rejected(tmp_path / "data")) == [str(Path("raw/run") / f"broken{suffix}")]
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".csv"])
+def test_a_table_names_files_of_series(suffix: str, tmp_path: Path, invoke: Invoke) -> None:
+    for i, wave in enumerate(WAVES):
+        file(tmp_path / f"w{i}{suffix}", wave)
+    jsonl(tmp_path / "t.jsonl", wave=[f"w{i}{suffix}" for i in range(11)] + [f"gone{suffix}"], words=WORDS)
+    outcome = invoke("prep", "table", "data", "--source", "t.jsonl", cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    assert "series column 'wave'" in outcome.stderr
+    rows = {row["id"]: row for row in open_dataset(tmp_path / "data").rows()}
+    assert len(rows) == 11 and np.allclose(rows["row 3"]["series"], WAVES[2])
+    assert rejected(tmp_path / "data")["t.jsonl row 12"].startswith("missing file")
+
+
+def test_a_csv_without_header_or_of_one_column(tmp_path: Path) -> None:
+    from mmkit.data.series_files import read
+
+    (tmp_path / "a.csv").write_text("1,2\n1,2\n3,4\n")
+    assert read(str(tmp_path / "a.csv")) == [[1, 1, 3], [2, 2, 4]]
+    (tmp_path / "b.csv").write_text("1\n2.5\n-3e2\n")
+    assert read(str(tmp_path / "b.csv")) == [[1, 2.5, -300]]
+    (tmp_path / "c.csv").write_text("a,b\nx,y\n")
+    with pytest.raises(ValueError, match="no numbers"):
+        read(str(tmp_path / "c.csv"))

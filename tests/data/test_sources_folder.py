@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from mmkit.data.schema import Ask, Reject, Row
@@ -12,6 +13,7 @@ from mmkit.data.sources import reader
 from mmkit.data.sources.folder import read
 from mmkit.errors import UsageError, UserError
 from tests import raw
+from tests.core import wav
 
 
 def samples(root: Path, **options: object) -> list[Row]:
@@ -63,6 +65,24 @@ def test_pictures_of_a_kind_that_is_not_read_are_rejects(tmp_path: Path) -> None
     (tmp_path / "cats" / "notes.pdf").write_bytes(b"x")
     assert rejects(tmp_path) == {"cats/phone.HEIC": ".HEIC pictures are not read: convert them to JPEG"}
     assert read(Ask(tmp_path)).note.startswith("3 pictures")
+
+
+def test_pictures_sounds_and_videos_together_each_as_what_it_is(tmp_path: Path) -> None:
+    raw.folder(tmp_path, 2)
+    for label in ("cats", "big_dogs"):
+        (tmp_path / label / "0.wav").write_bytes(wav(np.zeros(8)))
+        (tmp_path / label / "1.mp4").write_bytes(b"x")
+        (tmp_path / label / "1.m4a").write_bytes(b"x")
+    rows = {row.id: row.values for row in samples(tmp_path)}
+    kinds = {id: next(iter(values)) for id, values in rows.items()}
+    assert set(kinds.items()) > {("cats/0.wav", "audio"), ("cats/1.mp4", "video"), ("big_dogs/0.wav", "audio")}
+    assert list(kinds.values()).count("image") == 2
+    assert rows["cats/0.wav"]["captions"] == ["the sound of cats"] and rows["cats/1.mp4"]["captions"] == ["a video of cats"]
+    # a sound beside a video of its name is not that video in another form
+    assert set(rejects(tmp_path).values()) == {".m4a sounds are not read: convert them to FLAC"}
+    assert read(Ask(tmp_path)).note.startswith("8 pictures, sounds and videos, class folders")
+    assert {next(iter(row.values)) for row in read(Ask(tmp_path), read_as="audio").rows if isinstance(row, Row)} == {"audio"}
+    assert read(Ask(tmp_path), read_as="video").note.startswith("2 videos, class folders")
 
 
 def test_one_text_file_does_not_turn_a_class_tree_into_text_mode(tmp_path: Path) -> None:

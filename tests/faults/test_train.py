@@ -165,7 +165,7 @@ def test_a_full_disk_is_said_and_what_was_written_stays(run, tmp_path):
         ("encoder.image.stem=linaer", "these values make no vit encoder (stem is conv or linear, not 'linaer')"),
         ("encoder.text.pool=maen", "these values make no transformer encoder (pool is eos or mean or cls, not 'maen')"),
         ("loss.itc.temperature=0", "these values make no infonce loss"),
-        ('loss.itc.between=["image", "audio"]', "there is no audio encoder, loss.itc.between"),
+        ('loss.itc.between=["image", "smell"]', "there is no smell encoder, loss.itc.between"),
         ('loss.itc.between=["image"]', "['image'] are not two modalities, loss.itc.between"),
     ],
 )

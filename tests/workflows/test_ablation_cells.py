@@ -19,7 +19,7 @@ from tests.core import plan, smallest, whole_dataset
 def data(run, tmp_path_factory):
     folder = whole_dataset(run / "data", tmp_path_factory.mktemp("whole") / "data")
     manifest = json.loads((folder / "dataset.json").read_text())
-    manifest["columns"]["regions"] = "boxes"  # three modalities, of which two are left
+    manifest["columns"] |= {"regions": "boxes", "audio": "tones", "video": "clips"}  # three modalities, of which two are left
     (folder / "dataset.json").write_text(json.dumps(manifest))
     return folder
 

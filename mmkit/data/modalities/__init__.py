@@ -3,25 +3,29 @@
 Each row holds all that is particular to it. For prep:
     COLUMN    the column of a dataset that holds it, unless dataset.json says otherwise
     FEATURE   the Hugging Face feature of that column
-    SUFFIXES  of a file that holds one value
+    SUFFIXES  of a file that holds one value; where two modalities have one of them, the first unless it is said
     ROLE      what it is called in `--column ROLE=NAME`
     NAMES     what its columns are usually called in strangers' tables, the most telling first
     holds(value) -> bool  by its type alone, a cell of a stranger's table is one
     store(raw) -> value   as the column keeps it; stored again it is the same. Raises `Blank` where there is nothing in it,
                           ValueError with the reason where it cannot be used. Of a file, raw is its bytes
 And if it can be so:
-    picture(value) -> a PIL image: its values are files, {bytes, path} in the column, shown so on sheets; store(raw, resize) then
-                          takes what `--resize` says, shown(value) is what is said of one in words, and
-                          ending(bytes) is the suffix of such a file
-    TREATMENT what dataset.json says that prep does to them
-    TEMPLATE  of the caption that a class folder or a label gives it; PLURAL: what they are called, FILES: and their files
-    UNREAD    suffixes of files that cannot be read, and READ_AS, a form that can
-    ready()               raises UserError where a library that reads it is not installed
     cells(values) -> raw  several columns of a table are one value
+    ready()               raises UserError where a library that reads it is not installed
+    is_shown_by(path)     a file of a suffix that another modality has, too, is rather of this one
     missing(raw) -> list  parts of a value that are left out
     merge(one, other)     the values of two rows that are one sample; without it, they must be equal
     is_one(value) -> bool  a value of the column is one; dataset.json calls a column where none is ELSE
+    picture(value) -> a PIL image: its values are files, {bytes, path} in the column, shown so on sheets; store(raw, resize) then
+                          takes what `--resize` says, shown(value) is what is said of one in words, and ending(bytes) the suffix
+                          of such a file
+    TREATMENT what dataset.json says that prep does to such files
     MADE_BY               the command that makes what a dataset lacks
+
+Of what files hold one value each (`of_file`), for `prep folder`:
+    TEMPLATE  of the caption that a class folder or a label gives it
+    PLURAL    what they are called; FILES: and their files
+    UNREAD    suffixes of files that cannot be read; READ_AS: a form that can
 
 For models:
 KINDS: the kinds of dataset columns that its encoders read. ENCODER: the kind that encodes it unless another is named.
@@ -55,11 +59,19 @@ hide(tensors, hidden, rngs) -> tensors, the same with the units hidden (B, n) re
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 from typing import Any
 
-from mmkit.data.modalities import audio, image, regions, series, text
+from mmkit.data.modalities import audio, image, regions, series, text, video
 
-MODALITIES: dict[str, Any] = {"image": image, "text": text, "audio": audio, "series": series, "regions": regions}
+MODALITIES: dict[str, Any] = {
+    "image": image,
+    "text": text,
+    "audio": audio,
+    "series": series,
+    "regions": regions,
+    "video": video,
+}
 
 
 def of_files() -> list[Any]:
@@ -76,3 +88,9 @@ def file_suffixes() -> frozenset[str]:
 def name_of(modality: Any) -> str:
     """What a modality is called in the table."""
     return next(name for name, module in MODALITIES.items() if module is modality)
+
+
+def names_file(modality: Any, value: Any) -> bool:
+    """A cell of a table is the name of a file that holds one value."""
+    named = isinstance(value, str) and Path(value.strip()).suffix.lower() in modality.SUFFIXES
+    return named and hasattr(modality, "of_file")

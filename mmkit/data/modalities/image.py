@@ -132,29 +132,38 @@ def of_checkpoint(spec: Spec, checkpoint: Checkpoint) -> dict[str, str]:
 
 
 def fill(spec: Spec, data: Dataset, size: str, table: dict[str, Any]) -> dict[str, str]:
+    return fill_pixels(spec, data.manifest.get("image", {}), size, table, PLURAL)
+
+
+def fill_pixels(spec: Spec, facts: dict[str, Any], size: str, table: dict[str, Any], plural: str) -> dict[str, str]:
+    """As `fill`, of what dataset.json says of a column of pictures or of what else is made of pixels."""
     from mmkit.data.pixels import CLIP_MEAN, CLIP_STD
 
     reasons = {}
     if spec.size is None:
         side = SIDES[size]
-        stored = int(min(data.manifest.get("image", {}).get(k) or side for k in ("median_width", "median_height")))
+        stored = int(min(facts.get(k) or side for k in ("median_width", "median_height")))
         patch = table.get("patch") or 1
         spec.size = min(side, max(patch * 2, stored // patch * patch))
-        reasons["size"] = f"{spec.size} (size {size}, pictures of {stored} px)"
+        reasons["size"] = f"{spec.size} (size {size}, {plural} of {stored} px)"
     # CLIP's own (arXiv:2103.00020), where no checkpoint has said otherwise
     spec.resize, spec.resample = spec.resize or "crop", spec.resample or "bicubic"
     spec.mean, spec.std = spec.mean or CLIP_MEAN, spec.std or CLIP_STD
     return reasons
 
 
-def settle(spec: Spec, data: Dataset, still: bool) -> dict[str, str]:
+def settle(spec: Spec, data: Dataset, still: bool, name: str = ROLE) -> dict[str, str]:
     """Augmentation. A crop moves things and cuts some off, so it is off where captions say where things are (shapes, 850 steps:
-    R@1 0.97 both ways without it, 0.83 and 0.84 with it)."""
+    R@1 0.97 both ways without it, 0.83 and 0.84 with it).
+
+    Args:
+        name: what is read so, if it is not pictures.
+    """
     if spec.augment is not None:
         return {}
     placed = 0.0 if still else speak_of_places(data)
     if still:
-        spec.augment, why = [], "the image encoder is frozen: its features are computed once"
+        spec.augment, why = [], f"the {name} encoder is frozen: its features are computed once"
     elif placed > PLACED:
         spec.augment, why = [], f"{placed:.0%} of the captions speak of directions, which a crop can make false"
     else:
@@ -218,9 +227,14 @@ class Reader:
             UserError: the picture cannot be read.
         """
         from mmkit.data.images import load_rgb
+
+        return self.shrunk(load_rgb(item["bytes"] if item["bytes"] is not None else item["path"]))
+
+    def shrunk(self, image: Any) -> Any:
+        """`prepare` of an RGB picture that is decoded already."""
         from mmkit.data.pixels import to_tensor
 
-        image = self.augment.prepare(load_rgb(item["bytes"] if item["bytes"] is not None else item["path"]))
+        image = self.augment.prepare(image)
         return to_tensor(image) if self.still else image
 
     def draw(self, prepared: Any, rng: random.Random, mates: list[str]) -> Any:
@@ -255,8 +269,6 @@ class Reader:
         return 0
 
     def made_of(self) -> Any:
-        from mmkit.data.images import TREATMENT
-
         return [{k: v for k, v in asdict(self.spec).items() if k not in TRAINING}, TREATMENT]
 
     def log(self, tensors: dict[str, torch.Tensor], said: list[str]) -> dict[str, float]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmkit.data.cells import Blank
@@ -20,8 +21,11 @@ if TYPE_CHECKING:
 ROLE = COLUMN = "series"
 _NUMBERS = {"feature": {"dtype": "float32", "_type": "Value"}, "_type": "List"}
 FEATURE = {"feature": _NUMBERS, "_type": "List"}
-SUFFIXES = {".npy"}
+SUFFIXES = {".npy", ".npz", ".parquet", ".csv", ".tsv"}
 NAMES = ("series", "time_series", "timeseries", "signal", "sensor", "sensors", "channels", "waveform", "recording")
+PLURAL, FILES, READ_AS = "series", "series files", "NPY"
+UNREAD = set[str]()
+TEMPLATE = "a series of {label}"
 KINDS = ("series",)
 ENCODER = "series"
 LANGUAGE = False
@@ -43,7 +47,9 @@ TRAINING = ("jitter",)
 
 
 def holds(value: Any) -> bool:
-    """Channels of numbers (list of lists), or a list of numbers, which is one channel."""
+    """Channels of numbers (list of lists), or a list of numbers, which is one channel; or the name of a file that holds them."""
+    if isinstance(value, str):
+        return Path(value.strip()).suffix.lower() in SUFFIXES
     if not isinstance(value, list) or not value:
         return False
     if all(isinstance(channel, list) for channel in value):
@@ -99,15 +105,14 @@ def items(value: Any) -> list[Any]:
 
 
 def of_file(path: str) -> Any:
-    """The array of a .npy file: (channels, time), or one channel (time,).
+    """The channels of a file; see `mmkit.data.series_files`.
 
     Raises:
-        ValueError: it is no such array.
+        ValueError: it holds no numbers, or is damaged.
     """
-    import numpy as np
+    from mmkit.data.series_files import read
 
-    values = np.load(path, allow_pickle=False)
-    return np.atleast_2d(values).tolist()
+    return read(path)
 
 
 def of_checkpoint(spec: Spec, checkpoint: Checkpoint) -> dict[str, str]:

@@ -32,9 +32,10 @@ SOURCES = {
     "vqa": Listed("VQA 1 and 2: questions about COCO's photos.", "mmkit.data.sources.vqa"),
     "easy-vqa": Listed("easy-VQA: drawn shapes and questions about them.", "mmkit.data.sources.easy_vqa"),
     "nlvr": Listed("NLVR and NLVR2: sentences that are true or false.", "mmkit.data.sources.nlvr"),
+    "msrvtt": Listed("MSR-VTT: clips with sentences about them.", "mmkit.data.sources.msrvtt"),
     "table": Listed("A CSV, TSV, JSONL, Parquet or NPZ table.", "mmkit.data.sources.table"),
     "regions": Listed("Features of regions, for the pictures of a prepared dataset.", "mmkit.data.sources.regions"),
-    "folder": Listed("Class folders, or images or sounds beside text files.", "mmkit.data.sources.folder"),
+    "folder": Listed("Class folders, or images, sounds or videos beside text files.", "mmkit.data.sources.folder"),
 }
 
 

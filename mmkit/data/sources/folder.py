@@ -1,5 +1,6 @@
-"""Class folders (pets/cats/1.jpg gives the label cats and a caption), or images or sounds beside a text file of their name.
+"""Class folders (pets/cats/1.jpg gives the label cats and a caption), or images beside a text file of the same name.
 
+Sounds and videos are read as pictures are, and so are series of numbers (NPY, NPZ, Parquet, CSV) where there is none of them.
 Folders such as train, validation, seg_test or Testing are the official splits. A text file (1.txt, 1.caption or 1.jpg.txt)
 holds one caption a line. Where there is a metadata.csv, .jsonl or .parquet with a column file_name, on top or in each
 folder, its captions are read instead; for pictures of no classes, those of any table that names them (captions.csv).
@@ -19,13 +20,14 @@ from typer import Option
 
 from mmkit.data.data_files import Part, data_files, metadata_files, tables_in
 from mmkit.data.levels import Levels, levels_of
-from mmkit.data.modalities import file_suffixes, image, of_files, text
+from mmkit.data.modalities import MODALITIES, file_suffixes, name_of, of_files, text
 from mmkit.data.samples import Reading, names_pictures, read_parts
-from mmkit.data.schema import Ask, Picture, Reject, Row, Source
+from mmkit.data.schema import Ask, Reject, Row, Source, of_file
 from mmkit.data.splits import folder_split
+from mmkit.data.tables import TABLES
 from mmkit.data.unread import refuse
 from mmkit.data.walk import walk
-from mmkit.errors import UsageError, UserError
+from mmkit.errors import UsageError, UserError, nearest
 
 EXAMPLES = (
     "mmkit prep folder ./data --source ~/pets",
@@ -33,6 +35,9 @@ EXAMPLES = (
     "mmkit prep folder ./data --source ~/photos --splits train:0.9,test:0.1",
 )
 LICENSE = "unknown: that of the folder's files"
+# the modalities that files hold one value of; where there are others, those whose columns keep files come first
+READ = [name for name, row in MODALITIES.items() if hasattr(row, "of_file")]
+MEDIA = [name for name in READ if MODALITIES[name] in of_files()]
 NAMED = 3
 # so many tables are looked into for one that names the pictures
 PROBED = 20
@@ -46,13 +51,17 @@ def read(
         Option(
             "--template",
             metavar="TEXT",
-            help="The caption of a class folder's pictures or sounds.",
-            show_default=", ".join(modality.TEMPLATE for modality in of_files()),
+            help="The caption of a class folder's files.",
+            show_default=", ".join(MODALITIES[name].TEMPLATE for name in READ),
         ),
     ] = None,
+    read_as: Annotated[
+        str | None,
+        Option("--as", metavar="MODALITY", help="What files are read as, such as video.", show_default="by their suffixes"),
+    ] = None,
 ) -> Source:
-    """Every picture below the folder, or every sound where there are more of those, in the order of their names; with
-    metadata.csv and its like, those that it names.
+    """Every picture, sound and video below the folder, in the order of their names; with metadata.csv and its like, those that
+    it names.
 
     Pictures that lie in no classes are read with a table of their captions, whatever it is called.
 
@@ -60,6 +69,8 @@ def read(
         UserError: there is no such folder, no picture in it, or nothing that describes one.
     """
     root, how = ask.folder, Reading(ask, template=template)
+    if read_as is not None and read_as not in READ:
+        raise UsageError(f"no files are read as {read_as!r}", f"--as {read_as}", nearest(read_as, READ))
     if template is not None and "{label}" not in template:
         hint = 'such as --template "a photo of {label}"'
         raise UsageError("the template has no place for the label", f"--template {template!r}", hint)
@@ -68,18 +79,21 @@ def read(
             refuse(root)
             raise UserError("a file, not a folder of pictures", str(root), f"mmkit prep table --source {root}   reads tables")
         raise UserError("no such folder", str(root), "--source names the folder of the pictures")
-    files = Files.below(root)
+    files = Files.below(root, read_as)
     if metadata := metadata_files(root):
         return _described(metadata, files, how)
-    if not files.pictures:
+    if files.kinds.keys() <= TABLES:
+        # tables beside archives describe what is in those
         refuse(root)
-        raise UserError("no pictures", str(root), f"looked for {' '.join(sorted(file_suffixes()))}")
-    tree = _layout(files, template or files.modality.TEMPLATE)
+    if not files.pictures:
+        looked = MODALITIES[read_as].SUFFIXES if read_as else file_suffixes()
+        raise UserError(f"no {files.called}", str(root), f"looked for {' '.join(sorted(looked))}")
+    tree = _layout(files, template)
     table = None if tree.with_text else _table(files, how)
     if table and len(tree.labels) < 2:
         # one class, or none, has nothing to tell apart
         return _described(table[0], files, table[1])
-    if not tree.labels and not tree.with_text and any(map(_is_read, files.pictures)):
+    if not tree.labels and not tree.with_text and any(map(files.is_read, files.pictures)):
         raise _no_captions(files, how)
     rows = [_row(tree, path) for path in files.pictures]
     note = _note(tree, table)
@@ -93,41 +107,62 @@ class Files:
     """What lies below a folder, as paths relative to it.
 
     Args:
-        modality: of most of the files; others than its own are left out.
-        pictures: its files, sorted; also those that are not read, but for what is there in another form too (`a.cr2` beside
-            `a.jpg`).
-        others: how many are of another modality.
+        sought: the modalities that are looked for.
+        pictures: sorted; also those that are not read, but for what is there in another form too (`a.cr2` beside `a.jpg`).
         texts: (folder, name in one case) -> text files called so.
+        kinds: suffix -> the modality that its files hold.
+        unread: the same of files that cannot be read.
     """
 
     root: Path
-    modality: Any = image
+    sought: list[str]
+    kinds: dict[str, str] = field(default_factory=dict)
+    unread: dict[str, str] = field(default_factory=dict)
     pictures: list[Path] = field(default_factory=list)
-    others: int = 0
     texts: dict[tuple[Path, str], list[Path]] = field(default_factory=lambda: defaultdict(list))
 
     @classmethod
-    def below(cls, root: Path) -> Files:
+    def below(cls, root: Path, read_as: str | None = None) -> Files:
         """Look through all folders below `root`."""
-        files = cls(root)
-        looked_for = file_suffixes().union(*(modality.UNREAD for modality in of_files()))
+        files = cls(root, [read_as] if read_as else MEDIA)
         found = []
+        files.unread = {suffix: name for name in files.sought for suffix in MODALITIES[name].UNREAD}
+        held = {suffix for name in READ for suffix in MODALITIES[name].SUFFIXES}
         for folder, names in walk(root):
             for path in (folder / name for name in names):
                 suffix = path.suffix.lower()
-                if suffix in looked_for:
+                if suffix in held | files.unread.keys():
                     found.append(path)
                 elif suffix in text.SUFFIXES:
                     files.texts[folder, path.name.casefold()].append(path)
-        stems = {path.with_suffix("") for path in found if _is_read(path)}
-        found = sorted(path for path in found if _is_read(path) or path.with_suffix("") not in stems)
-        counts = Counter(path.suffix.lower() for path in found)
-        files.modality = max(
-            of_files(), key=lambda modality: sum(counts[suffix] for suffix in modality.SUFFIXES | modality.UNREAD)
-        )
-        files.pictures = [path for path in found if path.suffix.lower() in files.modality.SUFFIXES | files.modality.UNREAD]
-        files.others = len(found) - len(files.pictures)
+        files.kinds = _kinds(root, found, files.sought)
+        if not files.kinds and not read_as:
+            # a table on top is rather one of all rows
+            files.kinds = _kinds(root, [p for p in found if p.parent.name or p.suffix.lower() not in TABLES], READ)
+        stems = {(path.with_suffix(""), files.modality(path)) for path in found if files.is_read(path)}
+        unread = [path for path in found if path.suffix.lower() in files.unread]
+        unread = [path for path in unread if (path.with_suffix(""), files.modality(path)) not in stems]
+        files.pictures = sorted([*filter(files.is_read, found), *unread])
         return files
+
+    def is_read(self, path: Path) -> bool:
+        return path.suffix.lower() in self.kinds
+
+    def modality(self, path: Path) -> Any:
+        """What a file holds, or would if it could be read."""
+        return MODALITIES[(self.unread | self.kinds)[path.suffix.lower()]]
+
+    @property
+    def modalities(self) -> list[Any]:
+        """Those of the files; where there are none, the first that is looked for."""
+        there = set(map(self.modality, self.pictures)) or {MODALITIES[self.sought[0]]}
+        return [MODALITIES[name] for name in READ if MODALITIES[name] in there]
+
+    @property
+    def called(self) -> str:
+        """What the files are, in the plural."""
+        *others, last = (row.PLURAL for row in self.modalities)
+        return f"{', '.join(others)} and {last}" if others else last
 
     def beside(self, picture: Path) -> list[Path]:
         """The text files of a picture; where names differ only in case, those that are written as the picture's is."""
@@ -139,8 +174,21 @@ class Files:
         return found
 
 
-def _is_read(path: Path) -> bool:
-    return path.suffix.lower() in file_suffixes()
+def _kinds(root: Path, found: list[Path], names: list[str]) -> dict[str, str]:
+    """Suffix -> modality of the files; of a suffix that several have, one that other files are surely of, else what the first
+    file shows."""
+    first: dict[str, Path] = {}
+    for path in sorted(found):
+        first.setdefault(path.suffix.lower(), path)
+    claims = {suffix: [name for name in names if suffix in MODALITIES[name].SUFFIXES] for suffix in first}
+    sure = {claim[0] for claim in claims.values() if len(claim) == 1}
+    kinds = {}
+    for suffix, claim in claims.items():
+        others = [name for name in claim if name in sure]
+        shown = [name for name in claim if getattr(MODALITIES[name], "is_shown_by", lambda path: False)(root / first[suffix])]
+        if claim:
+            kinds[suffix] = [*others, *shown, *claim][0]
+    return kinds
 
 
 def _described(parts: list[Part], files: Files, how: Reading) -> Source:
@@ -149,7 +197,7 @@ def _described(parts: list[Part], files: Files, how: Reading) -> Source:
     named = {row.picture.path for row in source.rows if isinstance(row, Row) and row.picture}
     left = sum(os.path.abspath(files.root / path) not in named for path in files.pictures)
     source.note += f"; paths start from {how.image_root}" if how.image_root else ""
-    source.note += f"; {files.modality.PLURAL} in none of its rows, left out: {left:,}" if left else ""
+    source.note += f"; {files.called} in none of its rows, left out: {left:,}" if left else ""
     return source
 
 
@@ -173,7 +221,7 @@ def _no_captions(files: Files, how: Reading) -> UserError:
     """The error for pictures that nothing describes."""
     names = {path.parent.name for path in files.pictures if path.parent.name and not folder_split(path.parent.name)}
     none = f" ({names.pop()} is none)" if len(names) == 1 else ""
-    what = f"no captions: the {files.modality.PLURAL} lie in no class folders{none} and have no text files"
+    what = f"no captions: the {files.called} lie in no class folders{none} and have no text files"
     hint = "what is read: class folders (cats/1.jpg), text files (1.txt beside 1.jpg), or a table of names (metadata.csv)"
     return UserError(what, str(files.root), _other_command(files, how) or hint)
 
@@ -204,15 +252,15 @@ class Layout:
     """
 
     files: Files
-    template: str
+    template: str | None
     levels: Levels
     texts: dict[Path, list[Path]]
     with_text: bool
     labels: set[str]
 
 
-def _layout(files: Files, template: str) -> Layout:
-    readable = [path for path in files.pictures if _is_read(path)]
+def _layout(files: Files, template: str | None) -> Layout:
+    readable = [path for path in files.pictures if files.is_read(path)]
     levels = levels_of(readable)
     texts = {path: found for path in readable if (found := files.beside(path))}
     # a picture in no class folder, or in the only one, can have no other caption than a text
@@ -228,10 +276,13 @@ def _note(tree: Layout, table: tuple[list[Part], Reading] | None) -> str:
     Args:
         table: one that names the pictures, too.
     """
-    levels, found, kind = tree.levels, tree.files.pictures, tree.files.modality
+    levels, found = tree.levels, tree.files.pictures
     listed = [path for path in found if not levels.is_stray(path)]
-    note = f"{len(found):,} {kind.PLURAL}, {f'{kind.FILES} beside text files' if tree.with_text else 'class folders'}"
-    note += f" ({tree.files.others:,} files of another kind are left out)" if tree.files.others else ""
+    kinds = tree.files.modalities
+    beside = kinds[0].FILES if len(kinds) == 1 else "files"
+    note = f"{len(found):,} {tree.files.called}, {f'{beside} beside text files' if tree.with_text else 'class folders'}"
+    if doubtful := [s for s, name in tree.files.kinds.items() if name != MEDIA[0] and s in MODALITIES[MEDIA[0]].SUFFIXES]:
+        note += f" ({' '.join(doubtful)} as {tree.files.kinds[doubtful[0]]}; --as {MEDIA[0]} reads their first frames)"
     if tree.texts and not tree.with_text:
         note += f" (a text file lies beside {len(tree.texts):,} of them only: it is not read)"
     if not tree.with_text:
@@ -273,14 +324,14 @@ def _row(tree: Layout, path: Path) -> Row | Reject:
     if levels.is_stray(path):
         reason = f"in no split: {', '.join(sorted(levels.splits))} are the official ones, and it lies beside them"
         return Reject(name, str(full), reason)
-    kind = tree.files.modality
-    if not _is_read(path):
+    kind = tree.files.modality(path)
+    if not tree.files.is_read(path):
         return Reject(name, str(full), f"{path.suffix} {kind.PLURAL} are not read: convert them to {kind.READ_AS}")
     split, label = levels.split(path), levels.label(path)
     try:
-        picture = Picture.file(full)
+        values = {kind.COLUMN: of_file(name_of(kind), full)}
         if tree.with_text:
-            return _with_text(tree, path, picture)
+            return _with_text(tree, path, values)
     except FileNotFoundError:
         return Reject(name, str(full), "missing file")
     except OSError as e:
@@ -288,17 +339,16 @@ def _row(tree: Layout, path: Path) -> Row | Reject:
     if not label:
         texts = "most pictures have no text file, so none is read" if tree.texts else "there is no text file beside it"
         return Reject(name, str(full), f"no caption: it lies in no class folder, and {texts}")
-    caption = tree.template.replace("{label}", label.replace("_", " "))
-    return Row(name, {kind.COLUMN: picture, "captions": [caption], "label": label}, str(full), split)
+    caption = (tree.template or kind.TEMPLATE).replace("{label}", label.replace("_", " "))
+    return Row(name, values | {"captions": [caption], "label": label}, str(full), split)
 
 
-def _with_text(tree: Layout, path: Path, picture: Picture) -> Row | Reject:
+def _with_text(tree: Layout, path: Path, values: dict[str, Any]) -> Row | Reject:
     texts = [tree.files.root / text for text in tree.texts.get(path, ())]
     if not texts:
         return Reject(path.as_posix(), str(tree.files.root / path), "no text file of the same name beside it")
     captions = [line for text in texts for line in _lines(text)]
-    values = {tree.files.modality.COLUMN: picture, "captions": captions}
-    return Row(path.as_posix(), values, str(texts[0]), tree.levels.split(path))
+    return Row(path.as_posix(), values | {"captions": captions}, str(texts[0]), tree.levels.split(path))
 
 
 def _lines(path: Path) -> list[str]:

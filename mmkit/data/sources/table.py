@@ -1,4 +1,4 @@
-"""A CSV, TSV, JSONL, Parquet or NPZ table of images, sounds, series or texts, with captions, labels or numbers to predict.
+"""A CSV, TSV, JSONL, Parquet or NPZ table of images, sounds, videos, series or texts, with captions, labels or numbers.
 
 Separator, encoding, header and columns are detected and said. Columns named id, label and split count as such; numbered
 ones (caption_0, caption_1 …) are captions of one picture. The only column of numbers named target, sentiment, score, rating,
@@ -24,7 +24,7 @@ EXAMPLES = (
     "mmkit prep table ./data --source pairs.jsonl --image-root ~/photos",
     "mmkit prep table --source t.csv --column caption=title --column target=mood",
 )
-ROLES = "What a column is: image, audio, caption or series (may repeat), label, target, split or id."
+ROLES = "What a column is: image, audio, video, caption or series (may repeat), label, target, split or id."
 
 
 def read(
