@@ -118,7 +118,7 @@ def asked(
         cells = [row[column] for row in rows]
         samples = zip(rows, by_row, cells, strict=True)
         kept = [one for one in samples if one[1] or not names]
-        listed = objective.listed and column == objective.column
+        listed = objective.listed and data.columns[column] == "questions"
         yield [one for row, items, cell in kept for one in _of_row(row["id"], items, cell, listed, each)]
         done += len(rows)
         pace.progress(done, total)

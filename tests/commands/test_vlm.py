@@ -88,6 +88,15 @@ def test_one_table_with_what_was_trained(place: Path, invoke: Invoke) -> None:
     assert table.code == 0 and "vqa accuracy" in table.stdout, table.stderr
 
 
+def test_a_column_of_questions_may_have_any_name(place: Path, invoke: Invoke, tmp_path: Path) -> None:
+    questions = [{"id": "q", "question": "what colour is it?", "answers": ["red"], "type": "colour"}]
+    rows = [coloured_row(colour, colour) | {"asked": questions} for colour in COLOURS]
+    write_dataset(tmp_path / "data", {"test": rows}, {"image": "image", "captions": "text", "asked": "questions"})
+    outcome = invoke("eval", "vqa", "--model", place / "llava", "--data", "data", *CPU, cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    assert outcome.lines[0]["n"]["answers"] == len(COLOURS)
+
+
 def test_things_that_are_not_there(place: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
     from mmkit.decoding import Written
 
