@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmkit.decoding import Sampling, nucleus
 from mmkit.encode import diverged, encoded_once
 from mmkit.layers import Encoded
 from mmkit.model import Model
@@ -84,9 +85,5 @@ def drawn(logits: Tensor, chances: list[torch.Generator], temperature: float, to
     """One code of each row of logits (B, K), by its own chance."""
     if temperature == 0:
         return logits.argmax(-1)
-    shares, order = (logits / temperature).softmax(-1).sort(-1, descending=True)
-    # those before which the others have not reached it: the likeliest always stays
-    shares = torch.where(shares.cumsum(-1) - shares < top_p, shares, 0.0)
-    uniform = torch.stack([torch.rand((), generator=chance) for chance in chances]).to(logits.device)
-    place = (shares.cumsum(-1) < (uniform * shares.sum(-1))[:, None]).sum(-1).clamp(max=logits.size(-1) - 1)
-    return order.gather(1, place[:, None])[:, 0]
+    uniform = torch.stack([torch.rand((), generator=chance, dtype=torch.float64) for chance in chances])
+    return nucleus(logits, uniform.to(logits.device), Sampling(top_p, temperature))
