@@ -40,6 +40,29 @@ class Take:
 
 
 @dataclass(frozen=True)
+class Interleaved:
+    """What several samples say, one after the other in one text, each behind its own picture (Flamingo, arXiv:2204.14198,
+    section 2.3): a token sees the last picture before it alone.
+
+    Args:
+        rows: of what is encoded of the other inputs, the row of each of T samples, int64 (B, T); any row where there are fewer.
+        place: which of these samples each token is of, int64 (B, N); -1 of one that stands before all pictures, and of padding.
+    """
+
+    rows: Tensor
+    place: Tensor
+
+    def to(self, device: torch.device) -> Interleaved:
+        """The same on `device`."""
+        return Interleaved(self.rows.to(device, non_blocking=True), self.place.to(device, non_blocking=True))
+
+    def shown(self, mask: Tensor) -> Tensor:
+        """Which tokens of the T samples' K (R, K; True = may be looked at) each token sees: bool (B, N, T * K)."""
+        own = self.place[..., None] == torch.arange(self.rows.size(1), device=self.place.device)  # (B, N, T)
+        return (own[..., None] & mask[self.rows][:, None]).flatten(2)
+
+
+@dataclass(frozen=True)
 class Batch:
     """Some rows.
 
@@ -55,6 +78,7 @@ class Batch:
         versions: what objectives made of the batch, by name: batches of the same rows, which hold the inputs they change, or
             Takes of B rows.
         hidden: of such a version: input -> which of its tokens were hidden, bool (B, N).
+        interleaved: of such a version: how its texts are those of several rows.
     """
 
     ids: list[str]
@@ -67,6 +91,7 @@ class Batch:
     nowhere: frozenset[str] = frozenset()
     versions: dict[str, Batch | Take] = field(default_factory=dict)
     hidden: dict[str, Tensor] = field(default_factory=dict)
+    interleaved: Interleaved | None = None
 
     @property
     def rows(self) -> int:
@@ -91,10 +116,11 @@ class Batch:
         inputs = {name: move(tensors) for name, tensors in self.inputs.items()}
         versions = {n: v.to(device) if isinstance(v, Batch) else Take(move(v.index)) for n, v in self.versions.items()}
         present, keys, hidden = move(self.present), move(self.keys), move(self.hidden)
-        return replace(self, inputs=inputs, present=present, keys=keys, versions=versions, hidden=hidden)
+        chain = self.interleaved and self.interleaved.to(device)
+        return replace(self, inputs=inputs, present=present, keys=keys, versions=versions, hidden=hidden, interleaved=chain)
 
     def take(self, rows: Iterable[int]) -> Batch:
-        """Some of the rows; where there are Takes, consecutive ones that hold all they take."""
+        """Some of the rows; where there are Takes or interleaved texts, consecutive ones that hold all they take."""
         rows = list(rows)
         if rows == list(range(self.rows)):
             return self
@@ -118,6 +144,7 @@ class Batch:
             said=pick(self.said),
             versions={n: v.take(rows) if isinstance(v, Batch) else _taken(v, rows) for n, v in self.versions.items()},
             hidden=cut(self.hidden),
+            interleaved=self.interleaved and Interleaved(self.interleaved.rows[rows] - rows[0], self.interleaved.place[rows]),
         )
 
     def spans(self, parts: int, group: int = 1) -> list[range]:

@@ -7,10 +7,11 @@ A field that is None is automatic: `mmkit.training.auto` decides it from data, m
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import importlib
 import tomllib
 import typing
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
@@ -27,6 +28,8 @@ KEPT = {"loss": ("between", "of", "weight", "share", "anchor"), "project": ("dim
 # what says what is learnt, beside what it is learnt with
 OF_RECIPE = ("recipe", "input", "fusion", "loss", "without", "at")
 FUSED = "fused"
+# so alike are a name and a misspelt one, of 1
+MISSPELT = 0.7
 
 Tables = dict[str, Any]
 Level = Tables | Callable[[Tables], Tables]  # or what it is over the levels below
@@ -57,6 +60,7 @@ class Data:
     hash: str | None = doc("content hash of the dataset (written by train)")
     workers: int | None = doc("threads that decode", least=1)
     limit: int | None = doc("use at most this many training rows", least=1)
+    # and of an encoder that is not called like its modality, a table until that is known: see `Config.spec`
     modality: dict[str, Any] = inline("one table a modality: how it is read", modalities)  # noqa: RUF009  a field, as `doc` is
 
     def __getitem__(self, modality: str) -> Any:
@@ -68,15 +72,18 @@ class Data:
 class Input:
     column: str | None = doc("column of the dataset; None: the first of its modality")
     modality: str | None = doc("what it is; None: what the column holds")
-    encoder: str | None = doc("the encoder that reads it; None: that of its modality")
+    encoder: str | None = doc(
+        "the encoder that reads it; None: that of its modality, but a further column that is not of words has its own"
+    )
 
 
 @dataclass
 class Project:
     dim: int | None = doc("width of the shared space", least=1)
     kind: str | dict[str, str] | None = doc(
-        '"linear" (one Linear without bias), "mlp" (LayerNorm, Linear, GELU, Dropout, Linear) or "none"; or a table by encoder',
-        one_of=("linear", "mlp", "none"),
+        '"linear" (one Linear without bias), "mlp" (LayerNorm, Linear, GELU, Dropout, Linear), "clap" (Linear, ReLU, Linear) or '
+        '"none"; or a table by encoder',
+        one_of=("linear", "mlp", "clap", "none"),
     )
     hidden: int | None = doc("width of the mlp's hidden layer", least=1)
     dropout: float = doc("of the mlp", 0.3, least=0, most=1)
@@ -99,7 +106,7 @@ class Train:
     weight_decay: float = doc("AdamW's, on matrices only (not on gains, biases, logit_scale)", 0.1, least=0)
     betas: list[float] = doc("AdamW's", [0.9, 0.98], least=0, most=0.99999, length=2)
     clip: float = doc("largest gradient norm; 0 for none", 1.0, least=0)
-    init: str | None = doc("run or CLIP or SigLIP checkpoint whose weights the run starts from")
+    init: str | None = doc("run or CLIP, SigLIP or CLAP checkpoint whose weights the run starts from")
     lora: int | None = doc("rank of adapters on the encoders (arXiv:2106.09685), merged at the end; see [[stage]]", least=1)
     lora_alpha: float | None = doc("what an adapter adds is scaled by this over the rank; None: twice the rank", above=0)
     lora_targets: list[str] | None = doc("last parts of the layers' names; None: query and value of each attention")
@@ -152,6 +159,18 @@ class Config:
         read = (one.modality for one in self.input.values() if one.encoder == encoder and one.modality)
         return next(read, encoder)
 
+    def spec(self, encoder: str) -> Any:
+        """How an encoder reads: the Spec of its own `[data.NAME]` where there is one, else that of its modality."""
+        modality = self.modality_of(encoder)
+        own = self.data.modality.get(encoder)
+        if isinstance(own, dict):
+            self.data.modality[encoder] = fill(modalities()[modality].Spec, own, f"data.{encoder}.")
+        return self.data[modality] if own is None else self.data.modality[encoder]
+
+    def spec_path(self, encoder: str) -> str:
+        """Where that table stands."""
+        return f"data.{encoder if encoder in self.data.modality else self.modality_of(encoder)}"
+
     @property
     def fusions(self) -> dict[str, dict[str, Any]]:
         """The table of each fusion by name: one that stands alone is called `fused`."""
@@ -167,22 +186,6 @@ class Config:
         return bool(modalities()[str(self.input[name].modality)].LANGUAGE)
 
 
-def documented(cls: Any = Config, path: str = "") -> Iterator[tuple[str, Any, str]]:
-    """(key, default, documentation) of every key, in order; None: automatic, or off."""
-    hints = typing.get_type_hints(cls)
-    for f in dataclasses.fields(cls):
-        if dataclasses.is_dataclass(hints[f.name]):
-            yield from documented(hints[f.name], f"{path}{f.name}.")
-        elif f.metadata.get("inline"):
-            for name, row in f.metadata["inline"]().items():
-                yield from documented(row.Spec, f"{path}{name}.")
-        else:
-            yield f"{path}{f.name}", getattr(cls(), f.name), f.metadata["doc"]
-            for row in typing.get_args(hints[f.name]):
-                if dataclasses.is_dataclass(row):
-                    yield from documented(row, f"{path}{f.name}.{'N' if row is Stage else 'NAME'}.")
-
-
 def build(value: dict[str, Any], source: str = "") -> Config:
     """Turn merged tables into a Config.
 
@@ -192,7 +195,28 @@ def build(value: dict[str, Any], source: str = "") -> Config:
     Raises:
         ConfigError: an unknown key (the nearest is named), or a value that cannot be.
     """
-    return typing.cast(Config, fill(Config, value, source=source))
+    data = value.get("data")
+    own = {name: table for name, table in data.items() if _reads_own(name, table, value)} if isinstance(data, dict) else {}
+    if not own:
+        return typing.cast(Config, fill(Config, value, source=source))
+    rest = {name: table for name, table in value["data"].items() if name not in own}
+    config = typing.cast(Config, fill(Config, value | {"data": rest}, source=source))
+    config.data.modality |= own
+    return config
+
+
+def _reads_own(name: str, table: Any, tables: Tables) -> bool:
+    """Whether `[data.NAME]` says how an encoder reads that has the name of its input: one that is named, or that data may have,
+    and so no misspelt modality."""
+    if not isinstance(table, dict) or name in modalities():
+        return False
+    named = any(name in tables.get(section, {}) for section in ("input", "encoder"))
+    return named or may_be_column(name)
+
+
+def may_be_column(name: str) -> bool:
+    """Whether data may have a column of this name that is an input beside one of each modality; no misspelt modality is."""
+    return name not in modalities() and not difflib.get_close_matches(name, modalities(), n=1, cutoff=MISSPELT)
 
 
 def merge(lower: Tables, upper: Tables, path: tuple[str, ...] = ()) -> Tables:
@@ -289,11 +313,9 @@ def read_toml(path: Path) -> dict[str, Any]:
 
 def write_toml(path: Path, config: Config) -> None:
     """Write a Config whole or not at all; None fields are left out, for TOML has no null."""
-    import tomli_w
+    from mmkit.files import toml_text, write_text
 
-    from mmkit.files import write_text
-
-    write_text(path, tomli_w.dumps(to_dict(config)))
+    write_text(path, toml_text(to_dict(config)))
 
 
 def to_dict(config: Any) -> dict[str, Any]:

@@ -15,10 +15,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from mmkit.batch import Batch, Want
+from mmkit.batch import Batch, Interleaved, Want
 from mmkit.encode import diverged, encoded_once
 from mmkit.errors import UserError
 from mmkit.layers import Encoded, State
+from mmkit.losses.interleave import Part, packed
 from mmkit.model import Model
 
 Have = dict[Want, Tensor]
@@ -55,6 +56,19 @@ class Sampling(NamedTuple):
     first: int = 0
 
 
+class Example(NamedTuple):
+    """A sample whose text is known: shown before another, it tells what is asked for (Flamingo, arXiv:2204.14198, section 2.3).
+
+    Args:
+        inputs: of the `others`, the prepared item of each.
+        text: a caption, or the answer to `question`.
+    """
+
+    inputs: dict[str, Any]
+    text: str
+    question: str | None = None
+
+
 def others(model: Model, objective: Any) -> list[str]:
     """The inputs that a text is written from."""
     names = dict.fromkeys(root.part for want in objective.wants() for root in model.roots(want))
@@ -73,6 +87,7 @@ def generate(
     features: Mapping[str, Any] | None = None,
     sampling: Sampling | None = None,
     prompts: Sequence[str] | None = None,
+    examples: Sequence[Example] = (),
 ) -> list[list[Written]]:
     """The texts that a model writes of some samples, the best first.
 
@@ -89,30 +104,38 @@ def generate(
         features: of the inputs whose encoder ran before: where their items come from.
         sampling: tokens are drawn, and the `beams` are texts of their own.
         prompts: of each sample what its text goes on from, which is no part of it.
+        examples: they stand before each text.
 
     Raises:
-        UserError: the model's answer is not finite, or a prompt leaves no room for a text.
+        UserError: the model's answer is not finite, a prompt leaves no room for a text, or the model takes no examples.
     """
     write: Any = getattr(model, "write", None)
     if write is not None:  # a checkpoint that writes by itself
-        texts: list[list[Written]] = write(objective, samples, beams, top, length, batch_size, sampling)
+        texts: list[list[Written]] = write(objective, samples, beams, top, length, batch_size, sampling, examples)
         return texts
     most = objective.reader.tokenizer.context
     length = most if length is None else min(length, most)
     want, each = Want(objective.name, "logits"), max(1, batch_size // beams)
-    before = [objective.prompt_ids(one) for one in prompts] if prompts is not None else [[objective.ends[0]]] * len(samples)
+    own = [objective.prompt_ids(one) for one in prompts] if prompts is not None else [[objective.ends[0]]] * len(samples)
+    shown = objective.reader.tokenizer.encode([objective.told(one.text, one.question) for one in examples]) if examples else []
+    if examples:
+        check_examples(model, objective)
+    before = [[id for part in (*shown, ids) for id in part] for ids in own]
     found: list[list[Written]] = [[] for _ in samples]
     for numbers in _alike(before, each):
         part, given = [samples[i] for i in numbers], torch.tensor([before[i] for i in numbers], device=model.device)
         if given.size(1) >= length:
             where = f"data.{model.inputs[objective.text].modality}.context = {most}"
-            raise UserError(f"a prompt of {given.size(1)} tokens leaves no room for a text", where, "a shorter one")
+            hint = "fewer --shots, or a model trained with a longer context" if examples else "a shorter one"
+            raise UserError(f"a prompt of {given.size(1)} tokens leaves no room for a text", where, hint)
         have: Have = {}
         for name in others(model, objective):
-            have |= encoded_once(model, name, part, want, features or {})
+            have |= encoded_once(model, name, [*(one.inputs for one in examples), *part], want, features or {})
+        parts = [[*map(Part, range(len(shown)), shown), Part(len(shown) + i, own[n])] for i, n in enumerate(numbers)]
+        chain = packed(parts, objective.reader.tokenizer)[2].to(model.device) if examples else None
         rows = torch.arange(len(part), device=model.device).repeat_interleave(beams)
         try:
-            scribe = writer(model, objective, have, rows)
+            scribe = writer(model, objective, have, rows, chain)
             if sampling is None:
                 found_of = search(scribe, rows, beams, length, objective.ends, given)
             else:
@@ -138,12 +161,31 @@ def _written(objective: Any, score: float, ids: tuple[int, ...]) -> Written:
     return Written(text, score, ids, ids[-1] == objective.ends[1])
 
 
-def writer(model: Model, objective: Any, have: Have, rows: Tensor) -> Stepwise | Anew:
-    """What foretells the next token of texts about rows (R,) of what is known of the other inputs."""
+def check_examples(model: Any, objective: Any) -> None:
+    """Whether a model takes examples before what it is asked.
+
+    Raises:
+        UserError: it does not.
+    """
+    if hasattr(model, "write"):
+        model.check_examples()
+    elif not getattr(dict(model.fusion).get(getattr(objective, "joined", None)), "interleaves", False):
+        what = "the model takes one picture a text, and so no examples before it"
+        raise UserError(
+            what, model.name, "leave --shots out; mmkit train --recipe flamingo --set loss.lm.shots=4 trains one that does"
+        )
+
+
+def writer(model: Model, objective: Any, have: Have, rows: Tensor, interleaved: Interleaved | None = None) -> Stepwise | Anew:
+    """What foretells the next token of texts about rows (R,) of what is known of the other inputs.
+
+    Args:
+        interleaved: how the tokens that are given are those of several samples.
+    """
     fusion = dict(model.fusion).get(objective.joined)
     encoder = model.encoder[model.encoder_of(objective.text)]
     stepwise = _drives(fusion, objective) or (hasattr(encoder, "step") and (fusion is None or hasattr(fusion, "step")))
-    return (Stepwise if stepwise else Anew)(model, objective, have, rows)
+    return Stepwise(model, objective, have, rows, interleaved) if stepwise else Anew(model, objective, have, rows)
 
 
 def _drives(fusion: Any, objective: Any) -> bool:
@@ -176,7 +218,7 @@ class Anew:
 class Stepwise:
     """Foretells from what the encoder of the text and the fusion keep of the tokens before."""
 
-    def __init__(self, model: Model, objective: Any, have: Have, rows: Tensor) -> None:
+    def __init__(self, model: Model, objective: Any, have: Have, rows: Tensor, interleaved: Interleaved | None = None) -> None:
         self.model, self.objective = model, objective
         self.encoder, self.head = model.encoder[model.encoder_of(objective.text)], model.head[objective.name]
         self.fusion = dict(model.fusion).get(objective.joined)
@@ -185,7 +227,8 @@ class Stepwise:
         self.states: list[State] = [self.encoder.start()]
         if self.fusion is not None:
             names = [name for name in model.config.fusions[objective.joined]["inputs"] if name != objective.text]
-            self.states.append(self.fusion.start({name: _part(have, name) for name in names}))
+            parts = {name: _part(have, name) for name in names}
+            self.states.append(self.fusion.start(parts, interleaved) if interleaved else self.fusion.start(parts))
         for state in self.states:
             state.take(rows)
 

@@ -50,3 +50,8 @@ def readable(key: str, value: int | str) -> None:
 def readable_length(key: str, value: int | str) -> None:
     """As `readable`, for the length of the run itself, which cannot be a share of it."""
     duration(value, 1, 1, 0, 1.0, key)
+
+
+def in_words(seconds: float) -> str:
+    """`80 s`, `12 min` or `3.5 h`."""
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

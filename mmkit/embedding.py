@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmkit.data.modalities import MODALITIES
 from mmkit.encode import Cost, Item, Pace, Row, Vectors, cell_items, chunks, columns_of, vectors
-from mmkit.errors import UserError
+from mmkit.errors import MissingPackage, UserError
 from mmkit.files import check_output, make_way
 from mmkit.vectors import files_of, is_ours, read_meta
 from mmkit.vectors_writer import EmbeddingsWriter, check_target
@@ -65,13 +65,9 @@ def embed_folder(model: Model, folder: str | Path, out: str | Path | None = None
         UserError: the folder has no file that the model has an encoder for.
     """
     folder = Path(folder).resolve()
-    name = of_files(model, folder)
-    files = files_in(folder, suffixes(model, name))
-    if not files:
-        what = f"no {name}s in this folder"
-        raise UserError(what, str(folder), f"looked for {' '.join(sorted(suffixes(model, name)))}")
+    input_of = inputs_of_files(model, folder)
     digest = blake2b(digest_size=8)
-    for file in files:
+    for file in input_of:
         stat = file.stat()
         digest.update(f"{file.relative_to(folder)}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
     # two folders of one name are common (photos, images), so the place is part of the file's name
@@ -80,10 +76,14 @@ def embed_folder(model: Model, folder: str | Path, out: str | Path | None = None
     made_from = _made_by(model) | {"data_hash": digest.hexdigest()}
     if _reusable(path, made_from, False, out is None, model.tokenwise):
         return path
-    row = MODALITIES[str(model.inputs[name].modality)]
-    rows = ({"id": str(file.relative_to(folder)), name: row.of_file(str(file))} for file in files)
+    columns = {name: name for name in model.embedded if name in input_of.values()}
+    blank: Row = dict.fromkeys(columns)
+    rows = (
+        blank | {"id": str(file.relative_to(folder)), name: MODALITIES[str(model.inputs[name].modality)].of_file(str(file))}
+        for file, name in input_of.items()
+    )
     meta = made_from | {"data": str(folder), "data_name": folder.name, "folder": True}
-    return _embed(model, {name: name}, rows, len(files), path, meta, pace or Pace(), lenient=True)
+    return _embed(model, columns, rows, len(input_of), path, meta, pace or Pace(), lenient=True)
 
 
 def suffixes(model: Model, name: str) -> frozenset[str]:
@@ -93,16 +93,22 @@ def suffixes(model: Model, name: str) -> frozenset[str]:
     return frozenset(row.SUFFIXES) if hasattr(row, "of_file") else frozenset()
 
 
-def of_files(model: Model, folder: Path) -> str:
-    """The input that the files of a folder are of: the first of which there are any, else the first that files hold.
+def inputs_of_files(model: Model, folder: Path) -> dict[Path, str]:
+    """The files of a folder that a model reads, by name, and the input that each is of: the first that has its suffix.
 
     Raises:
-        UserError: the model has no input that files hold.
+        UserError: the model has no input that files hold, or the folder no such files.
     """
-    names = [name for name in model.embedded if suffixes(model, name)]
-    if not names:
+    input_of: dict[str, str] = {}
+    for name in model.embedded:
+        input_of = dict.fromkeys(suffixes(model, name), name) | input_of
+    if not input_of:
         raise _without(model, "that files hold")
-    return next((name for name in names if files_in(folder, suffixes(model, name))), names[0])
+    found = {file: input_of[file.suffix.lower()] for file in files_in(folder, frozenset(input_of))}
+    if not found:
+        names = " and no ".join(dict.fromkeys(input_of[ending] for ending in input_of))
+        raise UserError(f"no {names} in this folder", str(folder), f"looked for {' '.join(sorted(input_of))}")
+    return found
 
 
 def files_in(folder: Path, endings: frozenset[str]) -> list[Path]:
@@ -131,9 +137,17 @@ def file_item(model: Model, name: str, path: str) -> Any:
     modality = str(model.inputs[name].modality)
     try:
         return model.reader(name).prepare(MODALITIES[modality].of_file(path))
+    except MissingPackage:
+        raise
     except (UserError, OSError, ValueError) as e:
         article = "an" if modality[0] in "aeiou" else "a"
         raise UserError(f"cannot be read as {article} {modality} ({e.what if isinstance(e, UserError) else e})", path) from e
+
+
+def file_value(model: Model, name: str, path: str) -> Any:
+    """What a file holds, as a row of a dataset would; it can be read. Raises as `file_item`."""
+    file_item(model, name, path)
+    return MODALITIES[str(model.inputs[name].modality)].of_file(path)
 
 
 def embed_texts(model: Model, texts: list[str], name: str | None = None) -> Vectors:
@@ -147,6 +161,16 @@ def embed_texts(model: Model, texts: list[str], name: str | None = None) -> Vect
     """
     name = name or language_of(model)
     return vectors(model, name, [model.reader(name).prepare(text) for text in texts])
+
+
+def cut_off(model: Model, texts: Sequence[str], name: str | None = None) -> str:
+    """What is to be said of texts that are longer than a model reads; nothing where none is."""
+    tokenizer = getattr(model.reader(name or language_of(model)), "tokenizer", None)
+    if tokenizer is None:
+        return ""
+    cut = [text for text, n in zip(texts, tokenizer.lengths(list(texts)), strict=True) if n > tokenizer.context]
+    alone = f"{cut[0]!r}" if len(cut) == 1 else f"{len(cut):,} of {len(texts):,} texts"
+    return f"the model reads {tokenizer.context} tokens of a text; cut off: {alone}" if cut else ""
 
 
 def language_of(model: Model) -> str:
@@ -295,7 +319,7 @@ def _embed(
                 if found:
                     _write(model, writer, name, columns[name], batch, found, pace, cost)
             done += len(batch)
-            unreadable += len(batch) - len(items[next(iter(items))]) if lenient else 0
+            unreadable += len(batch) - sum(map(len, items.values())) if lenient else 0
             pace.progress(done, total)
         if not cost.items:
             raise UserError("nothing to embed", meta["data"])

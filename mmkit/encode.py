@@ -18,7 +18,7 @@ from torch import Tensor
 from mmkit.batch import Batch, Want
 from mmkit.data.loader import prepare
 from mmkit.data.modalities import MODALITIES
-from mmkit.errors import UserError
+from mmkit.errors import MissingPackage, UserError
 from mmkit.model import Model
 from mmkit.ragged import Ragged
 
@@ -99,8 +99,8 @@ def chunks(
                 try:
                     value = prepare(model.reader(name), item, name, row["id"], "prepare the dataset again")
                     found[name].append(Item(i, number, value))
-                except UserError:
-                    if not lenient:
+                except UserError as e:
+                    if not lenient or isinstance(e, MissingPackage):
                         raise
         return found
 

@@ -93,6 +93,10 @@ def toml(value: Any) -> str:
     return json.dumps(value, ensure_ascii=False)
 
 
-def missing_extra(package: str, extra: str) -> UserError:
-    """The error for an optional ability whose package is not installed."""
-    return UserError(f"this needs the package {package}", hint=f"pip install 'mmkit[{extra}]'")
+class MissingPackage(UserError):
+    """An optional ability whose package is not installed: no fault of the data that would need it."""
+
+
+def missing_extra(package: str, extra: str) -> MissingPackage:
+    """The error for it, which names what to install."""
+    return MissingPackage(f"this needs the package {package}", hint=f"pip install 'mmkit[{extra}]'")

@@ -7,6 +7,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Callable, Iterator
@@ -124,6 +125,14 @@ def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)
     return mask
+
+
+def toml_text(tables: dict[str, Any]) -> str:
+    """Tables as TOML, lists of numbers in one line each: a mean for each of 64 bands is one key and not 64 lines."""
+    import tomli_w
+
+    numbers = re.compile(r"\[\n((?: +[-+.\w]+,\n)+) *\]")
+    return numbers.sub(lambda found: f"[{' '.join(found[1].split()).rstrip(',')}]", tomli_w.dumps(tables))
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

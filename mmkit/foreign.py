@@ -1,4 +1,4 @@
-"""Between checkpoints of transformers and the model: fill a configuration, load weights, open a whole CLIP or SigLIP."""
+"""Between checkpoints of transformers and the model: fill a configuration, load weights, open a whole CLIP, SigLIP or CLAP."""
 
 from __future__ import annotations
 
@@ -27,14 +27,29 @@ def is_foreign(table: dict[str, Any]) -> bool:
 
 KIND = "pretrained"
 # What transformers calls the parts of a whole model: its two inputs, each with the column that a dataset of ours has for it.
-VISION, WORDS = "image", "text"
+VISION, SOUND, WORDS = "image", "audio", "text"
 
-# Whole models: model_type -> the loss that it was trained with and how its encoders reach the shared space.
-WHOLE: dict[str, dict[str, Any]] = {
-    "clip": {"recipe": "clip", "loss": "infonce", "project": "linear"},
-    "siglip": {"recipe": "siglip", "loss": "sigmoid", "project": "none"},
-    "siglip2": {"recipe": "siglip", "loss": "sigmoid", "project": "none"},
+# Whole models: model_type -> the loss that it was trained with, what it compares with words, how its encoders reach the shared
+# space, and what transformers calls some of that.
+_PICTURES = {
+    "compares": VISION,
+    "names": {
+        **{"vision_model.": f"encoder.{VISION}.body.", "visual_projection.": f"project.{VISION}."},
+        **{"text_projection.": f"project.{WORDS}.", "logit_scale": "loss.itc.logit_scale", "logit_bias": "loss.itc.logit_bias"},
+    },
 }
+_CLAP = {
+    **{f"{m}_projection.linear{n}.": f"project.{m}.{layer}." for m in (SOUND, WORDS) for n, layer in ((1, 0), (2, 2))},
+    **{"audio_model.": f"encoder.{SOUND}.body.", "logit_scale_a": "loss.itc.logit_scale"},
+}
+WHOLE: dict[str, dict[str, Any]] = {
+    "clip": {"recipe": "clip", "loss": "infonce", "project": "linear"} | _PICTURES,
+    "siglip": {"recipe": "siglip", "loss": "sigmoid", "project": "none"} | _PICTURES,
+    "siglip2": {"recipe": "siglip", "loss": "sigmoid", "project": "none"} | _PICTURES,
+    # its scale of texts is no other than that of sounds but by rounding, and ours is one
+    "clap": {"recipe": "nmodal", "loss": "infonce", "project": "clap", "compares": SOUND, "names": _CLAP},
+}
+DROPPED = ("logit_scale_t",)
 
 
 def resolve(config: Config) -> dict[str, str]:
@@ -55,14 +70,14 @@ def resolve(config: Config) -> dict[str, str]:
             hint = f"--set {path}.from=FOLDER, or a hub id"
             raise ConfigError("kind pretrained needs a checkpoint", f"{path}.kind", where=path, hint=hint)
         checkpoint, modality = open_checkpoint(table["from"]), config.modality_of(name)
-        row = MODALITIES[modality]
+        row, spec = MODALITIES[modality], config.spec(name)
         table["architecture"] = _say(name, checkpoint, lambda c=checkpoint, m=modality: adapter.describe(str(c.folder), m))
         stated = pooling(checkpoint) if row.LANGUAGE else None
         if "pool" not in table and stated and table["kind"] == KIND:
             table["pool"] = stated
             reasons[f"encoder.{name}.pool"] = f"{stated} (stated by the checkpoint)"
-        found = row.of_checkpoint(config.data[modality], checkpoint)
-        reasons |= {f"data.{modality}.{key}": reason for key, reason in found.items()}
+        found = row.of_checkpoint(spec, checkpoint)
+        reasons |= {f"{config.spec_path(name)}.{key}": reason for key, reason in found.items()}
     return reasons
 
 
@@ -97,9 +112,9 @@ def _load_heads(model: Model, name: str) -> None:
         table = model.config.encoder[name]
         checkpoint = open_checkpoint(table["from"])
         folder, architecture = str(checkpoint.folder), table["architecture"]
-        weight = _say(name, checkpoint, partial(adapter.vocabulary, folder, architecture))
-        if weight is not None:
-            objective.adopt(model.head[objective.name], weight)
+        layer = _say(name, checkpoint, partial(adapter.vocabulary, folder, architecture))
+        if layer is not None:
+            objective.adopt(model.head[objective.name], layer)
 
 
 def load_encoder(encoder: Any, checkpoint: Checkpoint, name: str, architecture: str) -> None:
@@ -115,7 +130,7 @@ def _say(name: str, checkpoint: Checkpoint, call: Any) -> Any:
 
 
 def whole_config(name: str, say: Say = lambda text: None) -> tuple[Config, Checkpoint]:
-    """The configuration of a whole CLIP or SigLIP checkpoint, as if train had written it.
+    """The configuration of a whole CLIP, SigLIP or CLAP checkpoint, as if train had written it.
 
     Args:
         say: told where pictures are not read as the checkpoint says, or it says nothing of them.
@@ -126,20 +141,20 @@ def whole_config(name: str, say: Say = lambda text: None) -> tuple[Config, Check
     checkpoint = open_checkpoint(name)
     kind = checkpoint.config["model_type"]
     if kind not in WHOLE:
-        hint = f"to train with it as one encoder: mmkit train --image-encoder {name} or --text-encoder {name}"
+        hint = f"to train with it as one encoder: mmkit train --image-encoder {name}, or --audio-encoder, --text-encoder"
         if writes(kind):
             hint = "it writes: mmkit caption, mmkit answer, mmkit eval caption vqa hallucination"
-        raise UserError(f"a checkpoint of {kind}, not a whole CLIP or SigLIP", name, hint)
+        raise UserError(f"a checkpoint of {kind}, not a whole CLIP, SigLIP or CLAP", name, hint)
     spec = WHOLE[kind]
     table: dict[str, Any] = {"kind": KIND, "from": name, "lr_factor": 1.0}
-    parts = (VISION, WORDS)
+    parts = (spec["compares"], WORDS)
     tables: dict[str, Any] = {"recipe": spec["recipe"], "encoder": {m: dict(table) for m in parts}}
     tables["input"] = {m: {"column": MODALITIES[m].COLUMN, "modality": m, "encoder": m} for m in parts}
     tables["loss"] = {"itc": {"kind": spec["loss"], "between": list(parts)}}
     tables["project"] = {"kind": spec["project"], "dim": adapter.shared_width(str(checkpoint.folder))}
     config = build(tables)
     resolve(config)
-    if (source := image_source(checkpoint)) != OF_CHECKPOINT:
+    if VISION in parts and (source := image_source(checkpoint)) != OF_CHECKPOINT:
         image = config.data[VISION]
         say(f"{name}: pictures of {image.crop_size or image.size} px, {image.resample}, mean {image.mean} ({source})")
     return config, checkpoint
@@ -153,7 +168,7 @@ def writes(kind: str) -> bool:
 
 
 def open_whole(name: str, say: Say = lambda text: None) -> Model:
-    """A transformers CLIP or SigLIP checkpoint, folder or hub id, as a Model: both encoders, projections, scale and bias.
+    """A transformers CLIP, SigLIP or CLAP checkpoint, folder or hub id, as a Model: both encoders, projections, scale and bias.
 
     Args:
         say: as of `whole_config`.
@@ -166,13 +181,12 @@ def open_whole(name: str, say: Say = lambda text: None) -> Model:
     kind = checkpoint.config["model_type"]
     readers = {m: MODALITIES[m].foreign(config.data[m], checkpoint) for m in config.encoder}
     model = Model(config, readers)
-    parts = {"vision_model.": f"encoder.{VISION}.body.", "text_model.": f"encoder.{WORDS}.body."}
-    renamed = {"visual_projection.weight": f"project.{VISION}.weight", "text_projection.weight": f"project.{WORDS}.weight"}
-    renamed |= {"logit_scale": "loss.itc.logit_scale", "logit_bias": "loss.itc.logit_bias"}
+    names = WHOLE[kind]["names"] | {"text_model.": f"encoder.{WORDS}.body."}
     state = {}
     for key, value in tensors.items():
-        prefix = next((p for p in parts if key.startswith(p)), None)
-        state[parts[prefix] + key.removeprefix(prefix) if prefix else renamed.get(key, key)] = value
+        prefix = next((p for p in names if key.startswith(p)), None)
+        if key not in DROPPED:
+            state[names[prefix] + key.removeprefix(prefix) if prefix else key] = value
     wanted = model.state_dict()
     state = {k: v.reshape(wanted[k].shape) if k.startswith("loss.") and k in wanted else v for k, v in state.items()}
     try:

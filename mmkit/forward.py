@@ -94,7 +94,9 @@ class Answers:
             pooled = read.get("pooled")
             filled = tokens if tokens is not None else pooled[:, None]  # type: ignore[index]
             parts[name] = Encoded(filled, read["mask"], pooled if pooled is not None else filled[:, 0])
-        fused = model.fusion[fusion](parts)
+        version = self.batch.versions.get(of)
+        chain = version.interleaved if isinstance(version, Batch) else None
+        fused = model.fusion[fusion](parts) if chain is None else model.fusion[fusion](parts, chain)
         for what, tensor in fused._asdict().items():
             self.found.setdefault(Want(fusion, what, of), tensor)
         for name, span in model.fusion[fusion].spans(parts).items():

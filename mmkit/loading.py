@@ -65,7 +65,7 @@ def other_runs(path: Path) -> str:
 
 
 def load_model(name: str, device: str = "auto", say: Say = lambda text: None) -> Model:
-    """Open a run folder, a checkpoint inside one, or a transformers CLIP or SigLIP (folder or hub id): eval mode, on `device`.
+    """Open a run folder, a checkpoint inside one, or a CLIP, SigLIP or CLAP (folder or hub id): eval mode, on `device`.
 
     Args:
         say: told what a checkpoint leaves unsaid and how it is read then.
@@ -107,7 +107,7 @@ def run_config(run: Path) -> Config:
 
 def from_run(config: Config, run: Path) -> Model:
     """Build the untrained model of a run from its files."""
-    readers = {n: MODALITIES[m].load(config.data[m], run, n) for n in config.encoder for m in [config.modality_of(n)]}
+    readers = {n: MODALITIES[config.modality_of(n)].load(config.spec(n), run, n) for n in config.encoder}
     return Model(config, readers, read_json(run / TARGETS) if (run / TARGETS).exists() else None)
 
 
@@ -167,13 +167,13 @@ def init_tables(name: str, say: Say = lambda text: None) -> dict[str, Any]:
     """
     run = run_of(name)
     if run is None and is_local(name) and not Path(name).expanduser().exists():
-        raise UserError("no such run or checkpoint", name, "--init takes a run folder, or a CLIP or SigLIP checkpoint")
+        raise UserError("no such run or checkpoint", name, "--init takes a run folder, or a CLIP, SigLIP or CLAP checkpoint")
     config = run_config(run) if run else foreign.whole_config(name, say)[0]
     tables = to_dict(config)
     data: dict[str, Any] = {}
-    for modality, row in MODALITIES.items():  # what concerns training alone is not the model's
-        if modality in tables["data"]:
-            data[modality] = {k: v for k, v in tables["data"][modality].items() if k not in row.TRAINING}
+    for name in config.data.modality:  # what concerns training alone is not the model's
+        training = MODALITIES[config.modality_of(name)].TRAINING
+        data[name] = {k: v for k, v in tables["data"][name].items() if k not in training}
     for table in tables["encoder"].values():
         if foreign.is_foreign(table):  # the rate of --init is low for all: what is trained must not be washed out
             table["lr_factor"] = 1.0
@@ -191,7 +191,7 @@ def init_readers(name: str, config: Config) -> dict[str, Any]:
         return {n: MODALITIES[n].foreign(config.data[n], checkpoint) for n in config.encoder if n in whole.encoder}
     there = run_config(run)
     shared = [n for n, table in config.encoder.items() if _reads_alike(table, there.encoder.get(n))]
-    return {n: MODALITIES[m].load(config.data[m], run, n) for n in shared for m in [config.modality_of(n)]}
+    return {n: MODALITIES[config.modality_of(n)].load(config.spec(n), run, n) for n in shared}
 
 
 def _reads_alike(table: dict[str, Any], other: dict[str, Any] | None) -> bool:
@@ -207,14 +207,15 @@ def made_readers(run: Path, config: Config) -> dict[str, Any]:
     for name, table in config.encoder.items():
         modality = config.modality_of(name)
         kinds = (table["kind"], there.encoder.get(name, {}).get("kind", foreign.KIND))
-        if foreign.KIND not in kinds and _reads(config, modality) == _reads(there, modality):
-            readers[name] = MODALITIES[modality].load(config.data[modality], run, name)
+        if foreign.KIND not in kinds and _reads(config, name) == _reads(there, name):
+            readers[name] = MODALITIES[modality].load(config.spec(name), run, name)
     return readers
 
 
-def _reads(config: Config, modality: str) -> dict[str, Any]:
-    """How a modality is read, without what concerns training alone."""
-    return {k: v for k, v in vars(config.data[modality]).items() if k not in MODALITIES[modality].TRAINING}
+def _reads(config: Config, encoder: str) -> dict[str, Any]:
+    """How an encoder reads, without what concerns training alone."""
+    training = MODALITIES[config.modality_of(encoder)].TRAINING
+    return {k: v for k, v in vars(config.spec(encoder)).items() if k not in training}
 
 
 def load_init(model: Model, name: str) -> list[str]:

@@ -84,6 +84,7 @@ class Model(nn.Module):
         facts = {"widths": {name: one.dim for name, one in encoder.items()}, "language": language, "encoders": encoder}
         given = {name: self.reader(name).given() for name in language}
         facts["contexts"] = {name: each["context"] for name, each in given.items() if "context" in each}
+        facts["times"] = {name: one.times for name, one in encoder.items() if hasattr(one, "times")}
         facts["grids"] = {name: one.grid for name, one in encoder.items() if hasattr(one, "grid")}
         return fusion.build(table, facts)
 
@@ -231,7 +232,7 @@ class Model(nn.Module):
         """The Reader of an input."""
         return self.readers[self.encoder_of(name)]
 
-    def probabilities(self, cosine: Tensor) -> Tensor:
-        """Of each candidate on the last axis by its cosine: softmax or sigmoid, as trained."""
+    def probabilities(self, cosine: Tensor, pair: tuple[str, str] | None = None) -> Tensor:
+        """Of each candidate on the last axis by its cosine: softmax or sigmoid, as trained; `pair` names the inputs."""
         with torch.no_grad():
-            return self.pairing.probabilities(cosine.to(self.device)).cpu()
+            return self.pairing.probabilities(cosine.to(self.device), pair).cpu()

@@ -19,6 +19,8 @@ def projection(name: str, width: int, spec: Project) -> nn.Module:
         hidden = spec.hidden or spec.dim
         first = [nn.LayerNorm(width), nn.Linear(width, hidden), nn.GELU(), nn.Dropout(spec.dropout)]
         return nn.Sequential(*first, nn.Linear(hidden, spec.dim))
+    if kind == "clap":
+        return nn.Sequential(nn.Linear(width, spec.dim), nn.ReLU(), nn.Linear(spec.dim, spec.dim))
     if kind == "none":
         return nn.Identity()
     return nn.Linear(width, spec.dim, bias=False)

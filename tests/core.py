@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import io
 import json
 import wave
@@ -19,6 +20,7 @@ from mmkit.fusion import fusion_class
 from mmkit.kinds import keys_of
 from mmkit.talk import Talk
 from mmkit.workflows import fit
+from mmkit.workflows import plan as planning
 
 RECIPES = list(recipes())
 ROWS = 48
@@ -139,7 +141,15 @@ def smallest(name: str, data: Path, *levels: dict[str, Any]) -> Config:
         sizes = {own: {key: value for key, value in small.items() if key in keys} for own, keys in taken.items()}
         level["fusion"] = sizes.get("", sizes)
     level["loss"] = small_losses(name)
+    if any(table["kind"] == "prior" for table in tables["loss"].values()):
+        level["train"]["init"] = str(trained_codes(data))
     return resolve(name, None, [level, *levels])
+
+
+@functools.cache
+def trained_codes(data: Path) -> Path:
+    """A run of a discrete VAE, beside the dataset, for what learns to foretell codes."""
+    return fit.start(smallest("dvae", data), data.parent / "codes", "dvae", True, "cpu", Talk())
 
 
 def small_losses(name: str) -> dict[str, dict[str, Any]]:
@@ -152,5 +162,5 @@ def dropped_out(config: Config) -> dict[str, Any]:
     return {"encoder": {name: {"dropout": 0.3} for name in config.encoder}}
 
 
-def plan(config: Config) -> fit.Plan:
-    return fit.plan(config, "cpu", Talk())
+def plan(config: Config) -> planning.Plan:
+    return planning.plan(config, "cpu", Talk())

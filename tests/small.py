@@ -31,18 +31,20 @@ OF_ANY = [kind for kind, place in FUSIONS.items() if not {"grids", "encoders"} &
 COLUMNS = {"image": "image", "text": "captions", "series": "series", "regions": "regions"}
 
 
-def reader(name: str) -> Any:
-    """A Reader of a modality, its texts in tokens of single letters and a few pieces."""
+def reader(name: str, context: int = DATA["text"]["context"]) -> Any:
+    """A Reader of a modality, its texts in tokens of single letters and a few pieces, `context` of them at most."""
     if name == "image":
         return image.Reader(image.Spec(**DATA[name]))
     if name == "series":
         return series.Reader(series.Spec(**DATA[name]))
     if name == "regions":
         return regions.Reader(regions.Spec(**DATA[name]))
-    return text.Reader(text.Spec(**DATA[name]), Tokenizer(train_tokenizer(WORDS, 300), DATA[name]["context"]))
+    return text.Reader(text.Spec(**DATA[name]), Tokenizer(train_tokenizer(WORDS, 300), context))
 
 
-def small(names: tuple[str, ...] = ("image", "text"), targets: Any = None, **tables: Any) -> Model:
+def small(
+    names: tuple[str, ...] = ("image", "text"), targets: Any = None, context: int = DATA["text"]["context"], **tables: Any
+) -> Model:
     """A seeded model over some modalities in eval mode; `tables` are laid over InfoNCE between all of them."""
     own = {
         "encoder": {name: dict(ENCODERS[name]) for name in names},
@@ -52,4 +54,4 @@ def small(names: tuple[str, ...] = ("image", "text"), targets: Any = None, **tab
     }
     tables.setdefault("loss", {"itc": {"kind": "infonce", "anchor": "all"}})
     torch.manual_seed(0)
-    return Model(build(merge(own, tables)), {name: reader(name) for name in names}, targets).eval()
+    return Model(build(merge(own, tables)), {name: reader(name, context) for name in names}, targets).eval()

@@ -6,12 +6,13 @@ import contextlib
 import os
 import sys
 import threading
+import tomllib
 
 import numpy as np
 import pytest
 
 from mmkit.errors import UserError
-from mmkit.files import check_beginning, lock, move_folder_aside, write_text, writing
+from mmkit.files import check_beginning, lock, move_folder_aside, toml_text, write_text, writing
 from mmkit.vectors_writer import EmbeddingsWriter
 
 
@@ -134,3 +135,16 @@ def test_the_folder_that_one_is_in_is_not_moved(tmp_path, monkeypatch):
             move_folder_aside(path, "")
     monkeypatch.chdir(tmp_path)
     assert move_folder_aside(tmp_path / "work", "") == tmp_path / "work.old-1"
+
+
+def test_lists_of_numbers_stand_in_one_line():
+    tables = {
+        "mean": [1.0, -2.5e-07, 3.0],
+        "grid": [[1, 2], [3]],
+        "names": ["a", "[\n    1,\n]"],
+        "none": [],
+        "in": {"std": [0.5] * 64},
+    }
+    text = toml_text(tables)
+    assert tomllib.loads(text) == tables
+    assert "mean = [1.0, -2.5e-07, 3.0]\n" in text and len(text.splitlines()) < 25

@@ -3,17 +3,28 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from mmkit.cli.console import console
 from mmkit.cli.help import Page
-from mmkit.cli.options import Debug, Device, Json, Prompt, Quiet, Writer
+from mmkit.cli.options import (
+    DataOption,
+    Debug,
+    Device,
+    Json,
+    Prompt,
+    Quiet,
+    Seed,
+    Shots,
+    Temperature,
+    TopP,
+    Writer,
+    drawing,
+)
+from mmkit.cli.writing import Scribe, examples
 from mmkit.errors import UsageError
-
-if TYPE_CHECKING:
-    from mmkit.model import Model as LoadedModel
 
 METRIC = "vqa"  # of the losses that answer
 ANSWERS = "Answers"  # a heading of --help
@@ -22,6 +33,7 @@ Examples:
   mmkit answer cat.jpg "what colour is the cat?"
   mmkit answer cat.jpg "how many are there?" --top 5 --model runs/vqa-data-1
   mmkit answer cat.jpg "what is on its head?" --model ./SmolVLM-256M-Instruct
+  mmkit answer cat.jpg "what is it?" --shots 4 --data ./vqa --top-p 0.9 --seed 1
   echo '{"id": 1, "image": "cat.jpg", "question": "is it a cat?"}' | mmkit answer -
 """
 
@@ -35,6 +47,11 @@ def answer(
     top: Annotated[
         int, typer.Option("--top", metavar="N", min=1, help="Answers to a question, best first.", rich_help_panel=ANSWERS)
     ] = 1,
+    top_p: TopP = None,
+    temperature: Temperature = None,
+    seed: Seed = 0,
+    shots: Shots = 0,
+    data: DataOption = None,
     prompt: Prompt = None,
     model: Writer = "runs/latest",
     device: Device = "auto",
@@ -50,7 +67,8 @@ def answer(
     """
     from mmkit.cli.queries import answer_lines
     from mmkit.embedding import require_file
-    from mmkit.foreign_vlm import load_writer
+    from mmkit.foreign_open import load_writer
+    from mmkit.metrics import heads, vqa
 
     asks = f'mmkit answer {image} "what colour is it?"'
     if image == "-" and question is not None:
@@ -61,45 +79,50 @@ def answer(
         raise UsageError("the question is empty", hint=asks)
     if image != "-":
         require_file(image, "image")
+    sampling = drawing(top_p, temperature, seed, None)
     loaded = load_writer(model, device, console.say, prompt)
+    objective = heads.objective_of(loaded, METRIC, vqa.WHAT)
+    if sampling and hasattr(objective, "classes"):
+        raise UsageError("--top-p and --temperature draw words, and the model chooses an answer", hint="leave them out")
+    scribe = Scribe(loaded, objective, top, top, sampling, examples(loaded, objective, data, shots, seed, asks=True))
     if question is not None:
-        _show(_answers(loaded, image, question, top))
+        _show(_answers(scribe, image, question))
         return
     for asked in answer_lines(sys.stdin):
         line = asked.query
         with asked.named():
-            answers = _answers(loaded, line["image"], line["question"], top)
+            answers = _answers(scribe, line["image"], line["question"])
         for one in answers:
             console.record(({"id": line["id"]} if "id" in line else {}) | one)
 
 
-def _answers(model: LoadedModel, path: str, question: str, top: int) -> list[dict[str, Any]]:
+def _answers(scribe: Scribe, path: str, question: str) -> list[dict[str, Any]]:
     """The most probable answers, best first.
 
     Raises:
-        UserError: the model answers no questions, or the image cannot be read.
+        UserError: the image cannot be read.
     """
-    from mmkit.metrics import heads, vqa
+    from mmkit.metrics import heads
 
-    objective = heads.objective_of(model, METRIC, vqa.WHAT)
+    model, objective = scribe.model, scribe.objective
     if not hasattr(objective, "classes"):
-        return _in_words(model, objective, path, question, top)
+        return _in_words(scribe, path, question)
     asked = heads.question_of(model, objective)
     inputs = heads.of_file(model, objective, path) | {asked: model.reader(asked).prepare(question)}
     probabilities = heads.scored(model, objective, [inputs])[1][0].tolist()
-    best = sorted(range(len(probabilities)), key=lambda c: -probabilities[c])[:top]
+    best = sorted(range(len(probabilities)), key=lambda c: -probabilities[c])[: scribe.top]
     return [{"image": path, "question": question, "answer": objective.classes[c], "probability": probabilities[c]} for c in best]
 
 
-def _in_words(model: LoadedModel, objective: Any, path: str, question: str, top: int) -> list[dict[str, Any]]:
-    """As `_answers`, of a model that writes them: of `top` beams, with the probability of all tokens of an answer."""
+def _in_words(scribe: Scribe, path: str, question: str) -> list[dict[str, Any]]:
+    """As `_answers`, of a model that writes them: with the probability of all tokens of an answer."""
     from math import exp
 
-    from mmkit.metrics import heads, vqa
+    from mmkit.metrics import heads
 
-    ((*found,),) = vqa.written(model, objective, [heads.of_file(model, objective, path)], [question], top, top)
     # the start token, which own models set before an answer, is not foretold
-    said = [(exp(one.score * (len(one.ids) - heads.writes(objective))), one.text) for one in found]
+    start = heads.writes(scribe.objective)
+    said = [(exp(one.score * (len(one.ids) - start)), one.text) for one in scribe.write(path, question)]
     answers = sorted(said, key=lambda each: -each[0])
     return [{"image": path, "question": question, "answer": text, "probability": value} for value, text in answers]
 

@@ -1,22 +1,23 @@
-"""`mmkit attn-viz`: what a model looks at, in a picture and in a text."""
+"""`mmkit attn-viz`: what a model looks at, in a picture, a sound, a video or a series, and in a text."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmkit.cli.console import console
 from mmkit.cli.help import Page
 from mmkit.cli.options import DATA, OUTPUT, DataOption, Debug, Device, Force, Json, Model, Quiet, Split
-from mmkit.errors import UsageError, UserError
+from mmkit.errors import UsageError
 
 if TYPE_CHECKING:
     from mmkit.explain.attention import Explanation
     from mmkit.explain.faithfulness import Faithfulness
     from mmkit.model import Model as LoadedModel
     from mmkit.views.attention import Looked
+    from mmkit.workflows.looking import Chosen
 
 MAPS = "Maps"  # a heading of --help
 ARRAYS = ".npz"
@@ -27,30 +28,31 @@ Examples:
   mmkit attn-viz cat.jpg --method attention --layer -1 --head 0 -o head.pdf
   mmkit attn-viz cat.jpg --each-head -o heads.png
   mmkit attn-viz cat.jpg "what colour is it?" --model runs/vqa-data-1 -o maps.npz
+  mmkit attn-viz bark.wav "a dog barks" -o bark.png
+  mmkit attn-viz clip.mp4 "a man runs" -o clip.html
+  mmkit attn-viz room.jpg depth.png --of image -o room.png
   mmkit attn-viz --data ./data --id test-000003 --faithfulness --json
 """
 
 app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
-class Shown(NamedTuple):
-    """A picture as a row holds it, what it is called, and the text that goes with it."""
-
-    item: dict[str, Any]
-    name: str
-    text: str | None
-
-
 @app.command(cls=Page, epilog=EPILOG)
 def attn_viz(
-    image: Annotated[
-        str | None, typer.Argument(metavar="IMAGE", help="A picture; with --id left out.", show_default=False)
+    file: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="FILE",
+            help="A picture, a sound, a video, or a series (.npy .npz .csv .parquet); with --id left out.",
+            show_default=False,
+        ),
     ] = None,
     text: Annotated[
         str | None,
         typer.Argument(
             metavar="TEXT",
-            help="A caption, a question, or a classifier's class; none: what a captioner writes, or the picture alone.",
+            help="A caption, a question, a classifier's class, or a file of another input that FILE is compared with; none: what "
+            "a captioner writes, or FILE alone.",
             show_default=False,
         ),
     ] = None,
@@ -60,12 +62,22 @@ def attn_viz(
         typer.Option(
             "--id",
             metavar="ID",
-            help="The picture of this row of the dataset, with its first caption unless TEXT is given.",
+            help="This row of the dataset, with its first caption unless TEXT is given.",
             show_default=False,
             rich_help_panel=DATA,
         ),
     ] = None,
     split: Split = None,
+    of: Annotated[
+        str | None,
+        typer.Option(
+            "--of",
+            metavar="INPUT",
+            help="What is looked at, where the model reads several.",
+            show_default="what FILE is; pictures first",
+            rich_help_panel=DATA,
+        ),
+    ] = None,
     model: Model = "runs/latest",
     method: Annotated[
         str | None,
@@ -103,7 +115,7 @@ def attn_viz(
         bool,
         typer.Option(
             "--faithfulness",
-            help="Measure it: how the score falls as the weightiest patches go, and rises as they come, beside random orders.",
+            help="Measure it: how the score falls as the weightiest parts go, and rises as they come, beside random orders.",
             rich_help_panel=MAPS,
         ),
     ] = False,
@@ -113,7 +125,7 @@ def attn_viz(
             "--out",
             "-o",
             metavar="FILE",
-            help="A figure (.png .svg .pdf), a page whose words light their patches (.html), or the raw maps (.npz).",
+            help="A figure (.png .svg .pdf), a page whose words light their own parts (.html), or the raw maps (.npz).",
             show_default="the terminal",
             rich_help_panel=OUTPUT,
         ),
@@ -124,12 +136,14 @@ def attn_viz(
     quiet: Quiet = False,
     debug: Debug = False,
 ) -> None:
-    """What a model looks at: the patches of a picture, and the words of a text, that its score or answer comes from.
+    """What a model looks at: the patches of a picture, stretches of a sound's spectrogram or of a series, patches of a video's
+    frames, and the words of a text, that its score or answer comes from.
 
     Takes models that compare (the score is their cosine), answer questions, classify (the score is the logit of the answer or
-    class), and write captions (the mean log-probability of the tokens of TEXT, or of what they write). Maps are drawn over the
-    picture as it was given; what a model's crop leaves out is blank.
-    Prints the picture, its map and the words in a terminal, and one JSON object elsewhere.
+    class), and write captions (the mean log-probability of the tokens of TEXT, or of what they write). Maps are drawn over what
+    was given; what a model's crop leaves out is blank. Within a token of a sound or series weights lie where gradient times
+    value is positive; within a frame of a video as within a picture.
+    Prints a drawing of it, its map and the words in a terminal, and one JSON object elsewhere.
     """
     from mmkit.explain.attention import explain
     from mmkit.loading import load_model
@@ -139,44 +153,49 @@ def attn_viz(
     _check_heads(each_head, method, layer, head, out)
     if data and not id:
         raise UsageError("which row of the dataset?", str(data), "--id ID")
-    image, text = _words_typed(image, text, id)
+    file, text = _words_typed(file, text, id)
     if not id:
         from mmkit.embedding import require_file
 
-        require_file(image or "", "image")
+        require_file(file or "", "file")
     loaded = load_model(model, device, console.say)
-    shown = (
-        _row(loaded, data or Path("data"), split, id, text) if id else Shown({"bytes": None, "path": image}, image or "", text)
-    )
+    from mmkit.workflows import looking
+
+    if id:
+        chosen = looking.of_row(loaded, data or Path("data"), split, id, text, of)
+    else:
+        chosen = looking.of_file(loaded, file or "", text, of)
     drawn = bool(out) and str(out) != "-"
     each_word = drawn and not each_head and str(out).endswith((".html", ARRAYS))
-    found = explain(loaded, shown.item, shown.text, method, layer, head, each_word, each_head)
+    found = explain(
+        loaded, chosen.item, chosen.text, method, layer, head, each_word, each_head, looked=chosen.looked, other=chosen.other
+    )
     if faithfulness and found.kind == "norm":
-        raise UsageError("--faithfulness follows a score, and a picture alone has none", shown.name, "name a TEXT")
+        raise UsageError(f"--faithfulness follows a score, and a {found.looked} alone has none", chosen.name, "name a TEXT")
     for note in found.notes:
         console.say(note)
-    measured = _measure(loaded, shown, found) if faithfulness else None
+    measured = _measure(loaded, chosen, found) if faithfulness else None
     if drawn and out:
         from mmkit.files import make_way
 
         make_way(out, force)
-        _write(shown, found, out)
+        _write(loaded, chosen, found, out)
         console.say(f"wrote {out}")
-    _print(shown, found, measured, out)
+    _print(loaded, chosen, found, measured, out)
 
 
-def _words_typed(image: str | None, text: str | None, id: str | None) -> tuple[str | None, str | None]:
-    """IMAGE and TEXT; with --id, the one word is the text."""
+def _words_typed(file: str | None, text: str | None, id: str | None) -> tuple[str | None, str | None]:
+    """FILE and TEXT; with --id, the one word is the text."""
     usage = 'mmkit attn-viz cat.jpg "a black cat"'
     if id and text is not None:
-        raise UsageError("--id names the picture, and IMAGE another one", image or "", "leave one of them out")
+        raise UsageError("--id names what is looked at, and FILE another", file or "", "leave one of them out")
     if id:
-        image, text = None, image
-    elif image is None:
-        raise UsageError("which picture?", hint=f"{usage}, or --data DATA --id ID")
+        file, text = None, file
+    elif file is None:
+        raise UsageError("which file?", hint=f"{usage}, or --data DATA --id ID")
     if text is not None and not text.strip():
         raise UsageError("the text is empty", hint=usage)
-    return image, text
+    return file, text
 
 
 def _check_heads(each_head: bool, method: str | None, layer: int | None, head: int | None, out: Path | None) -> None:
@@ -206,88 +225,65 @@ def _is_maps(path: Path) -> bool:
 
     try:
         with zipfile.ZipFile(path) as pack:
-            return {"image.npy", "tokens.npy", "image_layers.npy", "text_layers.npy"} <= set(pack.namelist())
+            return {"tokens.npy", "patches.npy", "text_layers.npy", "fusion_layers.npy"} <= set(pack.namelist())
     except (OSError, zipfile.BadZipFile):
         return False
 
 
-def _row(model: LoadedModel, path: Path, split: str | None, id: str, text: str | None) -> Shown:
-    """The picture and the first text of a dataset's row.
-
-    Raises:
-        UserError: there is no such row, or it has no picture.
-    """
-    from mmkit.data.shards import open_dataset
-    from mmkit.encode import cell_items, columns_of
-    from mmkit.explain.asked import picture_of, words_of
-
-    data = open_dataset(path)
-    picture, words = picture_of(model), words_of(model)
-    columns = columns_of(model, data, [picture, *([words] if words else [])])
-    if picture not in columns:
-        raise UserError(f"the dataset has no {picture} column", str(path), f"it has: {', '.join(data.columns)}")
-    row = data.find(id, list(dict.fromkeys(["id", *columns.values()])), split)
-    if row is None:
-        raise UserError(f"no row {id!r}", str(path), f"its ids are such as {next(data.rows(split, ['id'], 1))['id']}")
-    if not row[columns[picture]]:
-        raise UserError("the row has no picture", f"{path} row {id}")
-    texts = cell_items(model, words, row[columns[words]]) if words in columns and words else []
-    return Shown(row[columns[picture]], id, text if text is not None else next(iter(texts), None))
-
-
-def _measure(model: LoadedModel, shown: Shown, found: Explanation) -> Faithfulness:
-    from mmkit.explain.asked import ask, picture_of
+def _measure(model: LoadedModel, chosen: Chosen, found: Explanation) -> Faithfulness:
     from mmkit.explain.faithfulness import faithfulness
 
-    prepared = model.reader(picture_of(model)).prepare(shown.item)
-    return faithfulness(ask(model, prepared, shown.text), found.grid)
+    return faithfulness(chosen.asked(model), found.grid)
 
 
-def _write(shown: Shown, found: Explanation, out: Path) -> None:
+def _write(model: LoadedModel, chosen: Chosen, found: Explanation, out: Path) -> None:
     if out.suffix.lower() == ARRAYS:
         import numpy
 
         from mmkit.files import writing
 
         with writing(out) as temporary, open(temporary, "wb") as f:
-            numpy.savez_compressed(f, **_arrays(found))  # type: ignore[arg-type]
+            numpy.savez_compressed(f, **_arrays(_modality(model, found), found))  # type: ignore[arg-type]
         return
-    looked = _looked(shown, found)
+    looked = _looked(chosen, found)
     if found.heads.size:
-        import numpy
-
         from mmkit.views.attention_heads import heads
         from mmkit.views.style import save
 
-        maps = numpy.array([[found.on_picture(one) for one in layer] for layer in found.heads])
-        save(heads(looked.picture, maps, looked.title), out, looked.title)
+        save(heads(found.canvas, found.heads, looked.title), out, looked.title)
         return
     if out.suffix.lower() == ".html":
         from mmkit.views.attention_page import save_page
 
-        save_page(looked, found.grid, found.shown, [word.grid for word in found.words], out, found.notes)
+        save_page(looked, [word.grid for word in found.words], out, found.notes)
         return
     from mmkit.views.attention import attention
     from mmkit.views.fonts import lacking
     from mmkit.views.style import save
 
-    for line in lacking([shown.text or ""]):
+    for line in lacking([chosen.text or ""]):
         console.say(line)
     save(attention(looked), out, looked.title)
 
 
-def _arrays(found: Explanation) -> dict[str, Any]:
+def _modality(model: LoadedModel, found: Explanation) -> str:
+    return str(model.inputs[found.looked].modality)
+
+
+def _arrays(modality: str, found: Explanation) -> dict[str, Any]:
     """The raw maps by their names in the .npz file."""
     import numpy
 
     grids = [word.grid for word in found.words if word.grid is not None]
     return {
-        "image": found.on_picture(),
+        modality: found.spread(),
         "text": found.text,
         "tokens": numpy.array(found.tokens, dtype=numpy.str_),
-        "image_layers": found.image_layers,
+        f"{modality}_layers": found.layers,
         "text_layers": found.text_layers,
-        # beside the contract: the patches as they are, the words that tokens were joined into, a fusion's attention
+        # beside the contract: what frames, columns and rows are, the patches as they are, the words that tokens were joined into,
+        # a fusion's attention
+        **found.canvas.measures(),
         "patches": found.grid,
         "words": numpy.array([word.text for word in found.words], dtype=numpy.str_),
         "word_weights": numpy.array([word.weight for word in found.words], numpy.float32),
@@ -296,31 +292,28 @@ def _arrays(found: Explanation) -> dict[str, Any]:
     }
 
 
-def _looked(shown: Shown, found: Explanation) -> Looked:
-    from mmkit.data.images import load_cell
+def _looked(chosen: Chosen, found: Explanation) -> Looked:
     from mmkit.views.attention import Looked
 
-    picture = load_cell(shown.item)
-    title = Path(shown.name).name + (f": {found.answer}" if found.answer is not None else "")
+    title = Path(chosen.name).name + (f": {found.answer}" if found.answer is not None else "")
     which = "".join(f", {what} {n}" for what, n in (("layer", found.layer), ("head", found.head)) if n is not None)
     score = f", {found.kind} {found.score:.3f}" if found.kind != "norm" else ""
-    return Looked(
-        picture, found.on_picture(), [(word.text, word.weight) for word in found.words], title, found.method + which + score
-    )
+    words = [(word.text, word.weight) for word in found.words]
+    return Looked(found.canvas, found.grid, words, title, found.method + which + score)
 
 
-def _print(shown: Shown, found: Explanation, measured: Faithfulness | None, out: Path | None) -> None:
+def _print(model: LoadedModel, chosen: Chosen, found: Explanation, measured: Faithfulness | None, out: Path | None) -> None:
     import dataclasses
     import sys
 
     if console.as_json or str(out) == "-" or (console.json and not out) or (console.json and measured):
-        record: dict[str, Any] = {"image": shown.name, "text": shown.text, "method": found.method}
+        record: dict[str, Any] = {_modality(model, found): chosen.name, "text": chosen.text, "method": found.method}
         record |= {"score": found.score if found.kind != "norm" else None, "kind": found.kind, "answer": found.answer}
-        record |= {"words": [{"word": word.text, "weight": word.weight} for word in found.words], "peak": list(found.peak())}
+        record |= {"words": [{"word": word.text, "weight": word.weight} for word in found.words], "peak": found.peak()}
         record |= {
             "patches": found.grid.tolist(),
-            "shown": list(found.shown),
-            "size": list(found.size),
+            "shown": list(found.canvas.box),
+            "size": list(found.canvas.size),
             "notes": list(found.notes),
         }
         record |= {"faithfulness": dataclasses.asdict(measured)} if measured else {}
@@ -331,11 +324,11 @@ def _print(shown: Shown, found: Explanation, measured: Faithfulness | None, out:
 
         from mmkit.views.attention_text import print_looked
 
-        print_looked(_looked(shown, found), Rich(file=sys.stdout))
+        print_looked(_looked(chosen, found), Rich(file=sys.stdout))
     if measured:
         rows = [
             ["deletion", f"{measured.deletion:.3f}", f"{measured.random_deletion:.3f}", "lower"],
             ["insertion", f"{measured.insertion:.3f}", f"{measured.random_insertion:.3f}", "higher"],
         ]
         title = f"area under the score ({measured.whole:.3f} whole, {measured.empty:.3f} empty)"
-        console.table(title, ["patches by weight", "this map", "random map", "better"], rows, to_stdout=True)
+        console.table(title, ["parts by weight", "this map", "random map", "better"], rows, to_stdout=True)

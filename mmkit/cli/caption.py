@@ -3,17 +3,31 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from mmkit.cli.console import console
 from mmkit.cli.help import Page
-from mmkit.cli.options import Beams, Debug, Device, Json, Prompt, Quiet, Seed, Temperature, TopP, Writer, drawing
+from mmkit.cli.options import (
+    Beams,
+    DataOption,
+    Debug,
+    Device,
+    Json,
+    Prompt,
+    Quiet,
+    Seed,
+    Shots,
+    Temperature,
+    TopP,
+    Writer,
+    drawing,
+)
+from mmkit.cli.writing import Scribe, examples
 from mmkit.errors import UsageError, UserError
 
 if TYPE_CHECKING:
-    from mmkit.decoding import Sampling
     from mmkit.model import Model as LoadedModel
 
 METRIC = "caption"  # of the losses that write
@@ -24,6 +38,7 @@ Examples:
   mmkit caption photos/*.jpg --beams 5 --model runs/caption-data-1 > captions.jsonl
   mmkit caption cat.jpg --top 3
   mmkit caption cat.jpg --top-p 0.9 --seed 1
+  mmkit caption cat.jpg --shots 4 --data ./coco --model runs/flamingo
   mmkit caption cat.jpg --model ./SmolVLM-256M-Instruct --prompt "Describe the picture in detail."
   echo '{"id": 1, "image": "cat.jpg"}' | mmkit caption -
 """
@@ -41,6 +56,8 @@ def caption(
     top_p: TopP = None,
     temperature: Temperature = None,
     seed: Seed = 0,
+    shots: Shots = 0,
+    data: DataOption = None,
     prompt: Prompt = None,
     model: Writer = "runs/latest",
     device: Device = "auto",
@@ -56,7 +73,7 @@ def caption(
     """
     from mmkit.cli.queries import caption_lines
     from mmkit.embedding import require_file
-    from mmkit.foreign_vlm import load_writer
+    from mmkit.foreign_open import load_writer
 
     sampling = drawing(top_p, temperature, seed, beams)
     if beams is not None and top > beams:
@@ -65,54 +82,49 @@ def caption(
         raise UsageError("- reads the images from stdin, all of them", hint="leave - out, or the other images")
     for path in images if images != ["-"] else ():
         require_file(path, "image")
-    how = Asked(load_writer(model, device, console.say, prompt), beams or top, top, sampling)
+    loaded = load_writer(model, device, console.say, prompt)
+    objective = _objective(loaded)
+    shown = examples(loaded, objective, data, shots, seed, asks=False)
+    scribe = Scribe(loaded, objective, beams or top, top, sampling, shown)
     if images != ["-"]:
-        _show(how, images)
+        _show(scribe, images)
         return
     for asked in caption_lines(sys.stdin):
         line = asked.query
         with asked.named():
-            captions = _captions(how, line["image"])
+            captions = _captions(scribe, line["image"])
         for one in captions:
             console.record(({"id": line["id"]} if "id" in line else {}) | one)
 
 
-class Asked(NamedTuple):
-    """Who writes, and how."""
-
-    model: LoadedModel
-    beams: int
-    top: int
-    sampling: Sampling | None
-
-
-def _captions(how: Asked, path: str) -> list[dict[str, Any]]:
-    """The best captions, best first.
+def _objective(model: LoadedModel) -> Any:
+    """The loss of a model that writes captions.
 
     Raises:
-        UserError: the model writes none, or the image cannot be read.
+        UserError: it has none.
     """
-    from mmkit.decoding import generate
     from mmkit.metrics import heads
 
-    model = how.model
     objective = heads.find(model, METRIC)
     if objective is None:
         losses = ", ".join(table["kind"] for table in model.config.loss.values())
         hint = f"mmkit train --recipe caption   trains one that does; its losses: {losses}"
         raise UserError("the model was not trained to write captions", model.name, hint)
-    item = heads.of_file(model, objective, path)
-    (written,) = generate(model, objective, [item], how.beams, how.top, sampling=how.sampling)
-    return [{"image": path, "caption": one.text, "score": one.score} for one in written]
+    return objective
 
 
-def _show(how: Asked, images: list[str]) -> None:
+def _captions(scribe: Scribe, path: str) -> list[dict[str, Any]]:
+    """The best captions, best first."""
+    return [{"image": path, "caption": one.text, "score": one.score} for one in scribe.write(path)]
+
+
+def _show(scribe: Scribe, images: list[str]) -> None:
     if console.json:
         for path in images:
-            for one in _captions(how, path):
+            for one in _captions(scribe, path):
                 console.record(one)
         return
-    captions = [one for path in images for one in _captions(how, path)]
+    captions = [one for path in images for one in _captions(scribe, path)]
     rows = [[one["image"], one["caption"], f"{one['score']:.3f}"] for one in captions]
     title = "score: the mean log-probability of the tokens"
     console.table(title, ["image", "caption", "score"], rows, to_stdout=True)

@@ -38,6 +38,7 @@ from mmkit.cli.options import (
     Prompt,
     Quiet,
     Seed,
+    Shots,
     Split,
     Temperature,
     TopP,
@@ -50,6 +51,7 @@ from mmkit.metrics.evaluation import METRICS
 if TYPE_CHECKING:
     from mmkit.metrics.evaluation import Request, Result
 
+WRITES = ("caption", "vqa", "hallucination")
 EPILOG = """\b
 Examples:
   mmkit eval recall@k
@@ -62,6 +64,7 @@ Examples:
   mmkit eval match recall@k --rerank 16 --model runs/match-data-1
   mmkit eval pairs --data ./sugar_crepe --image-root ./coco/val2017
   mmkit eval caption --beams 3
+  mmkit eval vqa caption --shots 4 --model runs/flamingo
   mmkit eval caption vqa hallucination --model runs/latest --model ./SmolVLM-256M-Instruct
   mmkit eval hallucination --data coco_pope_adversarial.jsonl --image-root ./val2014
 """
@@ -87,6 +90,7 @@ def evaluate(
     top_p: TopP = None,
     temperature: Temperature = None,
     seed: Seed = 0,
+    shots: Shots = 0,
     prompt: Prompt = None,
     no_intervals: NoIntervals = False,
     out: Out = None,
@@ -111,7 +115,7 @@ def evaluate(
     well a logistic regression on an encoder's frozen features names classes. reconstruction: how close pictures that are made of
     a discrete VAE's codes come. loss: what it was trained by. cost: parameters, milliseconds an item, memory.
     Prints a table in a terminal and one JSON object a line elsewhere. In a run folder the result is kept in eval/, with a
-    picture of the confusion of classes, or of predicted numbers beside true ones.
+    picture of confused classes or of predicted numbers.
     """
     from mmkit.cli.progress import bars
     from mmkit.metrics.evaluation import Request, parse_metrics
@@ -124,9 +128,9 @@ def evaluate(
         [name for name, _ in asked],
         {"--classes": (classes, "zero-shot"), "--templates": (templates, "zero-shot"), "--rerank": (rerank, "recall@k")}
         | {"--by": (by, "pairs"), "--image-root": (image_root, "pairs", "hallucination")}
-        | {"--synonyms": (synonyms, "hallucination"), "--beams": (beams, "caption", "vqa", "hallucination")}
-        | {"--top-p": (top_p, "caption", "hallucination"), "--temperature": (temperature, "caption", "hallucination")}
-        | {"--prompt": (prompt, "caption", "vqa", "hallucination")},
+        | {"--synonyms": (synonyms, "hallucination"), "--beams": (beams, *WRITES)}
+        | {"--top-p": (top_p, *WRITES), "--temperature": (temperature, *WRITES), "--shots": (shots or None, *WRITES)}
+        | {"--prompt": (prompt, *WRITES)},
     )
     sampling = drawing(top_p, temperature, seed, beams)
     if embeddings and rerank:
@@ -150,6 +154,8 @@ def evaluate(
             image_root=image_root,
             beams=beams or 1,
             sampling=sampling,
+            shots=shots,
+            seed=seed,
             synonyms=synonyms,
             progress=progress,
         )
@@ -279,7 +285,7 @@ def _of_embeddings(path: Path, request: Request) -> list[Result]:
 def _of_model(name: str, path: Path, device: str, requests: list[Request], prompt: str | None) -> list[Result]:
     from mmkit.data.shards import open_dataset
     from mmkit.errors import UserError
-    from mmkit.foreign_vlm import load_writer
+    from mmkit.foreign_open import load_writer
 
     data = open_dataset(path) if any(not hasattr(request.module, "of_files") for request in requests) else None
     model = load_writer(name, device, console.say, prompt)

@@ -20,6 +20,7 @@ EPILOG = """\b
 Examples:
   mmkit generate "a large red circle at the top left" --model runs/dalle
   mmkit generate "a blue square" --n 16 --rerank runs/clip -o sheet.png
+  echo "a blue square" | mmkit generate - --n 4 -o squares
   mmkit generate "a white cross" --n 64 --temperature 0.8 --top-p 0.9 -o crosses
 """
 
@@ -28,7 +29,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command(cls=Page, epilog=EPILOG)
 def generate(
-    text: Annotated[str, typer.Argument(metavar="TEXT", help="What the pictures show.")],
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="What the pictures show, or - for a line on stdin.")],
     n: Annotated[int, typer.Option("--n", metavar="N", min=1, help="Pictures that are drawn.", rich_help_panel=SAMPLES)] = 16,
     seed: Annotated[
         int, typer.Option("--seed", metavar="N", min=0, max=SEED_MOST, help="Of what is drawn.", rich_help_panel=SAMPLES)
@@ -72,15 +73,17 @@ def generate(
     Prints a table in a terminal and one JSON object a picture elsewhere: text, rank, score, seed, path. The path is that of
     the sheet, or of the picture in the folder; the score is the cosine of --rerank, else the mean log-probability of the codes.
     """
+    from mmkit.embedding import cut_off
     from mmkit.loading import load_model
     from mmkit.sampling import sample
 
-    if not text.strip():
-        raise UsageError("the text is empty", hint='mmkit generate "a red circle"')
+    text = _asked(text)
     _check(out, force)
     loaded = load_model(model, device, console.say)
     objective = _prior(loaded)
-    judge = load_model(rerank, device, console.say) if rerank else None
+    if said := cut_off(loaded, [text], objective.text):
+        console.warn(said)
+    judge = _judge(rerank, device) if rerank else None
     pixels, scores = sample(loaded, objective, text, n, seed, temperature, top_p, batch_size)
     pictures, ranked = _pictures(pixels), scores.tolist()
     if judge is not None:
@@ -97,6 +100,44 @@ def generate(
         return
     rows = [[str(one["rank"]), f"{one['score']:.3f}", str(one["path"])] for one in records]
     console.table(text, ["rank", "score", "path"], rows, to_stdout=True)
+
+
+def _asked(text: str) -> str:
+    """The text, which is that on stdin for `-`.
+
+    Raises:
+        UsageError: it is empty, or stdin has several lines.
+    """
+    import sys
+
+    lines = [line.strip() for line in sys.stdin if line.strip()] if text == "-" else [text.strip()]
+    if len(lines) > 1:
+        raise UsageError(f"- reads one text from stdin, not {len(lines)}", hint="call it once for each, with an --out of its own")
+    if not lines or not lines[0]:
+        raise UsageError("the text is empty", hint='mmkit generate "a red circle"')
+    return lines[0]
+
+
+def _judge(name: str, device: str) -> LoadedModel:
+    """The model of --rerank.
+
+    Raises:
+        UserError: it does not compare texts and pictures by one vector each.
+    """
+    from mmkit.embedding import require_input
+    from mmkit.loading import load_model
+
+    model = load_model(name, device, console.say)
+    require_input(model, _pictured(model))
+    require_input(model, "text")
+    if model.tokenwise:
+        raise UserError("--rerank takes a model of one vector an item", model.name, "mmkit train --recipe clip   trains one")
+    return model
+
+
+def _pictured(model: LoadedModel) -> str:
+    """The input of pictures of a model that compares."""
+    return next((one for one in model.embedded if model.inputs[one].modality == "image"), "image")
 
 
 def _prior(model: LoadedModel) -> Any:
@@ -116,21 +157,13 @@ def _prior(model: LoadedModel) -> Any:
 
 
 def _alike(model: LoadedModel, text: str, pictures: list[Any]) -> list[float]:
-    """The cosine of a text and each of some pictures.
-
-    Raises:
-        UserError: the model does not compare them by one vector each.
-    """
+    """The cosine of a text and each of some pictures."""
     import io
 
-    from mmkit.embedding import embed_texts, require_input
+    from mmkit.embedding import embed_texts
     from mmkit.encode import vectors
 
-    name = next((one for one in model.embedded if model.inputs[one].modality == "image"), "image")
-    require_input(model, name)
-    if model.tokenwise:
-        raise UserError("--rerank takes a model of one vector an item", model.name, "mmkit train --recipe clip   trains one")
-    items = []
+    name, items = _pictured(model), []
     for picture in pictures:
         picture.save(stored := io.BytesIO(), "PNG")
         items.append(model.reader(name).prepare({"bytes": stored.getvalue(), "path": None}))

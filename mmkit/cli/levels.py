@@ -107,6 +107,8 @@ def _shortcut(option: str, key: str, value: Any) -> Tables:
         value = [name.strip() for name in value.split(",")]
     elif option in ("--image-encoder", "--text-encoder", "--audio-encoder"):
         value = _encoder(value)
+    elif option == "--video-encoder":
+        value = _frame_encoder(value)
     for part in reversed(key.split(".")):
         value = {part: value}
     return value
@@ -116,3 +118,10 @@ def _encoder(name: str) -> Tables:
     from mmkit.encoders import ENCODERS
 
     return {"kind": name} if name in ENCODERS else {"kind": "pretrained", "from": name}
+
+
+def _frame_encoder(name: str) -> Tables:
+    """That of the frames of a video, which its encoder holds inside."""
+    from mmkit.encoders.video import FRAME_KINDS
+
+    return {"frame": name} if name in FRAME_KINDS else {"from": name}

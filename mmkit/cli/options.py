@@ -71,7 +71,7 @@ Model = Annotated[
         "--model",
         "-m",
         metavar="RUN|CHECKPOINT",
-        help="A run folder, a checkpoint in one, or a CLIP / SigLIP checkpoint (folder or hub id).",
+        help="A run folder, a checkpoint in one, or a CLIP / SigLIP / CLAP checkpoint (folder or hub id).",
         rich_help_panel=MODEL,
     ),
 ]
@@ -149,7 +149,7 @@ TopP = Annotated[
         metavar="P",
         min=0.0,
         max=1.0,
-        help="Draw tokens from the likeliest, P together.",
+        help="Draw tokens of the likeliest P.",
         show_default=False,
         rich_help_panel=MODEL,
     ),
@@ -160,10 +160,14 @@ Temperature = Annotated[
         "--temperature",
         metavar="T",
         min=0.01,
-        help="Draw tokens, the higher the more evenly.",
+        help="Draw them, higher: more evenly.",
         show_default=False,
         rich_help_panel=MODEL,
     ),
+]
+Shots = Annotated[
+    int,
+    typer.Option("--shots", metavar="K", min=0, help="Examples of train shown first.", rich_help_panel=MODEL),
 ]
 Seed = Annotated[int, typer.Option("--seed", metavar="N", min=0, max=SEED_MOST, help="Of what is drawn.", rich_help_panel=MODEL)]
 

@@ -31,7 +31,9 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command(cls=Page, epilog=EPILOG)
 def predict(
-    image: Annotated[str, typer.Argument(metavar="IMAGE", help="A picture, or - for JSONL on stdin: image, texts.")],
+    image: Annotated[
+        str, typer.Argument(metavar="FILE", help="A picture, sound, video or series, or - for JSONL on stdin: image, texts.")
+    ],
     texts: Annotated[
         list[str] | None,
         typer.Argument(metavar="TEXT", help="The texts to choose between; none: the model's classes.", show_default=False),
@@ -59,13 +61,13 @@ def predict(
     if not all(text.strip() for text in texts or []):
         raise UsageError("a text is empty", hint=f'mmkit predict {image} "a cat" "a dog"')
     if image != "-":
-        require_file(image, "image")
+        require_file(image, "file")
     loaded = load_model(model, device, console.say)
     objective = heads.find(loaded, METRIC) or heads.find(loaded, NUMBERS)
     if objective and not texts:
         _say_unread(loaded, objective)
     if image != "-":
-        _show(_answers(loaded, image, texts or [], by))
+        _show(image, _answers(loaded, image, texts or [], by))
         return
     for asked in predict_lines(sys.stdin, texts or [], classes=objective is not None):
         line = asked.query
@@ -119,7 +121,8 @@ def _of_classes(model: LoadedModel, objective: Any, path: str) -> list[dict[str,
     logits, probabilities = (values[0].tolist() for values in found)
     best_first = sorted(range(len(logits)), key=lambda c: -logits[c])
     return [
-        {"image": path, "text": objective.classes[c], "probability": probabilities[c], "score": logits[c]} for c in best_first
+        {_called(model, path): path, "text": objective.classes[c], "probability": probabilities[c], "score": logits[c]}
+        for c in best_first
     ]
 
 
@@ -134,26 +137,33 @@ def _of_numbers(model: LoadedModel, objective: Any, path: str, texts: list[str])
     asked = [inputs | {words: model.reader(words).prepare(text)} for text in texts] if words else []
     found = heads.scored(model, objective, asked or [inputs])[1][:, 0].tolist()
     said = texts or [objective.column]
-    return [{"image": path, "text": text, "probability": None, "score": n} for text, n in zip(said, found, strict=True)]
+    return [
+        {_called(model, path): path, "text": text, "probability": None, "score": n} for text, n in zip(said, found, strict=True)
+    ]
 
 
 def _of_texts(model: LoadedModel, path: str, texts: list[str]) -> list[dict[str, Any]]:
     import numpy
     import torch
 
-    from mmkit.embedding import embed_file, embed_texts, suffixes
+    from mmkit.embedding import cut_off, embed_file, embed_texts, language_of, suffixes
     from mmkit.encode import diverged
     from mmkit.metrics.ranking import Scores
 
     # a picture may be called anything
     name = next((n for n in model.embedded if Path(path).suffix.lower() in suffixes(model, n)), "image")
     image, vectors = embed_file(model, name, path), embed_texts(model, texts)
+    if said := cut_off(model, texts):
+        console.warn(said)
     scores = Scores(vectors)(image, 0, 1, numpy.empty((1, len(texts)), numpy.float32))[0]
-    probabilities = model.probabilities(torch.from_numpy(scores))
+    probabilities = model.probabilities(torch.from_numpy(scores), (name, language_of(model)))
     if not probabilities.isfinite().all():  # a scale that has diverged beside vectors that have not
         raise diverged(model, "a probability is not finite")
     pairs = zip(texts, probabilities.tolist(), scores.tolist(), strict=True)
-    return [{"image": path, "text": text, "probability": probability, "score": score} for text, probability, score in pairs]
+    return [
+        {_called(model, path): path, "text": text, "probability": probability, "score": score}
+        for text, probability, score in pairs
+    ]
 
 
 def _matched(model: LoadedModel, objective: Any, path: str, texts: list[str]) -> list[dict[str, Any]]:
@@ -171,18 +181,30 @@ def _matched(model: LoadedModel, objective: Any, path: str, texts: list[str]) ->
     found = zip(
         texts, objective.probabilities(torch.from_numpy(logits))[:, 1].tolist(), fused.scores(logits).tolist(), strict=True
     )
-    return [{"image": path, "text": text, "probability": probability, "score": score} for text, probability, score in found]
+    return [
+        {_called(model, path): path, "text": text, "probability": probability, "score": score}
+        for text, probability, score in found
+    ]
 
 
-def _show(answers: list[dict[str, Any]]) -> None:
+def _called(model: LoadedModel, path: str) -> str:
+    """What a file is in a record: the modality of the first input whose files are called so, else a picture, which may be called
+    anything."""
+    from mmkit.embedding import suffixes
+
+    kinds = (str(one.modality) for name, one in model.inputs.items() if Path(path).suffix.lower() in suffixes(model, name))
+    return next(kinds, "image")
+
+
+def _show(path: str, answers: list[dict[str, Any]]) -> None:
     if console.json:
         for answer in answers:
             console.record(answer)
         return
     if answers[0]["probability"] is None:
         rows = [[answer["text"], f"{answer['score']:.3f}"] for answer in answers]
-        console.table(answers[0]["image"], ["text", "predicted"], rows, to_stdout=True)
+        console.table(path, ["text", "predicted"], rows, to_stdout=True)
         return
     best_first = sorted(answers, key=lambda answer: -answer["probability"])
     rows = [[answer["text"], f"{answer['probability']:.3f}", f"{answer['score']:.3f}"] for answer in best_first]
-    console.table(answers[0]["image"], ["text", "probability", "score"], rows, to_stdout=True)
+    console.table(path, ["text", "probability", "score"], rows, to_stdout=True)

@@ -60,7 +60,7 @@ def prep(context: typer.Context) -> None:
     """Prepare a dataset folder: pictures with their captions as Parquet shards, rejects, an audit and a card.
 
     A rerun of the same command continues where it stopped. What you keep in OUT is never changed or deleted.
-    Pictures become upright 8-bit RGB: 10, 12 and 16 bits by their depth, floats and 32-bit integers stretched.
+    Pictures become upright 8-bit RGB: 10, 12, 14 and 16 bits by their depth, floats and 32-bit integers stretched.
     """
     if context.invoked_subcommand is None:
         typer.echo(context.get_help(), color=context.color)

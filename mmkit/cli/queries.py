@@ -34,7 +34,7 @@ class Asked(NamedTuple):
 
 
 def parse_query(word: str) -> Asked:
-    """A word of the command line as `{"text"}` or, where it names a file, what that holds: `{"image"}`.
+    """A word of the command line as `{"text"}` or, where it names a file, what that holds: `{"image"}`; `depth=FILE` says it.
 
     Raises:
         UsageError: it is blank, or a folder.
@@ -47,6 +47,9 @@ def parse_query(word: str) -> Asked:
     if _is_file(word):
         # a picture may be called anything
         return Asked({held or "image": word})
+    name, equals, path = word.partition("=")
+    if equals and name.isidentifier() and _is_file(path):
+        return Asked({name: path})
     # a bare word is a sentence even where a folder is called so
     if ("/" in word or word in (".", "..")) and Path(word).is_dir():
         raise UsageError("the query is a folder", word, f'mmkit retrieve "a red circle" --in {word}   searches it')
@@ -62,14 +65,18 @@ def _is_file(word: str) -> bool:
         return False
 
 
-def query_lines(stream: Iterable[str]) -> Iterator[Asked]:
+def query_lines(stream: Iterable[str], names: Iterable[str] = ()) -> Iterator[Asked]:
     """Lines of `{"text"}`, `{"image"}` or another modality, each with an id or without.
+
+    Args:
+        names: of further inputs.
 
     Raises:
         UserError: a line is not such an object; its number is named, and its id where it has one.
     """
+    known = list(dict.fromkeys(("text", *MODALITIES, *names)))
     for asked in _objects(stream, QUERY_LINE):
-        given = [key for key in dict.fromkeys(("text", *MODALITIES)) if key in asked.query]
+        given = [key for key in known if key in asked.query]
         if len(given) != 1:
             what = f"both {' and '.join(given)} in the object" if given else "no text or image in the object"
             raise UserError(what, asked.where, QUERY_LINE)

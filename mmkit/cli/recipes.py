@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
+import itertools
+import typing
+from collections.abc import Iterator
 from json import dumps as json_text
 from typing import Any
 
@@ -10,7 +14,7 @@ import typer
 from mmkit.cli.console import console
 from mmkit.cli.help import GroupPage, Page
 from mmkit.cli.options import Debug, Json
-from mmkit.config import documented, recipe, recipes
+from mmkit.config import Config, Stage, recipe, recipes
 from mmkit.errors import UsageError
 
 EPILOG = """\b
@@ -25,9 +29,10 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 
 def _about(name: str) -> str:
-    """The first comment line of a recipe."""
-    first = recipes()[name].read_text(encoding="utf-8").splitlines()[0]
-    return first.removeprefix("#").strip()
+    """The first sentence of a recipe's comment."""
+    lines = itertools.takewhile(lambda line: line.startswith("#"), recipes()[name].read_text(encoding="utf-8").splitlines())
+    said = " ".join(line.removeprefix("#").strip() for line in lines)
+    return said.partition(". ")[0].removesuffix(".") + "."
 
 
 @app.callback(cls=GroupPage, epilog=EPILOG, invoke_without_command=True)
@@ -58,3 +63,19 @@ def show(name: str = typer.Argument(metavar="NAME", help="A recipe.")) -> None:
 
 def _default(value: Any) -> str:
     return "…" if value is None else json_text(value)
+
+
+def documented(cls: Any = Config, path: str = "") -> Iterator[tuple[str, Any, str]]:
+    """(key, default, documentation) of every key, in order; None: automatic, or off."""
+    hints = typing.get_type_hints(cls)
+    for f in dataclasses.fields(cls):
+        if dataclasses.is_dataclass(hints[f.name]):
+            yield from documented(hints[f.name], f"{path}{f.name}.")
+        elif f.metadata.get("inline"):
+            for name, row in f.metadata["inline"]().items():
+                yield from documented(row.Spec, f"{path}{name}.")
+        else:
+            yield f"{path}{f.name}", getattr(cls(), f.name), f.metadata["doc"]
+            for row in typing.get_args(hints[f.name]):
+                if dataclasses.is_dataclass(row):
+                    yield from documented(row, f"{path}{f.name}.{'N' if row is Stage else 'NAME'}.")

@@ -17,6 +17,7 @@ from mmkit.errors import UsageError, nearest
 
 if TYPE_CHECKING:
     from mmkit.cli.queries import Asked
+    from mmkit.data.pictures import Held
     from mmkit.search.gallery import Answer, Gallery
     from mmkit.views.sheet import Strip
 
@@ -31,6 +32,8 @@ Examples:
   mmkit retrieve photo.jpg --plus "a blue circle" --minus "a red circle"
   mmkit retrieve photo.jpg --find text --json | jq -r .text
   mmkit retrieve "a dog barks" --find audio --in ~/sounds
+  mmkit retrieve bark.wav --plus "snow" --find image
+  mmkit retrieve depth=map.png --find series
   mmkit retrieve - < queries.jsonl > answers.jsonl
 """
 
@@ -42,7 +45,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command(cls=Page, epilog=EPILOG)
 def retrieve(
-    queries: Annotated[list[str], typer.Argument(metavar="QUERY", help="A sentence, an image's path, or - for JSONL on stdin.")],
+    queries: Annotated[list[str], typer.Argument(metavar="QUERY", help="A sentence, a file, or - for JSONL on stdin.")],
     where: Annotated[
         str,
         typer.Option(
@@ -105,13 +108,14 @@ def retrieve(
 
     Prints a table in a terminal and one JSON object an answer elsewhere: query, rank, score, id, modality, text, path.
     The path is that of the original picture where it is still there.
-    Lines on stdin are {"id": …, "text": …} or {"id": …, "image": "path"} and are answered one by one.
+    Lines on stdin are {"id": …, "text": …} or {"id": …, "image": "path"} and are answered one by one. Of a file that may be of
+    several inputs INPUT=FILE says which, such as depth=map.png.
     """
     from mmkit.cli.progress import bars
     from mmkit.cli.queries import parse_query, query_lines
     from mmkit.encode import Pace
     from mmkit.loading import load_model
-    from mmkit.search.gallery import open_gallery
+    from mmkit.search.gallery import input_called, open_gallery
 
     if figure:
         from mmkit.views.sheet import check_target
@@ -121,14 +125,16 @@ def retrieve(
         from mmkit.files import check_folder
 
         if find == "text":
-            raise UsageError("--save writes pictures, and --find text finds texts", hint="leave --find out")
+            raise UsageError("--save copies files, and --find text finds texts", hint="leave --find out")
         check_folder(save, force)
     if "-" in queries and len(queries) > 1:
         raise UsageError("- reads the queries from stdin, all of them", hint="leave - out, or the other queries")
-    asked: Iterable[Asked] = query_lines(sys.stdin) if queries == ["-"] else [parse_query(word) for word in queries]
+    typed = [] if queries == ["-"] else [parse_query(word) for word in queries]
     added, taken = ([parse_query(word).query for word in words or ()] for words in (plus, minus))
     loaded = load_model(model, device, console.say)
-    if find and find not in loaded.embedded:
+    asked: Iterable[Asked] = typed or query_lines(sys.stdin, loaded.embedded)
+    sought = input_called(loaded, find) if find else None
+    if find and not sought:
         raise UsageError(f"the model has nothing called {find!r} to find", "--find", nearest(find, loaded.embedded))
     with bars() as progress:
         gallery = open_gallery(where, loaded, split, Pace(batch_size, workers, progress("embedded")))
@@ -139,7 +145,9 @@ def retrieve(
         for one in asked:
             query = one.query
             with one.named():
-                answers = gallery.answer(query, find, top, added, taken)
+                answers = gallery.answer(query, sought, top, added, taken)
+                if said := gallery.cut_off(query):
+                    console.warn(said)
                 save_answers(query, answers)
             if console.json:
                 for answer in answers:
@@ -214,18 +222,23 @@ def _strip(
     title: str,
     answers: Sequence[Answer],
     gallery: Gallery,
-    pictures: dict[Answer, bytes | Path],
+    pictures: dict[Answer, Held],
     judged: bool,
 ) -> Strip:
-    from mmkit.data.pictures import is_shown, shown
+    from mmkit.data.pictures import exhibit, is_picture, is_shown
     from mmkit.views.sheet import Strip, Tile, verdicts
 
     marks = verdicts([a.id == query["id"] for a in answers]) if judged else [None] * len(answers)
     tiles = []
     for a, mark in zip(answers, marks, strict=True):
-        picture = shown(gallery.kind(a.modality), pictures[a]) if a in pictures else None
-        tiles.append(Tile(a.text or ("" if picture else a.id), picture, a.score, mark))
+        kind = gallery.kind(a.modality)
+        there = exhibit(kind, pictures[a]) if a in pictures else None
+        # a picture speaks for itself, what a sound or a series is of must be said
+        said = "" if there and is_picture(kind) else gallery.caption(a) or a.id
+        tiles.append(Tile(a.text or said, there and there.picture, a.score, mark, there and there.listen))
     name, asked = gallery.asked(query)
+    note = f"{name} → {answers[0].modality}" if answers and len(gallery.model.embedded) > 2 else ""
     if is_shown(gallery.kind(name)):
-        return Strip(Tile(Path(asked).name + title.removeprefix(asked), shown(gallery.kind(name), Path(asked))), tiles)
-    return Strip(Tile(title), tiles)
+        picture, listen = exhibit(gallery.kind(name), Path(asked))
+        return Strip(Tile(Path(asked).name + title.removeprefix(asked), picture, listen=listen), tiles, note)
+    return Strip(Tile(title), tiles, note)

@@ -20,6 +20,7 @@ from mmkit.cli.train_options import (
     DataFolder,
     Encoder,
     Epochs,
+    FrameEncoder,
     GlobalBatch,
     Init,
     Interpolate,
@@ -61,6 +62,7 @@ def train(
     image_encoder: Encoder = None,
     text_encoder: Encoder = None,
     audio_encoder: Encoder = None,
+    video_encoder: FrameEncoder = None,
     lock_image: LockImage = False,
     lock_text: LockText = False,
     lock_audio: LockAudio = False,
@@ -142,6 +144,7 @@ def train(
         "--image-encoder": image_encoder,
         "--text-encoder": text_encoder,
         "--audio-encoder": audio_encoder,
+        "--video-encoder": video_encoder,
     }
     words = typed(recipe, config, set_, {"image": lock_image, "text": lock_text, "audio": lock_audio}, options, tune)
     with words.named():
@@ -200,10 +203,8 @@ def _train(words: Typed, resume: str | None, name: str | None, force: bool, devi
 
 def _dry_run(config: Config, device: str, talk: Any, out: Path, force: bool) -> int:
     """The resolved configuration on stdout, the first batch as a contact sheet."""
-    import tomli_w
-
     from mmkit.config import to_dict
-    from mmkit.files import make_way
+    from mmkit.files import make_way, toml_text
     from mmkit.views.sheet import contact_sheet, save_sheet
     from mmkit.workflows import fit
 
@@ -214,26 +215,36 @@ def _dry_run(config: Config, device: str, talk: Any, out: Path, force: bool) -> 
     make_way(out, force)
     save_sheet(contact_sheet(pictures, captions), out)
     console.say(f"first     {shown} of {batch.rows} samples of a batch, as the model sees them: {out}")
-    console.product(tomli_w.dumps(to_dict(made.config)).rstrip())
+    console.product(toml_text(to_dict(made.config)).rstrip())
     return Exit.DONE
 
 
 def _first_rows(batch: Any, shown: int) -> tuple[list[Any], list[str]]:
-    """Pictures and texts of the first rows; a grey square stands for what is no picture."""
+    """Pictures and texts of the first rows; a grey square stands for what has no picture."""
     from PIL import Image
 
-    from mmkit.data.spectrogram import spectrogram_of
-
-    pixels = next((tensors["pixels"] for tensors in batch.inputs.values() if "pixels" in tensors), None)
-    pictures: list[Any] = [Image.new("RGB", (64, 64), (128, 128, 128))] * shown
-    frames = next((tensors["sound"] for tensors in batch.inputs.values() if "sound" in tensors), None)
-    if pixels is not None:
-        pictures = [_picture(p) for p in pixels[:shown]]
-    elif frames is not None and frames.ndim == 3:
-        pictures = [spectrogram_of(one.numpy()) for one in frames[:shown]]
+    pictures = [_seen(batch, i) or Image.new("RGB", (64, 64), (128, 128, 128)) for i in range(shown)]
     said = [" / ".join(texts[i] for texts in batch.said.values()) for i in range(shown)]
     targets = [_told(value) for value in next(iter(batch.targets.values()), [None] * shown)[:shown]]
     return pictures, [" · ".join(part for part in (text, target) if part) for text, target in zip(said, targets, strict=True)]
+
+
+def _seen(batch: Any, row: int) -> Any:
+    """The first input of a row of which there is a picture: pixels, a spectrogram, the curves of a series."""
+    from mmkit.data.curves import SMALL, curves
+    from mmkit.data.spectrogram import spectrogram_of
+
+    for name, tensors in batch.inputs.items():
+        there = batch.has(name)
+        if there is not None and not there[row]:
+            continue
+        if "pixels" in tensors:
+            return _picture(tensors["pixels"][row])
+        if "sound" in tensors and tensors["sound"].ndim == 3:
+            return spectrogram_of(tensors["sound"][row][tensors["mask"][row]].numpy())
+        if "values" in tensors:
+            return curves(tensors["values"][row][:, tensors["mask"][row]].numpy(), SMALL)
+    return None
 
 
 def _picture(pixels: Any) -> Any:

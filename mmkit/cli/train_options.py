@@ -37,6 +37,10 @@ Encoder = Annotated[
     str | None,
     typer.Option(metavar="KIND|CHECKPOINT", help="A kind, or a transformers folder or hub id.", rich_help_panel=MODEL),
 ]
+FrameEncoder = Annotated[
+    str | None,
+    typer.Option(metavar="KIND|CHECKPOINT", help="Of frames: vit, cnn, a transformers folder or hub id.", rich_help_panel=MODEL),
+]
 LockImage = Annotated[bool, typer.Option("--lock-image", help="The image encoder does not learn.", rich_help_panel=MODEL)]
 LockAudio = Annotated[bool, typer.Option("--lock-audio", help="The audio encoder does not learn.", rich_help_panel=MODEL)]
 LockText = Annotated[bool, typer.Option("--lock-text", help="The text encoder does not learn.", rich_help_panel=MODEL)]
@@ -63,7 +67,7 @@ Interpolate = Annotated[
 ]
 Init = Annotated[
     str | None,
-    typer.Option(metavar="RUN|CHECKPOINT", help="Start from a run, or from a CLIP or SigLIP checkpoint.", rich_help_panel=MODEL),
+    typer.Option(metavar="RUN|CHECKPOINT", help="Start from a run, or a CLIP, SigLIP or CLAP checkpoint.", rich_help_panel=MODEL),
 ]
 Steps = Annotated[
     str | None,
@@ -128,6 +132,7 @@ KEYS = {
     "--image-encoder": "encoder.image",
     "--text-encoder": "encoder.text",
     "--audio-encoder": "encoder.audio",
+    "--video-encoder": "encoder.video",
 }
 
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mmkit.data.cells import has_words, is_blank, is_code, is_number, is_real, is_url, texts_of
-from mmkit.data.modalities import MODALITIES, image, of_files, text
+from mmkit.data.modalities import MODALITIES, image, name_of, of_files, text
+from mmkit.data.schema import EXTRA
 from mmkit.data.splits import folder_split
 from mmkit.data.tables import Table
 from mmkit.errors import UsageError, UserError, nearest
@@ -20,6 +22,9 @@ TARGET_NAMES = ("target", "sentiment", "sentiment_score", "valence", "polarity",
 # what programs call columns that have no name: their numbers tell nothing
 NAMELESS = ("column", "col", "field", "unnamed", "var", "feature")
 NAMED_COLUMNS = 8
+# so alike are a role and a misspelt one, of 1
+MISSPELT = 0.7
+ROLES_HINT = "it may hold pictures, sounds, videos or series: files, bytes or lists of numbers"
 # a picture column of this grade holds files, or is called so; a caption column of that is the only one of texts
 SURE, ANY = 4, 7
 
@@ -31,11 +36,13 @@ class Columns:
     """What the columns of a table are; a name may be a key of objects, such as `names.zh`.
 
     Args:
-        of: role of a modality -> its columns: one, or several that are one value.
+        of: role -> its columns: one, or several that are one value; a role is that of a modality, or typed in the place of one.
+        kinds: of such a role, which is the dataset's column too, the modality of what it holds.
         left: other columns that hold values of a modality.
     """
 
     of: dict[str, tuple[str, ...]]
+    kinds: dict[str, str]
     label: str | None
     target: str | None
     split: str | None
@@ -50,7 +57,17 @@ class Columns:
     @property
     def files(self) -> str | None:
         """The column that names or holds pictures, else other files."""
-        return next((name for modality in of_files() for name in self.of.get(modality.ROLE, ())), None)
+        roles = [modality.ROLE for modality in of_files()]
+        roles += [role for role, kind in self.kinds.items() if MODALITIES[kind] in of_files()]
+        return next((name for role in roles for name in self.of.get(role, ())), None)
+
+    def held(self) -> Iterator[tuple[str, Any, tuple[str, ...]]]:
+        """The columns that the dataset gets of modalities, each with its modality and the columns of the table."""
+        for modality in MODALITIES.values():
+            if modality.ROLE in self.of:
+                yield modality.COLUMN, modality, self.of[modality.ROLE]
+        for role, kind in self.kinds.items():
+            yield role, MODALITIES[kind], self.of[role]
 
     def read(self, table: Table) -> list[str]:
         """The columns of the table that are needed."""
@@ -75,22 +92,37 @@ def roles() -> dict[str, bool]:
 
 
 def parse(typed: Iterable[str]) -> dict[str, list[str]]:
-    """`caption=title` … as role -> names of columns.
+    """`caption=title` … as role -> names of columns; a role of one's own is a column beside those of `roles`, `depth=map`, of the
+    modality that is found or said, `depth:image=map`.
 
     Raises:
-        UsageError: it is not of that form, there is no such role, or a role that only one column can have is given twice.
+        UsageError: it is not of that form, the role is none but nearly one, or one that only one column can have comes twice.
     """
     named: dict[str, list[str]] = {}
     for word in typed:
         role, equals, name = word.partition("=")
         if not equals or not name:
             raise UsageError("not a role and a column", f"--column {word}", "such as --column caption=title")
-        if role not in roles():
+        known = [name for name, modality in MODALITIES.items() if not modality.LANGUAGE]
+        own, colon, kind = role.partition(":")
+        if colon and kind not in known:
+            raise UsageError(f"no modality {kind!r}", f"--column {word}", nearest(kind, known))
+        if role not in roles() and not _is_own(own):
             raise UsageError(f"no such role of a column: {role}", f"--column {word}", nearest(role, roles()))
-        if role in named and not roles()[role]:
+        if role in named and not roles().get(role, True):
             raise UsageError(f"two columns for one {role}", f"--column {word}", f"leave --column {word} out")
         named.setdefault(role, []).append(name)
     return named
+
+
+def _is_own(role: str) -> bool:
+    """Whether a name may be that of a column of its own: `depth`, `imu`, `image_left`, but no misspelt role and no other word for
+    one of the dataset's columns."""
+    taken = {"id", "split", *MODALITIES, *(m.COLUMN for m in MODALITIES.values()), *EXTRA}
+    if role in taken or not re.fullmatch(r"[a-z][a-z0-9_]*", role):
+        return False
+    numbered = re.match(rf"({'|'.join(roles())})_?[a-z0-9]*[_0-9]", role)
+    return bool(numbered) or not difflib.get_close_matches(role, roles(), n=1, cutoff=MISSPELT)
 
 
 def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Columns:
@@ -99,10 +131,17 @@ def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Co
     Args:
         typed: role -> names, as `parse` gives them.
 
+    Returns:
+        The columns; what is typed as another role than those of `roles` is one of its own, of the modality that it holds.
+
     Raises:
         UserError: a column that is typed is not there, or there are not two that say something; the columns are named.
     """
-    named = {role: tuple(dict.fromkeys(_typed(name, role, table, sample) for name in names)) for role, names in typed.items()}
+    said = {role.partition(":")[0]: role.partition(":")[2] for role in typed}
+    named = {
+        role.partition(":")[0]: tuple(dict.fromkeys(_typed(name, role, table, sample) for name in names))
+        for role, names in typed.items()
+    }
     taken = {name for names in named.values() for name in names}
     for role in ("id", "split", "label"):
         if role not in named:
@@ -114,7 +153,9 @@ def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Co
         named["target"] = _target([name for name in table.columns if name not in taken], sample)
     taken |= set(named["target"])
     numbers = {name: m.ROLE for m in _others() for name in table.columns if _is_of(m, name, sample)}
-    of = _inputs(table, sample, named, taken, numbers)
+    own = {role: names for role, names in named.items() if role not in roles()}
+    kinds = {role: said[role] or _kind(role, names, sample, table) for role, names in own.items()}
+    of = _inputs(table, sample, named, taken, numbers, kinds)
     free = [name for name in table.columns if name not in taken.union(*of.values())]
     texts = [name for name in free if name not in numbers]
     captions = named.get(text.ROLE) or _captions(texts, sample, image.ROLE in of or not named["label"])
@@ -124,7 +165,8 @@ def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Co
         raise UserError(f"no {text.ROLE} column found", str(table.path), hint)
     noted = [name for name in free if name not in captions and (_is_of_note(name, sample) or numbers.get(name) in of)]
     label, target, split, key = (next(iter(named[role]), None) for role in ("label", "target", "split", "id"))
-    return Columns({m.ROLE: of[m.ROLE] for m in MODALITIES.values() if m.ROLE in of}, label, target, split, key, tuple(noted))
+    of = {role: of[role] for role in (*(m.ROLE for m in MODALITIES.values()), *kinds) if role in of}
+    return Columns(of, kinds, label, target, split, key, tuple(noted))
 
 
 def _others() -> list[Any]:
@@ -136,14 +178,37 @@ def _is_of(modality: Any, name: str, sample: Rows) -> bool:
     return _share(sample, name, modality.holds) == 1
 
 
+def _kind(role: str, names: Sequence[str], sample: Rows, table: Table) -> str:
+    """The modality of a column that is typed to be one of its own, by what it holds.
+
+    Raises:
+        UserError: it holds texts, or nothing that a modality is made of; or several columns are not one value.
+    """
+    place = f"--column {role}={names[0]} of {table.path}"
+    # a file is of the first modality that has its suffix, but bytes may be a picture of any form
+    named = _share(sample, names[0], lambda value: isinstance(value, str)) == 1
+    order = [image, *_others()] if named else [*_others(), image]
+    kind = next((name_of(m) for m in order if all(_is_of(m, name, sample) for name in names)), None)
+    if kind is None:
+        raise UserError(f"{role} is no role, and {names[0]!r} holds nothing to make a column of that name of", place, ROLES_HINT)
+    if len(names) > 1 and not hasattr(MODALITIES[kind], "cells"):
+        raise UserError(f"two columns for one {role}", place, f"leave --column {role}={names[1]} out")
+    return kind
+
+
 def _inputs(
-    table: Table, sample: Rows, named: Mapping[str, tuple[str, ...]], taken: set[str], numbers: Mapping[str, str]
+    table: Table,
+    sample: Rows,
+    named: Mapping[str, tuple[str, ...]],
+    taken: set[str],
+    numbers: Mapping[str, str],
+    kinds: Mapping[str, str],
 ) -> dict[str, tuple[str, ...]]:
     """Role -> columns of the modalities but texts: as typed, else pictures, else others by what they hold.
 
     Beside pictures, a list of numbers may be a box or an embedding: there only one of a usual name counts.
     """
-    of = {m.ROLE: named[m.ROLE] for m in MODALITIES.values() if m.ROLE in named and m is not text}
+    of = {role: named[role] for role in (*(m.ROLE for m in MODALITIES.values() if m is not text), *kinds) if role in named}
     graded = [
         (grade, name) for name in table.columns if name not in taken | numbers.keys() and (grade := _as_image(name, sample))
     ]

@@ -1,6 +1,6 @@
 """Pictures of more than 8 bits a channel, of 32-bit integers and of floats, brought to 8 bits by one rule.
 
-* 16 bits: white is the smallest of 255, 1023, 4095 and 65535 (8, 10, 12 and 16 bits) that no value exceeds.
+* 16 bits: white is the smallest of 255, 1023, 4095, 16383 and 65535 (8, 10, 12, 14 and 16 bits) that no value exceeds.
 * Floats, 32-bit integers, and whatever has negative values: where the values lie in 0..1 or in 0..255 and fill at least half of
   it, that range is black to white; else the lowest value is black and the highest white, so the contrast stays.
 * NaN, infinity and what the file declares as no data are black and count for nothing, as does a lowest or highest value that is
@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-DEPTHS = (255, 1023, 4095, 65535)
+DEPTHS = (255, 1023, 4095, 16383, 65535)
 RANGES = (1, 255)
 # floats that differ by less, relative to the largest, differ by rounding
 ROUNDING = 1e-6
@@ -29,6 +29,21 @@ UNSIGNED = 1
 def is_deep(image: Image.Image) -> bool:
     """One channel of more than 8 bits: 16-bit and 32-bit integers, floats."""
     return image.mode == "F" or image.mode.startswith("I")
+
+
+def of_array(data: bytes) -> Image.Image:
+    """The picture that an NPY file holds: (H, W) numbers, such as a map of depth, or (H, W, 3) bytes.
+
+    Raises:
+        ValueError: it holds no such array.
+    """
+    values = np.load(io.BytesIO(data), allow_pickle=False)
+    if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
+        values = values[0] if values.shape[0] == 1 else values[..., 0]
+    colours = values.ndim == 3 and values.shape[2] == 3 and values.dtype == np.uint8
+    if not (values.ndim == 2 or colours) or not values.size or values.dtype.kind not in "fiub":
+        raise ValueError(f"an array of {' x '.join(map(str, values.shape))} {values.dtype} is no picture")
+    return Image.fromarray(values if values.dtype in (np.uint8, np.uint16) else values.astype(np.float32))
 
 
 def mend_order(image: Image.Image) -> None:

@@ -20,6 +20,7 @@ MAX_PIXELS = 89_478_485
 ORIENTATION = 0x0112
 BITS_PER_SAMPLE = 258
 # the orientations that exchange width and height
+ARRAY = b"\x93NUMPY"  # how an NPY file begins
 SIDEWAYS = (5, 6, 7, 8)
 QUALITY = 95
 # with fewer levels than this, of 256, a picture shows little beyond the noise of 8 bits
@@ -169,7 +170,7 @@ def _open(data: bytes, where: str) -> Image.Image:
     if not data:
         raise UserError("the image file is empty", where)
     try:
-        image = Image.open(io.BytesIO(data))
+        image = Image.open(io.BytesIO(data)) if not data.startswith(ARRAY) else _of_array(data)
     except UnidentifiedImageError:
         raise UserError("not an image, or of a format that Pillow does not read", where) from None
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
@@ -179,6 +180,12 @@ def _open(data: bytes, where: str) -> Image.Image:
     if image.width * image.height > MAX_PIXELS:
         raise _bomb(where)
     return image
+
+
+def _of_array(data: bytes) -> Image.Image:
+    from mmkit.data import depth
+
+    return depth.of_array(data)
 
 
 def _bomb(where: str) -> UserError:

@@ -16,7 +16,7 @@ from mmkit.batch import Batch
 from mmkit.data.augment import draws
 from mmkit.data.order import Order, Place
 from mmkit.data.shards import Dataset, Group, GroupCache
-from mmkit.errors import UserError
+from mmkit.errors import MissingPackage, UserError
 from mmkit.files import stable_hash
 
 DECODED_LIMIT = 128 << 20  # bytes of prepared items kept in memory; a larger dataset is decoded anew each epoch
@@ -253,10 +253,12 @@ def prepare(reader: Any, item: Any, name: str, id: str, hint: str = "run the sam
     """An item of the input `name` of a row as its Reader prepares it.
 
     Raises:
-        UserError: it cannot be read; the row is named.
+        UserError: it cannot be read; the row is named. Or nothing is installed that reads such items.
     """
     try:
         return reader.prepare(item)
+    except MissingPackage:
+        raise
     except (OSError, ValueError, UserError) as e:
         reason = e.what if isinstance(e, UserError) else str(e)
         where = (item.get("path") if isinstance(item, dict) else None) or ""

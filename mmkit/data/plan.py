@@ -12,8 +12,8 @@ from typing import Any
 
 from mmkit.data import splits
 from mmkit.data.cells import Blank
-from mmkit.data.modalities import MODALITIES
-from mmkit.data.schema import Later, Picture, Reject, Row, Source, features_of, kind_of, modality_of, tells
+from mmkit.data.modalities import name_of
+from mmkit.data.schema import Later, Picture, Reject, Row, Source, features_of, kind_of, tells
 from mmkit.errors import UserError
 from mmkit.files import stable_hash
 
@@ -82,8 +82,8 @@ def make_plan(source: Source, choices: Choices, say: Callable[[str], None]) -> P
     plan = Plan(fingerprint=fingerprint(source.rows, choices.link))
     splits.settle(source, choices.shares, say)
     rows = _merge(source.rows, choices, plan, say)
-    for name in features_of(rows):
-        getattr(MODALITIES.get(modality_of(name) or ""), "ready", lambda: None)()
+    for name in features_of(rows) if rows else ():
+        getattr(rows[0].modality(name), "ready", lambda: None)()
     rows.sort(key=lambda row: (stable_hash(row.id), row.id))
     rows = _limited(rows, choices, say)
     rows = _split(rows, choices, plan, say)
@@ -170,7 +170,7 @@ def _merge(found: Iterable[Row | Reject], choices: Choices, plan: Plan, say: Cal
             continue
         row.where = _printable(row.where)
         for name, raw in row.values.items():
-            if (parts := getattr(MODALITIES.get(modality_of(name) or ""), "missing", None)) and raw:
+            if (parts := getattr(row.modality(name), "missing", None)) and raw:
                 seen += len(raw)
                 missing.update(parts(raw))
         # with shares typed, official splits count for nothing: the same picture twice is one sample
@@ -193,20 +193,20 @@ def _stored(row: Row) -> str | None:
     """Bring the values of a row to the form of their columns; why it cannot be used."""
     lacks = []
     for name, raw in row.values.items():
-        kind = modality_of(name)
-        if kind is None or isinstance(raw, Picture | Later):
+        modality = row.modality(name)
+        if modality is None or isinstance(raw, Picture | Later):
             # 0 may be what is to be predicted
             row.values[name] = raw if raw or isinstance(raw, float) else None
             continue
         try:
-            row.values[name] = None if raw is None else MODALITIES[kind].store(raw)
-            lacks += [f"no {kind} in the row"] if raw is None else []
+            row.values[name] = None if raw is None else modality.store(raw)
+            lacks += [f"no {name if name in row.kinds else name_of(modality)} in the row"] if raw is None else []
         except Blank as e:
             row.values[name] = None
             lacks.append(str(e))
         except ValueError as e:
             return str(e)
-    told = [name for name, value in row.values.items() if tells(name, value)]
+    told = [name for name in row.values if tells(name, row)]
     if len(told) > 1:
         return None
     return lacks[0] if lacks else f"the row says nothing but {told[0] if told else 'its id'}"
@@ -216,7 +216,7 @@ def _clash(row: Row, first: Row) -> str | None:
     """Why a row is not one sample with the first of the same picture."""
     for name, value in row.values.items():
         there = first.values.get(name)
-        if value is None or there is None or _merger(name):
+        if value is None or there is None or hasattr(row.modality(name), "merge"):
             continue
         if isinstance(value, Picture):
             if value.key != there.key:
@@ -224,7 +224,7 @@ def _clash(row: Row, first: Row) -> str | None:
             continue
         if name in ("label", "target") and value != there:
             return f"{name} {value!r}, but the same image has {there!r} in {first.where}"
-        if modality_of(name) and _stamp(value) != _stamp(there):
+        if row.modality(name) and _stamp(value) != _stamp(there):
             return f"the same image has another {name} in {first.where}"
     return None
 
@@ -237,16 +237,12 @@ def _taken(row: Row, owner: Row | None) -> str | None:
 def _join(first: Row, row: Row) -> None:
     """Make a row part of the sample of the first one of the same picture."""
     for name, value in row.values.items():
-        there, merge = first.values.get(name), _merger(name)
+        there, merge = first.values.get(name), getattr(row.modality(name), "merge", None)
         if there is None:
             first.values[name] = value
         elif merge and value is not None:
             first.values[name] = merge(there, value)
     first.merged.append((row.id, row.where))
-
-
-def _merger(column: str) -> Callable[[Any, Any], Any] | None:
-    return getattr(MODALITIES.get(modality_of(column) or ""), "merge", None)
 
 
 def _held(missing: Counter[str]) -> str:
@@ -325,7 +321,7 @@ def stored(row: Row, choices: Choices) -> dict[str, Any]:
     found = dict(row.values)
     for name, value in row.values.items():
         if isinstance(value, Picture):
-            found[name] = MODALITIES[modality_of(name) or ""].store(value.read(), choices.resize)
+            found[name] = row.modality(name).store(value.read(), choices.resize)
         elif isinstance(value, Later):
             found[name] = value.read()
     return found

@@ -8,9 +8,8 @@ from typing import Any
 
 from PIL import Image
 
-from mmkit.data.modalities import MODALITIES
 from mmkit.data.plan import Choices, make_plan, reason_of, stored
-from mmkit.data.schema import Ask, Picture, Reject, Row, modality_of
+from mmkit.data.schema import Ask, Picture, Reject, Row
 from mmkit.data.sources import reader
 from mmkit.errors import UserError
 
@@ -86,7 +85,7 @@ def _sample(row: Row, split: str, choices: Choices) -> Sample:
     sample = Sample(split, row.id, {})
     for name, value in stored(row, choices).items():
         if isinstance(row.values[name], Picture):
-            modality = MODALITIES[modality_of(name) or ""]
+            modality = row.modality(name)
             sample.image = sample.image or modality.picture(value)
             sample.shown |= modality.shown(value)
         elif hasattr(value, "nbytes"):

@@ -15,7 +15,7 @@ from mmkit.data.columns import Columns, choose, value_of
 from mmkit.data.data_files import Part
 from mmkit.data.levels import levels_of
 from mmkit.data.lookup import Lookup, Readings
-from mmkit.data.modalities import MODALITIES, image, name_of, names_file, of_files, text
+from mmkit.data.modalities import image, name_of, names_file, of_files, text
 from mmkit.data.schema import Ask, Picture, Reject, Row, Source, of_file
 from mmkit.data.spool import Spool
 from mmkit.data.tables import Table, open_table
@@ -253,7 +253,7 @@ class Samples:
             values["target"] = target
         picture = next((value for value in values.values() if isinstance(value, Picture)), None)
         own = (self.pictures.name(picture) if picture.path else self._own(name, picture)) if picture else name
-        return Row(typed or own, values, where, split or None)
+        return Row(typed or own, values, where, split or None, self.columns.kinds)
 
     def _values(self, row: dict[str, Any]) -> dict[str, Any]:
         """column -> value of each modality, None where it is blank.
@@ -262,19 +262,18 @@ class Samples:
             OSError, ValueError: one of them cannot be used.
         """
         values: dict[str, Any] = {}
-        for modality in MODALITIES.values():
-            if names := self.columns.of.get(modality.ROLE):
-                cells = [value_of(row, name) for name in names]
-                raw = modality.cells(cells) if hasattr(modality, "cells") else cells[0]
-                if modality in of_files():
-                    raw = _picture(raw, self.pictures, self.spool, modality.PLURAL)
-                elif names_file(modality, raw):
-                    found = self.pictures.find(raw)
-                    raw = of_file(name_of(modality), Path(str(found.path)))
-                elif modality is not text and not is_blank(raw):
-                    # at once: as Python's own numbers they would take several times the memory until they are written
-                    raw = modality.store(raw)
-                values[modality.COLUMN] = raw
+        for column, modality, names in self.columns.held():
+            cells = [value_of(row, name) for name in names]
+            raw = modality.cells(cells) if hasattr(modality, "cells") else cells[0]
+            if modality in of_files():
+                raw = _picture(raw, self.pictures, self.spool, modality.PLURAL)
+            elif names_file(modality, raw):
+                found = self.pictures.find(raw)
+                raw = of_file(name_of(modality), Path(str(found.path)))
+            elif modality is not text and not is_blank(raw):
+                # at once: as Python's own numbers they would take several times the memory until they are written
+                raw = modality.store(raw)
+            values[column] = raw
         return values
 
     def _own(self, name: str, picture: Picture) -> str:

@@ -5,12 +5,12 @@ from __future__ import annotations
 import functools
 import json
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmkit.data.modalities import MODALITIES, of_files
+from mmkit.data.modalities import MODALITIES, name_of, of_files
 from mmkit.errors import UserError
 
 if TYPE_CHECKING:
@@ -99,6 +99,7 @@ class Row:
             of the picture, and phrases or features). A `Later` stands for any. None or blank: the row lacks it.
         where: the file and row it comes from, for messages.
         split: the official split as the source writes it, None where it has none for the row.
+        kinds: modalities of the columns that are not called as those of their modality are; rows may share it.
         merged: (id, where) of the rows of the same picture that are part of this sample.
     """
 
@@ -106,7 +107,12 @@ class Row:
     values: dict[str, Any]
     where: str
     split: str | None = None
+    kinds: Mapping[str, str] = field(default_factory=dict)
     merged: list[tuple[str, str]] = field(default_factory=list)
+
+    def modality(self, column: str) -> Any:
+        """The row of MODALITIES of a column; None of a column of none."""
+        return MODALITIES.get(self.kinds.get(column) or modality_of(column) or "")
 
     @property
     def picture(self) -> Picture | None:
@@ -207,19 +213,20 @@ def modality_of(column: str) -> str | None:
     return next((name for name, modality in MODALITIES.items() if column == modality.COLUMN), None)
 
 
-def tells(column: str, value: Any) -> bool:
-    """Whether a value says something of a row: it is of a modality, or one of TELLING."""
+def tells(column: str, row: Row) -> bool:
+    """Whether a row's value of a column says something of it: it is of a modality, or one of TELLING."""
+    value = row.values.get(column)
     if value is None or column in TELLING:
         return value is not None
-    row = MODALITIES.get(modality_of(column) or "")
-    return row is not None and (isinstance(value, Later) or not hasattr(row, "is_one") or row.is_one(value))
+    held = row.modality(column)
+    return held is not None and (isinstance(value, Later) or not hasattr(held, "is_one") or held.is_one(value))
 
 
 def kind_of(column: str, rows: Sequence[Row]) -> str:
     """What dataset.json says that a column of these rows holds."""
-    name = modality_of(column)
-    other = getattr(MODALITIES.get(name or ""), "ELSE", None)
-    return other if other and not any(tells(column, row.values.get(column)) for row in rows) else name or column
+    held = rows[0].modality(column)
+    other = getattr(held, "ELSE", None)
+    return other if other and not any(tells(column, row) for row in rows) else name_of(held) if held else column
 
 
 def features_of(rows: Sequence[Row]) -> dict[str, Any]:
@@ -227,7 +234,8 @@ def features_of(rows: Sequence[Row]) -> dict[str, Any]:
 
     A label is a list where any row has several.
     """
-    known = {modality.COLUMN: modality.FEATURE for modality in MODALITIES.values()} | EXTRA
+    own = {name: MODALITIES[kind].FEATURE for row in rows[:1] for name, kind in row.kinds.items()}
+    known = {modality.COLUMN: modality.FEATURE for modality in MODALITIES.values()} | own | EXTRA
     if any(isinstance(row.values.get("label"), list) for row in rows):
         known["label"] = _list(_TEXT)
     filled = {name for row in rows for name, value in row.values.items() if value is not None}

@@ -38,6 +38,8 @@ def _npy(path: str) -> list[list[float]]:
 def _npz(path: str) -> list[list[float]]:
     with np.load(path, allow_pickle=False) as file:
         arrays = [file[name] for name in file.files]
+    if several := next((array.shape for array in arrays if array.ndim > 2 and array.dtype.kind in "fiu"), None):
+        raise ValueError(f"{several[0]:,} series in one file, which is a table: mmkit prep table")
     # a lone number, such as a rate, is no channel
     found = [np.atleast_2d(array) for array in arrays if array.ndim in (1, 2) and array.dtype.kind in "fiu"]
     return [channel for array in found for channel in array.tolist()]

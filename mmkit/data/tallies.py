@@ -211,11 +211,10 @@ class Sounds(Tally):
 
     def seen(self, value: Any) -> tuple[int, float, int, bool] | UserError:
         try:
-            data = sounds.bytes_of(value)
-            sound = sounds.decode(data)
+            found = sounds.look(sounds.source_of(value))
+            return stable_hash(bytes_of(value)), found.seconds, found.rate, not found.silent
         except UserError as e:
             return e
-        return stable_hash(data), sound.seconds, sound.rate, bool(sound.values.any())
 
     def add(self, seen: tuple[int, float, int, bool] | UserError, row: int) -> None:
         if not isinstance(seen, tuple):

@@ -16,7 +16,7 @@ import fsspec
 from mmkit.data import audit, card
 from mmkit.data.modalities import MODALITIES, name_of, of_files
 from mmkit.data.plan import Choices, Plan, Shard, failed, fingerprint, make_plan, nothing_left
-from mmkit.data.schema import Ask, Reject, Source, arrow_schema, modality_of
+from mmkit.data.schema import Ask, Reject, Source, arrow_schema
 from mmkit.data.shard_file import sample, write_shard
 from mmkit.data.shards import MANIFEST, Dataset
 from mmkit.data.sources import reader
@@ -122,8 +122,8 @@ def _make(kind: str, ask: Ask, choices: Choices, settings: dict[str, Any], force
     if beside:
         _put_in_place(work, out, plan, ask.say)
     manifest = _manifest(kind, ask, choices, settings, source, plan)
-    for name in plan.features:
-        modality: Any = MODALITIES.get(modality_of(name) or "")
+    for held in dict.fromkeys(plan.columns.values()):
+        modality: Any = MODALITIES.get(held)
         if modality in of_files():
             manifest[name_of(modality)] = _treatment(modality.TREATMENT, choices, plan, out)
     manifest["splits"] = _splits(out, plan, records, ask.say)

@@ -100,8 +100,8 @@ def _before_blocks(body: Any, between: Callable[[int, Tensor], Tensor] | None) -
             one.remove()
 
 
-def vocabulary(folder: str, config: Any) -> Tensor | None:
-    """The weight (V, D) by which a causal checkpoint foretells a token, None of another architecture.
+def vocabulary(folder: str, config: Any) -> nn.Linear | None:
+    """The layer by which a causal checkpoint foretells a token, None of another architecture.
 
     Raises:
         ValueError: the weights cannot be read.
@@ -114,5 +114,5 @@ def vocabulary(folder: str, config: Any) -> Tensor | None:
         found = AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
     except Exception as e:  # safetensors, pickle and the loader each raise their own for a damaged file
         raise ValueError(f"the weights cannot be read ({str(e).strip().splitlines()[0]})") from e
-    weight: Tensor = found.get_output_embeddings().weight.detach()
-    return weight
+    last: nn.Linear = found.get_output_embeddings()
+    return last

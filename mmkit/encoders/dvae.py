@@ -15,13 +15,14 @@ from mmkit.layers import Encoded, everywhere
 
 # --size -> `base` and `large` are the paper's; a smaller net has few layers, whose branches need no small gain
 SIZES: dict[str, dict[str, Any]] = {
-    "tiny": dict(dim=16, layers=1, codes=128, patch=4, gain=1.0, linear=True),
-    "small": dict(dim=64, layers=2, codes=1024, patch=8, gain=1.0, linear=True),
+    "tiny": dict(dim=128, layers=2, codes=128, patch=4, fold=4, gain=1.0, linear=True, lr_factor=0.01),
+    "small": dict(dim=128, layers=2, codes=1024, patch=8, fold=4, gain=1.0, linear=True, lr_factor=0.01),
     "base": dict(dim=256, layers=2, codes=8192, patch=8),
     "large": dict(dim=256, layers=2, codes=8192, patch=8),
 }
 EDGE = 0.1  # what is left free at both ends of 0..1, where a logit has no bounds (appendix A.3)
-APART = 40.0  # twice what the logit of a patch is above that of the patch most like it, at the beginning
+# twice what the logit of a patch is above the next one's, at the beginning: noise moves few, and gradients are no zeros
+APART = 100.0
 BACK = 128  # width of what codes become first (appendix A.2)
 
 
@@ -66,8 +67,12 @@ class DVAE(nn.Module):
         layers: blocks of a group.
         codes: K.
         patch: pixels of a code, 2, 4, 8 or 16: between groups the map is halved.
+        fold: squares of so many pixels a side are read and written as one place, which makes the first groups needless: most of
+            the work of a small net then sees other codes; 1 is the paper's.
         gain: of the blocks' branches; default: 1 / (groups * layers) ** 2, the paper's.
         linear: a linear way past the blocks, from patches to logits and from codes to patches; see `begin`.
+        lr_factor: what chooses codes learns at `train.lr` times this. Codes that are good from the beginning are best moved
+            slowly: few places are undecided, and of all others the gradient is noise, which Adam makes as large as any.
         size: side of the input in pixels.
     """
 
@@ -77,24 +82,29 @@ class DVAE(nn.Module):
         layers: int = 1,
         codes: int = 128,
         patch: int = 8,
+        fold: int = 1,
         gain: float | None = None,
         linear: bool = False,
+        lr_factor: float = 1.0,
         *,
         size: int,
     ) -> None:
         super().__init__()
-        groups = patch.bit_length()
-        if 2 ** (groups - 1) != patch or patch < 2:
+        if patch.bit_count() != 1 or patch < 2:
             raise ValueError(f"a patch of 2, 4, 8 or 16, not {patch}")
+        if fold < 1 or fold.bit_count() != 1 or patch % fold:
+            raise ValueError(f"fold is 1, 2, 4, 8 or 16, and no more than the patch {patch}, not {fold}")
+        groups = (patch // fold).bit_length()
         if size % patch:
             raise ValueError(f"image size {size} is not a multiple of the patch {patch}")
         if codes < 2:
             raise ValueError(f"codes tell patches apart: 2 or more, not {codes}")
         gain = 1 / (groups * layers) ** 2 if gain is None else gain
-        self.dim, self.patch, self.grid = codes, patch, size // patch
+        self.dim, self.patch, self.grid, self.fold = codes, patch, size // patch, fold
         self.prefix = 0
         widths = [dim * 2**i for i in range(groups)]
-        self.stem = nn.Conv2d(3, dim, 7, padding=3)
+        side = max(3, 7 // fold)
+        self.stem = nn.Conv2d(3 * fold**2, dim, side, padding=side // 2)
         self.groups = nn.ModuleList(
             _group(a, b, layers, gain, (3, 3, 3, 1)) for a, b in zip([dim, *widths], widths, strict=False)
         )
@@ -103,9 +113,17 @@ class DVAE(nn.Module):
         self.colours = nn.Conv2d(codes, back, 1)  # the vector of each code is a column of its weight
         widths = widths[::-1]
         self.back = nn.ModuleList(_group(a, b, layers, gain, (1, 3, 3, 3)) for a, b in zip([back, *widths], widths, strict=False))
-        self.pixels = nn.Conv2d(dim, 6, 1)
+        self.pixels = nn.Conv2d(dim, 6 * fold**2, 1)
         self.past = nn.Conv2d(3, codes, patch, patch) if linear else None
+        chooses: list[Any] = [self.stem, self.groups, self.codes, *([self.past] if linear else [])]
+        for module in chooses:
+            module.lr_factor = lr_factor
         self.past_back = nn.ConvTranspose2d(codes, 3, patch, patch) if linear else None
+        for part in [*chooses[:3], self.colours, self.back, self.pixels]:
+            for each in part.modules():
+                # as torch begins them four in a row pass on next to nothing, and a short run is over before they do
+                if isinstance(each, nn.Conv2d):
+                    nn.init.kaiming_normal_(each.weight, nonlinearity="relu")
 
     @staticmethod
     def sizes(dial: str) -> dict[str, Any]:
@@ -114,7 +132,7 @@ class DVAE(nn.Module):
     def forward(self, pixels: Tensor) -> Encoded:
         """Pixels (B, 3, S, S), uint8."""
         pictures = inside(pixels.float() / 255).contiguous(memory_format=torch.channels_last)
-        x = self.stem(pictures)
+        x = self.stem(F.pixel_unshuffle(pictures, self.fold))
         for i, group in enumerate(self.groups):
             x = group(F.max_pool2d(x, 2) if i else x)
         x = self.codes(F.relu(x)) + (0 if self.past is None else self.past(pictures))
@@ -134,7 +152,7 @@ class DVAE(nn.Module):
         x = self.colours(codes)
         for i, group in enumerate(self.back):
             x = group(F.interpolate(x, scale_factor=2.0, mode="nearest") if i else x)
-        location, log_scale = self.pixels(F.relu(x)).chunk(2, 1)
+        location, log_scale = F.pixel_shuffle(self.pixels(F.relu(x)), self.fold).chunk(2, 1)
         return location if self.past_back is None else location + self.past_back(codes), log_scale
 
     @torch.no_grad()

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from mmkit.errors import UserError
 from mmkit.layers import everywhere
 
 INPUTS = ("input_values", "input_features")  # samples or frames, as transformers calls them
@@ -46,3 +47,26 @@ def hear(body: Any, sound: Tensor, mask: Tensor) -> tuple[Any, Tensor]:
     out = body(input_features=sound.transpose(1, 2))
     stride = -(-sound.size(1) // out.last_hidden_state.size(1))
     return out, mask[:, ::stride]
+
+
+def laid(body: Any, weights: Tensor, sound: Tensor, heard: Tensor, mask: Tensor) -> Tensor:
+    """The weights of the tokens of one sound (M,) as they lie over what was heard of it: (A, T), rows from the lowest mel band
+    up where there are several (AST's patches), else one row.
+
+    Args:
+        sound, heard: what was given, of one row; mask: the tokens that are of the sound (M,).
+
+    Raises:
+        UserError: the tokens do not lie along time.
+    """
+    if sound.ndim == 4:
+        raise UserError(
+            "the tokens of a CLAP encoder do not lie along time: it folds a spectrogram into a square", hint="no attn-viz"
+        )
+    if not hasattr(body.config, "frequency_stride"):
+        return weights[mask][None]
+    config = body.config
+    rows = (config.num_mel_bins - config.patch_size) // config.frequency_stride + 1
+    columns = (config.max_length - config.patch_size) // config.time_stride + 1
+    share = float(heard.float().mean())  # the silence behind a sound is given, too
+    return weights[-rows * columns :].view(rows, columns)[:, : max(1, round(share * columns))]

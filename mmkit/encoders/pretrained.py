@@ -34,6 +34,7 @@ POOL = {
     "swinv2": "mean",
     "audio-spectrogram-transformer": "native",
     "clap_audio_model": "native",
+    "clap_text_model": "native",
 }
 # Trained without an attention mask on texts filled up to the full length, whose padding is part of the text (arXiv:2303.15343).
 UNMASKED = {"siglip_text_model", "siglip2_text_model"}
@@ -193,6 +194,10 @@ class Pretrained(nn.Module):
         # ConvNeXt ends with a trained LayerNorm of the global mean
         return self.body.layernorm(mean) if out.last_hidden_state.ndim == 4 and hasattr(self.body, "layernorm") else mean
 
+    def laid(self, weights: Tensor, sound: Tensor, heard: Tensor, mask: Tensor) -> Tensor:
+        """See `listening.laid`."""
+        return listening.laid(self.body, weights, sound, heard, mask)
+
     @property
     def prefix(self) -> int:
         """Image tokens before the patches: a class token, and registers where there are any."""
@@ -284,7 +289,7 @@ def load(encoder: Pretrained, folder: str, architecture: str) -> None:
     encoder.body.load_state_dict(found.state_dict())
 
 
-def vocabulary(folder: str, architecture: str) -> Tensor | None:
+def vocabulary(folder: str, architecture: str) -> nn.Linear | None:
     """See `causal.vocabulary`."""
     return causal.vocabulary(folder, _config(json.loads(architecture), folder))
 
@@ -328,7 +333,9 @@ def _encodes(body: Any) -> str:
 
 def _without_pooler(body: Any) -> Any:
     # BERT's and ViT's poolers are trained for another task or not at all; SigLIP's and CLIP's are called head and post_layernorm
-    if sum(p.numel() for p in getattr(getattr(body, "pooler", None), "parameters", list)()):
+    # CLAP's is what its projections read
+    trained = POOL.get(body.config.model_type) == "native"
+    if not trained and sum(p.numel() for p in getattr(getattr(body, "pooler", None), "parameters", list)()):
         body.pooler = None
     return body
 

@@ -52,6 +52,7 @@ class SeriesTransformer(nn.Module):
     ) -> None:
         super().__init__()
         check_choice("pool", pool, ("cls", "mean"))
+        self.prefix = int(pool == "cls")
         self.dim, self.patch, self.length = dim, patch, -(-length // patch) * patch
         for name, values in (("mean", mean), ("std", std)):
             self.register_buffer(name, torch.tensor(list(values))[:, None], persistent=False)  # (C, 1)

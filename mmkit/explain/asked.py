@@ -1,4 +1,5 @@
-"""What is to be explained: the score that a model gives a picture and a text, or an answer, or the picture's vector alone.
+"""What is to be explained: the score that a model gives what is looked at, such as a picture, and a text or another input, or an
+answer, or the vector of the one alone.
 
 B rows, N tokens, D width, d width of the shared space
 """
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 
 from mmkit.batch import Batch, Want
+from mmkit.data.modalities import MODALITIES
 from mmkit.data.pictures import is_picture
 from mmkit.decoding import generate, others
 from mmkit.encode import joined
@@ -29,17 +31,17 @@ class Asked:
     """One question to a model.
 
     Args:
-        picture: the input of it; words: that of the text, None where none is read.
+        looked: the input that is looked at; words: that of the text, None where none is read.
         items: input -> its prepared item, None where there is none.
         wants: what the score is made of; score: of each row, (B,).
         kind: what the score is: cosine, late interaction, logit, log-probability or norm.
         answer: the class, answer or column of numbers whose logit it is, or the text that the model wrote.
-        measure: what is followed as parts of the picture go, (B,), where it is not the score: a logit's probability.
+        measure: what is followed as parts of what is looked at go, (B,), where it is not the score: a logit's probability.
         foretold: the text whose tokens are foretold, so that the score is of all of them.
     """
 
     model: Model
-    picture: str
+    looked: str
     words: str | None
     items: dict[str, Any]
     wants: tuple[Want, ...]
@@ -60,10 +62,10 @@ class Asked:
         """The same itself."""
         return self.model.fusion[self.joined] if self.joined else None
 
-    def batch(self, pictures: Sequence[Any] | None = None) -> Batch:
-        """The question as a batch: of one row, or of one for each of some prepared pictures instead of its own."""
-        shown = [self.items[self.picture]] if pictures is None else list(pictures)
-        items = {name: shown if name == self.picture else [item] * len(shown) for name, item in self.items.items()}
+    def batch(self, others: Sequence[Any] | None = None) -> Batch:
+        """The question as a batch: of one row, or of one for each of some prepared items instead of that which is looked at."""
+        shown = [self.items[self.looked]] if others is None else list(others)
+        items = {name: shown if name == self.looked else [item] * len(shown) for name, item in self.items.items()}
         parts = [joined(self.model, name, listed, {}) for name, listed in items.items()]
         return Batch(
             [""] * len(shown),
@@ -73,56 +75,61 @@ class Asked:
         ).to(self.model.device)
 
     @torch.inference_mode()
-    def measured(self, pictures: Sequence[Any]) -> Tensor:
-        """The score, or where it is a logit the answer's probability, with other prepared pictures: (B,) on the CPU."""
-        got = self.model(self.batch(pictures), self.wants)
+    def measured(self, others: Sequence[Any]) -> Tensor:
+        """The score, or where it is a logit the answer's probability, with other prepared items: (B,) on the CPU."""
+        got = self.model(self.batch(others), self.wants)
         return (self.measure or self.score)(got).float().cpu()
 
 
-def ask(model: Model, prepared: Any, text: str | None) -> Asked:
-    """The question that a picture and a text put to a model: the answer of one that answers questions, else how alike they are,
-    else the answer to the text or how likely it would write it, else, for a head that reads no words, the class that the text
-    names. Without a text: the class that is predicted, the text that it writes, or the picture's own vector.
+def ask(model: Model, prepared: Any, text: str | None, looked: str | None = None, other: tuple[str, Any] | None = None) -> Asked:
+    """The question that what is looked at and a text put to a model: the answer of one that answers questions, else how alike
+    they are, else the answer to the text or how likely it would write it, else, for a head that reads no words, the class that
+    the text names. Without a text: the class that is predicted, the text that it writes, or the vector of what is looked at.
 
     Args:
-        prepared: the picture, by the Reader of its input.
+        prepared: what is looked at, by the Reader of its input.
+        looked: that input; by default the first that can be.
+        other: instead of a text, an input and a prepared item that it is compared with.
 
     Raises:
-        UserError: the model reads no pictures, or no texts.
+        UserError: the model reads no texts, or does not compare the two.
         UsageError: it has no class of this name.
     """
-    objective, picture, words = _headed(model), picture_of(model), words_of(model)
+    looked = looked or can_be_looked_at(model)[0]
+    if other is not None:
+        return _of_pair(model, looked, other[0], prepared, other[1])
+    objective, words = _headed(model), words_of(model, looked)
     if (questions := _answering(model)) is not None:
-        return _of_head(model, questions, picture, prepared, text)
-    if text is not None and words in model.embedded and picture in model.embedded:
-        return _of_pair(model, picture, str(words), prepared, text)
+        return _of_head(model, questions, looked, prepared, text)
+    if text is not None and words in model.embedded and looked in model.embedded:
+        return _of_pair(model, looked, str(words), prepared, model.reader(words).prepare(text))
     if objective is not None and writes(objective):
-        return _of_text(model, objective, picture, prepared, text)
+        return _of_text(model, objective, looked, prepared, text)
     if objective is not None:
-        return _of_head(model, objective, picture, prepared, text)
+        return _of_head(model, objective, looked, prepared, text)
     if text is None:
-        return _alone(model, picture, prepared)
-    raise UserError("the model reads no texts", model.name, "leave the text out: the picture alone is explained")
+        return _alone(model, looked, prepared)
+    raise UserError("the model reads no texts", model.name, f"leave the text out: the {looked} alone is explained")
 
 
-def picture_of(model: Model) -> str:
-    """The first input of pictures.
+def can_be_looked_at(model: Model) -> list[str]:
+    """The inputs of which a map can be drawn: pictures first.
 
     Raises:
         UserError: there is none.
     """
-    found = next((name for name in model.inputs if is_picture(model.inputs[name].modality)), None)
-    if found is None:
-        raise UserError("the model reads no pictures", model.name, f"it reads: {', '.join(model.inputs)}")
-    return found
+    found = [name for name in model.inputs if hasattr(MODALITIES[str(model.inputs[name].modality)], "LAID")]
+    if not found:
+        raise UserError("the model reads nothing that a map can be drawn on", model.name, f"it reads: {', '.join(model.inputs)}")
+    return sorted(found, key=lambda name: not is_picture(model.inputs[name].modality))
 
 
-def words_of(model: Model) -> str | None:
+def words_of(model: Model, looked: str) -> str | None:
     """The input of the texts that `ask` takes; None where the model reads none."""
     if (questions := _answering(model)) is not None:
         return _words_read(model, questions)
     compared = [name for name in model.embedded if model.config.is_language(name)]
-    if compared and picture_of(model) in model.embedded:
+    if compared and looked in model.embedded:
         return compared[0]
     objective = _headed(model)
     return _words_read(model, objective) if objective is not None else None
@@ -135,14 +142,14 @@ def _headed(model: Model) -> Any:
 
 
 def _answering(model: Model) -> Any:
-    """The loss by which a model answers questions about its pictures, where that is the first: what it is aligned by beside it,
-    such as the contrast of a recipe vqa, is not what it was made for."""
+    """The loss by which a model answers questions about what it reads beside them, where that is the first: what it is aligned
+    by, such as the contrast of a recipe vqa, is not what it was made for."""
     objective = _headed(model)
     words = None if objective is None else _words_read(model, objective)
     if words is None or writes(objective) or model.inputs[words].column != objective.column:
         return None
     roots = {root.part for want in objective.wants() for root in model.roots(want)}
-    return objective if any(is_picture(model.inputs[name].modality) for name in roots) else None
+    return objective if any(not model.config.is_language(name) for name in roots) else None
 
 
 def _words_read(model: Model, objective: Any) -> str | None:
@@ -152,9 +159,9 @@ def _words_read(model: Model, objective: Any) -> str | None:
     return next((name for name in language if model.inputs[name].column == objective.column), next(iter(language), None))
 
 
-def _of_pair(model: Model, picture: str, words: str, prepared: Any, text: str) -> Asked:
+def _of_pair(model: Model, looked: str, other: str, prepared: Any, item: Any) -> Asked:
     what = ("vectors", "mask") if model.tokenwise else ("vector",)
-    sides = [[Want(name, one) for one in what] for name in (picture, words)]
+    sides = [[Want(name, one) for one in what] for name in (looked, other)]
 
     def cosine(got: Got) -> Tensor:
         a, b = (got[side[0]] for side in sides)
@@ -165,23 +172,24 @@ def _of_pair(model: Model, picture: str, words: str, prepared: Any, text: str) -
         rows = [late_interaction(*(x[i : i + 1] for side in both for x in side)) for i in range(len(both[0][0]))]
         return torch.stack([(of_a + of_b).view(()) / 2 for of_a, of_b in rows])
 
-    items = {picture: prepared, words: model.reader(words).prepare(text)}
+    items = {looked: prepared, other: item}
     wants = tuple(want for side in sides for want in side)
-    return Asked(model, picture, words, items, wants, *((late, "late interaction") if model.tokenwise else (cosine, "cosine")))
+    words = other if model.config.is_language(other) else None
+    return Asked(model, looked, words, items, wants, *((late, "late interaction") if model.tokenwise else (cosine, "cosine")))
 
 
-def _of_head(model: Model, objective: Any, picture: str, prepared: Any, text: str | None) -> Asked:
+def _of_head(model: Model, objective: Any, looked: str, prepared: Any, text: str | None) -> Asked:
     want = Want(objective.name, "logits")
     names = list(dict.fromkeys(root.part for root in model.roots(want)))
-    if picture not in names:
-        raise UserError(f"the model answers without the {picture}", model.name, f"it reads: {', '.join(names)}")
+    if looked not in names:
+        raise UserError(f"the model answers without the {looked}", model.name, f"it reads: {', '.join(names)}")
     words = _words_read(model, objective)
     if words is not None and text is None:
-        return _alone(model, picture, prepared)
-    items: dict[str, Any] = dict.fromkeys(names) | {picture: prepared}
+        return _alone(model, looked, prepared)
+    items: dict[str, Any] = dict.fromkeys(names) | {looked: prepared}
     if words is not None:
         items[words] = model.reader(words).prepare(text or "")
-    asked = Asked(model, picture, words, items, (want,), lambda got: got[want][:, 0], "logit")
+    asked = Asked(model, looked, words, items, (want,), lambda got: got[want][:, 0], "logit")
     if words is None and text is not None:
         if not objective.classes:
             raise UsageError("the model predicts a number and has no classes", model.name, "leave the text out")
@@ -193,7 +201,7 @@ def _of_head(model: Model, objective: Any, picture: str, prepared: Any, text: st
             number = int(model(asked.batch(), [want])[want][0].argmax())
     return Asked(
         model,
-        picture,
+        looked,
         words,
         items,
         (want,),
@@ -204,11 +212,11 @@ def _of_head(model: Model, objective: Any, picture: str, prepared: Any, text: st
     )
 
 
-def _of_text(model: Model, objective: Any, picture: str, prepared: Any, text: str | None) -> Asked:
+def _of_text(model: Model, objective: Any, looked: str, prepared: Any, text: str | None) -> Asked:
     names = others(model, objective)
-    if picture not in names:
-        raise UserError(f"the model writes without the {picture}", model.name, f"it reads: {', '.join(names)}")
-    items: dict[str, Any] = dict.fromkeys(names) | {picture: prepared}
+    if looked not in names:
+        raise UserError(f"the model writes without the {looked}", model.name, f"it reads: {', '.join(names)}")
+    items: dict[str, Any] = dict.fromkeys(names) | {looked: prepared}
     answer = None
     if text is None:
         ((written,),) = generate(model, objective, [items])
@@ -224,7 +232,7 @@ def _of_text(model: Model, objective: Any, picture: str, prepared: Any, text: st
     wants = objective.clean()
     return Asked(
         model,
-        picture,
+        looked,
         objective.text,
         items,
         wants,
@@ -236,7 +244,7 @@ def _of_text(model: Model, objective: Any, picture: str, prepared: Any, text: st
     )
 
 
-def _alone(model: Model, picture: str, prepared: Any) -> Asked:
-    """The length of the picture's own vector, whose gradient is the vector: nothing is asked of it."""
-    want = Want(picture, "pooled")
-    return Asked(model, picture, None, {picture: prepared}, (want,), lambda got: got[want].float().square().sum(-1) / 2, "norm")
+def _alone(model: Model, looked: str, prepared: Any) -> Asked:
+    """The length of its own vector, whose gradient is the vector: nothing is asked of it."""
+    want = Want(looked, "pooled")
+    return Asked(model, looked, None, {looked: prepared}, (want,), lambda got: got[want].float().square().sum(-1) / 2, "norm")

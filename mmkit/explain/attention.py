@@ -1,4 +1,5 @@
-"""What a model looks at: which patches of a picture and which words of a text its score comes from.
+"""What a model looks at: which patches of a picture, stretches of a sound or frames of a video, and which words of a text, its
+score comes from.
 
 H heads, N tokens, D width; h and w patches
 """
@@ -12,23 +13,22 @@ from typing import Any
 import numpy as np
 import torch
 
-from mmkit.data.images import load_cell
+from mmkit.data.canvas import Canvas
 from mmkit.errors import UsageError, nearest
 from mmkit.explain import fused
-from mmkit.explain.asked import Asked, ask, picture_of
+from mmkit.explain.asked import Asked, ask, can_be_looked_at
 from mmkit.explain.maps import METHODS, Maps
 from mmkit.explain.seen import Layer, look
 from mmkit.explain.words import tokens_of, words_of
 from mmkit.model import Model
 
 EMPTY = np.empty((0, 0, 0, 0), np.float32)
-Box = tuple[float, float, float, float]
 MUCH = 0.5  # share of a picture; a crop that keeps less is said
 
 
 @dataclass(frozen=True)
 class Word:
-    """A word as it is read, its weight, and where it has one its own map of the picture (h, w)."""
+    """A word as it is read, its weight, and where it has one its own map of what is looked at."""
 
     text: str
     weight: float
@@ -43,27 +43,27 @@ class Explanation:
         method: one of METHODS; layer, head: as they were asked for.
         score: of the pair, or of the answer; kind: cosine, late interaction, logit, log-probability or norm (nothing was asked).
         answer: the class or answer that was predicted, or asked for, or the text that the model wrote.
-        grid: weight of each patch (h, w), from the top left of what the model saw.
-        shown: the part of the picture that it saw: left, top, right, bottom in pixels, beyond the edges where it is filled up.
-        size: of the picture, width and height.
+        looked: the input that is looked at; canvas: the item as it is drawn, with the part of it that the model saw.
+        grid: weight of each patch (h, w) of a picture, from the top left of what the model saw; of what goes over time (A, T): of
+            mel bands, the lowest first, or channels, at each step; of each patch of each frame of a video (n, h, w).
         tokens: the tokenizer's own; text: their weights (M,).
-        image_layers, text_layers: attention (L, H, N, N) of the encoders, empty where they give none.
+        layers, text_layers: attention (L, H, N, N) of the encoders, empty where they give none.
         fusion_layers: that of a fusion (L, H, N, M), in the order of its tokens.
         notes: what the reader should know of the maps.
-        heads: weight of each patch in every layer and head of the picture's encoder (L, H, h, w), where they were asked for.
+        heads: the grid of every layer and head of the encoder (L, H, h, w), where they were asked for.
     """
 
     method: str
     score: float
     kind: str
     answer: str | None
+    looked: str
+    canvas: Canvas
     grid: np.ndarray
-    shown: Box
-    size: tuple[int, int]
     words: list[Word] = field(default_factory=list)
     tokens: list[str] = field(default_factory=list)
     text: np.ndarray = field(default_factory=lambda: np.empty(0, np.float32))
-    image_layers: np.ndarray = field(default_factory=lambda: EMPTY)
+    layers: np.ndarray = field(default_factory=lambda: EMPTY)
     text_layers: np.ndarray = field(default_factory=lambda: EMPTY)
     fusion_layers: np.ndarray = field(default_factory=lambda: EMPTY)
     notes: tuple[str, ...] = ()
@@ -71,55 +71,59 @@ class Explanation:
     head: int | None = None
     heads: np.ndarray = field(default_factory=lambda: EMPTY)
 
-    def on_picture(self, grid: np.ndarray | None = None) -> np.ndarray:
-        """A map (h, w) of patches, by default the whole score's, in the picture's own pixels; see `on_picture`."""
-        return on_picture(self.grid if grid is None else grid, self.shown, self.size)
+    def spread(self, grid: np.ndarray | None = None) -> np.ndarray:
+        """A map, by default the whole score's, in the canvas's own cells: pixels, frames and bands, steps and channels."""
+        return self.canvas.spread(self.grid if grid is None else grid)
 
-    def peak(self) -> tuple[int, int]:
-        """The pixel of the picture, x and y, that weighs most."""
-        y, x = np.unravel_index(self.on_picture().argmax(), self.size[::-1])
-        return int(x), int(y)
+    def peak(self) -> list[float]:
+        """Where the map weighs most; see `Canvas.peak`."""
+        return self.canvas.peak(self.grid)
 
 
 def explain(
     model: Model,
-    item: dict[str, Any],
+    item: Any,
     text: str | None = None,
     method: str | None = None,
     layer: int | None = None,
     head: int | None = None,
     each_word: bool = False,
     each_head: bool = False,
+    looked: str | None = None,
+    other: tuple[str, Any] | None = None,
 ) -> Explanation:
-    """Which patches of a picture, and which words of a text, a model's score comes from.
+    """Which patches of a picture, stretches of a sound or a series, or frames of a video, and which words of a text, a model's
+    score comes from.
 
     Args:
-        item: the picture as a row holds it, {"bytes", "path"}.
+        item: what is looked at, as a row holds it.
         text: what it is compared with, the question that is answered, a class of a classifier, or what a captioner might write.
-            None: the picture alone, or what it does write.
+            None: the item alone, or what is written of it.
         method, layer, head: of `Maps`.
-        each_word: make a map of the picture for each word, too: where the method relates no word to a patch, the map of the word
+        each_word: make a map for each word, too: where the method relates no word to a patch, the map of the word
             alone as the text.
         each_head: make a map of every layer and head, too.
+        looked: the input that is looked at; by default the first that can be.
+        other: instead of a text, an input and an item of it that `item` is compared with.
 
     Raises:
-        UserError: the model has not what the method takes; what works is named. Or the picture cannot be read.
+        UserError: the model has not what the method takes; what works is named. Or the item cannot be read.
         UsageError: no such method, layer or head.
     """
     if method is not None and method not in METHODS:
         raise UsageError(f"no method {method!r}", "--method", nearest(method, METHODS))
-    name = picture_of(model)
-    picture = load_cell(item)
-    asked = ask(model, model.reader(name).prepare(item), text)
+    name = looked or can_be_looked_at(model)[0]
+    canvas = model.reader(name).canvas(item)
+    beside = None if other is None else (other[0], model.reader(other[0]).prepare(other[1]))
+    asked = ask(model, model.reader(name).prepare(item), text, name, beside)
     text = text if asked.foretold is None else asked.foretold
     seen = look(asked)
     tokens, spans = _tokens(asked, text or "", len(seen.tokens.get(asked.words or "", ())))
     words = words_of(text or "", spans)
     maps = Maps(asked, seen, [number for _, numbers in words for number in numbers], method, layer, head)
     grid, weights = maps.picture(), maps.text()
-    box = model.reader(name).pixels.shown(*picture.size)
-    if (share := _share_seen(box, picture.size)) < MUCH:
-        maps.notes.append(f"the model sees the middle {share:.0%} of the picture; the rest is cropped away")
+    if (share := canvas.seen()) < MUCH:
+        maps.notes.append(f"the model takes the middle {share:.0%} of the {name}; the rest is cut away")
     grids = _word_grids(maps, words) if each_word else [None] * len(words)
     if words and not (text or "").rstrip().endswith(words[-1][0]):
         maps.notes.append(f"the model reads {len(tokens)} tokens, and so nothing behind {words[-1][0]!r}")
@@ -128,9 +132,9 @@ def explain(
         seen.score,
         asked.kind,
         asked.answer,
+        name,
+        canvas,
         grid,
-        box,
-        picture.size,
         [Word(word, float(weights[n].sum()), own) for (word, n), own in zip(words, grids, strict=True)],
         tokens,
         weights,
@@ -142,12 +146,6 @@ def explain(
         head,
         maps.heads() if each_head else EMPTY,
     )
-
-
-def _share_seen(shown: Box, size: tuple[int, int]) -> float:
-    """How much of a picture's area the model saw."""
-    sides = [min(end, pixels) - max(begin, 0) for begin, end, pixels in zip(shown[:2], shown[2:], size, strict=True)]
-    return sides[0] * sides[1] / (size[0] * size[1])
 
 
 def _tokens(asked: Asked, text: str, length: int) -> tuple[list[str], list[tuple[int, int]]]:
@@ -162,7 +160,7 @@ def _word_grids(maps: Maps, words: Sequence[tuple[str, list[int]]]) -> list[np.n
     if asked.words is None or asked.joined or maps.method not in ("relevance", "gradcam"):
         return [None] * len(words)
     maps.notes.append("a word's own map is that of the word alone as the text")
-    alone = [ask(asked.model, asked.items[asked.picture], word) for word, _ in words]
+    alone = [ask(asked.model, asked.items[asked.looked], word, asked.looked) for word, _ in words]
     return [Maps(one, look(one), method=maps.method).picture() for one in alone]
 
 
@@ -171,22 +169,3 @@ def _stacked(layers: Sequence[Layer]) -> np.ndarray:
     if len({layer.weights.shape for layer in layers}) != 1:
         return EMPTY
     return torch.stack([layer.weights for layer in layers]).float().cpu().numpy()
-
-
-def on_picture(grid: np.ndarray, shown: Box, size: tuple[int, int]) -> np.ndarray:
-    """A map of patches (h, w) in a picture's own pixels, (height, width) float32: bilinear between the middles of the patches,
-    where the model did not look 0, or the least weight where some are negative.
-
-    Args:
-        shown: the part that the patches cover, in pixels; size: of the picture, width and height.
-    """
-    axes = []
-    for count, begin, end, pixels in zip(grid.shape[::-1], shown[:2], shown[2:], size, strict=True):
-        at = (np.arange(pixels) + 0.5 - begin) / (end - begin)
-        place = np.clip(at * count - 0.5, 0, count - 1)
-        low = np.minimum(place.astype(int), max(count - 2, 0))
-        axes.append((low, np.minimum(low + 1, count - 1), (place - low).astype(np.float32), (at >= 0) & (at <= 1)))
-    (x0, x1, across, in_x), (y0, y1, down, in_y) = axes
-    rows = grid[y0] * (1 - down)[:, None] + grid[y1] * down[:, None]
-    found = rows[:, x0] * (1 - across) + rows[:, x1] * across
-    return np.where(in_y[:, None] & in_x, found, min(0.0, float(grid.min()))).astype(np.float32)

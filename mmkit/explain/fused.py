@@ -94,8 +94,8 @@ def _of_cross(asked: Asked, fusion: Cross, seen: Pass, own: Tensor, others: Tens
     between = None
     if asked.words in spans:  # the picture looks
         between = across[:, spans[asked.words]].T
-    elif asked.words == fusion.query and asked.picture in spans:
-        between = across[:, spans[asked.picture]]
+    elif asked.words == fusion.query and asked.looked in spans:
+        between = across[:, spans[asked.looked]]
     return Joint(weights, between)
 
 
@@ -116,7 +116,7 @@ def _read(asked: Asked, seen: Pass, rows: Tensor) -> Joint:
     row = rows[0]
     if (fusion := by_attention(asked)) is not None and fusion.causal:
         row = _shares(asked, fusion, seen).to(rows.dtype) @ rows[spans[str(fusion.query)]]
-    between = rows[spans[asked.words], spans[asked.picture]] if asked.words in spans else None
+    between = rows[spans[asked.words], spans[asked.looked]] if asked.words in spans else None
     return Joint({name: row[span] for name, span in spans.items()}, between)
 
 

@@ -7,7 +7,6 @@ H heads, N tokens of a picture, M of a text, D width; h and w patches
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import cached_property
 
@@ -16,7 +15,7 @@ import torch
 from torch import Tensor
 
 from mmkit.errors import UsageError, UserError, setting
-from mmkit.explain import flow, fused
+from mmkit.explain import flow, fused, laid
 from mmkit.explain.asked import Asked
 from mmkit.explain.seen import Layer, Pass
 
@@ -58,24 +57,26 @@ class Maps:
         if self.layer is not None or self.head is not None:
             return "attention"
         if not self._attends:
-            self.notes.append(f"the {self._encoder} encoder gives no attention over the whole picture: its map is Grad-CAM")
+            self.notes.append(f"the {self._encoder} encoder gives no attention over the whole of it: its map is Grad-CAM")
             return "gradcam"
         return "rollout" if self.asked.kind == "norm" else "relevance"
 
     @property
     def _encoder(self) -> str:
-        return self.asked.model.encoder_of(self.asked.picture)
+        return self.asked.model.encoder_of(self.asked.looked)
 
     @property
     def _attends(self) -> bool:
         """There is attention over the picture: within its encoder, or in the fusion."""
-        return bool(self._usable(self.asked.picture)) or fused.attends(self.asked)
+        name = self.asked.looked
+        inside = self.seen.within.get(name)
+        return bool(self._usable(name)) or bool(inside and inside.layers) or fused.attends(self.asked)
 
     def _check(self) -> None:
         model = self.asked.model
         if self.method in ("relevance", "attention", "rollout") and not self._attends:
             kind = model.config.encoder[self._encoder].get("kind")
-            what = f"the {self._encoder} encoder ({kind}) gives no attention over the whole picture"
+            what = f"the {self._encoder} encoder ({kind}) gives no attention over the whole of it"
             raise UserError(what, model.name, "--method gradcam works for it")
         if self.method == "align" and not (self._tokenwise or (fused.attends(self.asked) and self.asked.words)):
             if self.asked.words is None:
@@ -91,8 +92,10 @@ class Maps:
 
     def picture(self) -> np.ndarray:
         """The weight of each patch for the score: (h, w) float32."""
-        name = self.asked.picture
-        if self.method == "gradcam":
+        name = self.asked.looked
+        if name in self.seen.within and self.method in laid.BY_GRADIENT and self._joint is None:
+            weights = self._by_parts(name)
+        elif self.method == "gradcam":
             weights = self._gradcam(name)
         elif self.method == "align":
             weights = self._aligned[self.shown].mean(0)
@@ -112,12 +115,12 @@ class Maps:
         """What the pooled token looks at in every layer and head of the picture's encoder: (L, H, h, w) float32.
 
         Raises:
-            UserError: the encoder gives no attention over the whole picture.
+            UserError: the encoder gives no attention over the whole of it.
         """
-        name = self.asked.picture
+        name = self.asked.looked
         layers, read = self._usable(name), self._read(name)
-        if not layers:
-            what = f"the {self._encoder} encoder gives no attention over the whole picture: it has no heads to show"
+        if not layers or name in self.seen.within:
+            what = f"the {self._encoder} encoder gives no attention over the whole {name}: it has no heads to show"
             raise UserError(what, self.asked.model.name)
         return np.stack([[self.laid_out(read @ head) for head in layer.weights] for layer in layers])
 
@@ -130,15 +133,16 @@ class Maps:
         return [self.laid_out(between[numbers].mean(0)) for numbers in words]
 
     def laid_out(self, weights: Tensor) -> np.ndarray:
-        """The weights of a picture's tokens (N,) as its patches lie: (h, w)."""
-        model = self.asked.model
-        patches = weights[model.encoder[self._encoder].prefix :]
-        side = math.isqrt(len(patches))
-        if side * side != len(patches):
-            raise UserError(
-                f"the {self._encoder} encoder gives {len(patches)} tokens, which are no square of patches", model.name
-            )
-        return patches.reshape(side, side).float().cpu().numpy()
+        """The weights (N,) of the tokens of what is looked at as they lie in it: patches (h, w) of a picture, rows and steps of
+        what goes over time, (n, h, w) of the frames of a video."""
+        name = self.asked.looked
+        found = laid.LAID[laid.modality_of(self.asked.model, name).LAID](self, name, weights)
+        return found.float().cpu().numpy()
+
+    def _by_parts(self, name: str) -> Tensor:
+        """Of each frame (F,) what its token adds to the score to first order, passed on to the frames that it was made of."""
+        told = (self.seen.gradients[name] * self.seen.tokens[name]).sum(1).clamp(min=0)
+        return told @ self._flow(name)
 
     def _weights(self, name: str) -> Tensor:
         """By relevance, rollout or attention: of the tokens of an input (N,)."""
@@ -162,11 +166,11 @@ class Maps:
             return None
         if self.method in ("relevance", "gradcam"):
             return fused.relevance(self.asked, self.seen, {name: self._flow(name) for name in self.asked.items})
-        if self._usable(self.asked.picture):
+        if self._usable(self.asked.looked):
             return None  # attention and rollout are of the encoders
         layers = fused.joint(self.asked, self.seen)
         if self.method == "attention":
-            return fused.attention(self.asked, self.seen, self._one(layers, self.asked.picture))
+            return fused.attention(self.asked, self.seen, self._one(layers, self.asked.looked))
         return fused.rolled(self.asked, self.seen) if layers[0].weights.size(1) == layers[0].weights.size(2) else None
 
     def _flow(self, name: str) -> Tensor:
@@ -221,8 +225,8 @@ class Maps:
     def _aligned(self) -> Tensor:
         """What each token of the text has to do with each of the picture's: (M, N)."""
         if self._tokenwise:
-            return self.seen.vectors[self.asked.words or ""] @ self.seen.vectors[self.asked.picture].T
-        found = fused.attention(self.asked, self.seen, self._one(fused.joint(self.asked, self.seen), self.asked.picture)).between
+            return self.seen.vectors[self.asked.words or ""] @ self.seen.vectors[self.asked.looked].T
+        found = fused.attention(self.asked, self.seen, self._one(fused.joint(self.asked, self.seen), self.asked.looked)).between
         assert found is not None
         return found
 

@@ -62,7 +62,7 @@ def build(table: Mapping[str, Any], given: Mapping[str, Any]) -> Any:
     Args:
         given: facts, of which each kind takes those it needs: widths {input: width of what it reads}, language (inputs of words),
             encoders {input: encoder}, contexts {input of words: its longest text}, grids {input: codes on a side of it, where its
-            encoder has any}.
+            encoder has any}, times {input: the most frames of it and the tokens of each, where it has any}.
 
     Raises:
         ConfigError: an unknown kind or key (the nearest is named), or values that make no fusion.

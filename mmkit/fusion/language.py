@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from mmkit.batch import Interleaved
 from mmkit.fusion.attention import asking
 from mmkit.fusion.resampler import SIZES as RESAMPLED
 from mmkit.fusion.resampler import Resampler, feed_forward
@@ -30,9 +31,11 @@ class Driver(nn.Module):
     Attributes:
         drives: the query.
         others: input -> width of its tokens, of all but the query.
+        interleaves: a text may be that of several samples, see `Interleaved`.
     """
 
     reads = "tokens"
+    interleaves = False
 
     def __init__(
         self, query: str | None, widths: Mapping[str, int], language: Sequence[str], encoders: Mapping[str, nn.Module]
@@ -158,6 +161,8 @@ class Flamingo(Driver):
         latents, dim, layers, heads, mlp_ratio: of the resampler.
     """
 
+    interleaves = True
+
     def __init__(
         self,
         query: str | None = None,
@@ -172,12 +177,13 @@ class Flamingo(Driver):
         widths: Mapping[str, int],
         language: Sequence[str] = (),
         encoders: Mapping[str, nn.Module],
+        times: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
         super().__init__(query, widths, language, encoders)
         if every < 1:
             raise ValueError(f"every = {every}: a look before every block is 1")
         self.every = every
-        self.resampler = Resampler(latents, dim, layers, heads, mlp_ratio, widths=self.others)
+        self.resampler = Resampler(latents, dim, layers, heads, mlp_ratio, widths=self.others, times=times)
         looks = range(0, self.model.depth, every)
         self.looks = nn.ModuleList(GatedLook(self.dim, dim, look_heads or heads, mlp_ratio) for _ in looks)
 
@@ -185,12 +191,19 @@ class Flamingo(Driver):
     def sizes(dial: str) -> dict[str, Any]:
         return dict(RESAMPLED[dial])
 
-    def forward(self, parts: Mapping[str, Encoded]) -> Encoded:
+    def forward(self, parts: Mapping[str, Encoded], interleaved: Interleaved | None = None) -> Encoded:
         own = parts[self.query]
-        seen = self.resampler({name: part for name, part in parts.items() if name != self.query})
-        between = partial(self._look, seen.tokens, seen.mask[:, None], None)
+        latents, shown = self._shown({name: part for name, part in parts.items() if name != self.query}, interleaved)
+        between = partial(self._look, latents, shown, None)
         x = self.model.drive(own.tokens, _shown(own.mask), between)
         return Encoded(x, own.mask, last_real(x, own.mask))
+
+    def _shown(self, parts: Mapping[str, Encoded], interleaved: Interleaved | None) -> tuple[Tensor, Tensor]:
+        """The latents (B, K, W) of each row, or of all samples of its text, and where its words may look (B, N or 1, K)."""
+        seen = self.resampler(parts)
+        if interleaved is None:
+            return seen.tokens, seen.mask[:, None]
+        return seen.tokens[interleaved.rows].flatten(1, 2), interleaved.shown(seen.mask)
 
     def _look(self, latents: Tensor, mask: Tensor, caches: Sequence[Any] | None, i: int, x: Tensor) -> Tensor:
         """What becomes of x before block `i`."""
@@ -200,23 +213,25 @@ class Flamingo(Driver):
         changed: Tensor = self.looks[number](x, latents, mask, caches[number][0] if caches else None)
         return changed
 
-    def start(self, parts: Mapping[str, Encoded]) -> State:
+    def start(self, parts: Mapping[str, Encoded], interleaved: Interleaved | None = None) -> State:
         """Before the first token of a causal query.
 
         Args:
             parts: all inputs but the query.
+            interleaved: of the tokens that are given; those behind them see what the last of them sees.
         """
         state: State = self.model.start()
-        seen = self.resampler(parts)
+        latents, shown = self._shown(parts, interleaved)
         state.caches += [(Cache(grows=False),) for _ in self.looks]
-        state.fixed |= {"latents": seen.tokens, "shown": seen.mask[:, None], "mask": seen.mask[:, :0]}
+        state.fixed |= {"latents": latents, "shown": shown, "mask": shown[:, 0, :0]}
         return state
 
     def step(self, token: Tensor, state: State) -> Tensor:
         """The next token of the query (B, 1, D), as the model's blocks begin with it, as fused (B, 1, D)."""
         fixed = state.fixed
+        place = min(fixed["mask"].size(1), fixed["shown"].size(1) - 1)
         fixed["mask"] = nn.functional.pad(fixed["mask"], (0, 1), value=True)
         between: Callable[[int, Tensor], Tensor]
-        between = partial(self._look, fixed["latents"], fixed["shown"], state.caches[-len(self.looks) :])
+        between = partial(self._look, fixed["latents"], fixed["shown"][:, place : place + 1], state.caches[-len(self.looks) :])
         found: Tensor = self.model.drive(token, fixed["mask"], between, state)
         return found

@@ -52,12 +52,13 @@ class Look(nn.Module):
 
 
 class Resampler(nn.Module):
-    """K latents look at the tokens of all inputs, each with a learned type, and at themselves in every block. The pooled vector
-    is their mean; a row that has none of the inputs shows no latent.
+    """K latents look at the tokens of all inputs, each with a learned type and those of a video with a learned time, and at
+    themselves in every block. The pooled vector is their mean; a row that has none of the inputs shows no latent.
 
     Args:
         latents: K; dim, layers, heads, mlp_ratio: of the blocks.
         widths: input -> width of its tokens.
+        times: input -> the most frames of it, and the tokens of each.
     """
 
     reads = "tokens"
@@ -71,6 +72,7 @@ class Resampler(nn.Module):
         mlp_ratio: float = 4.0,
         *,
         widths: Mapping[str, int],
+        times: Mapping[str, tuple[int, int]] | None = None,
     ) -> None:
         super().__init__()
         if latents < 1:
@@ -78,6 +80,9 @@ class Resampler(nn.Module):
         self.dim = dim
         self.adapt = nn.ModuleDict({name: nn.Linear(width, dim) for name, width in widths.items()})
         self.kind = nn.ParameterDict({name: nn.Parameter(torch.randn(dim) * 0.02) for name in widths})
+        self.each = {name: each for name, (_, each) in (times or {}).items()}
+        frames = {name: nn.Parameter(torch.randn(most, dim) * 0.02) for name, (most, _) in (times or {}).items()}
+        self.times = nn.ParameterDict(frames)
         self.latents = nn.Parameter(torch.randn(latents, dim) * 0.5)
         self.blocks = nn.ModuleList(Look(dim, heads, mlp_ratio) for _ in range(layers))
         self.norm = nn.LayerNorm(dim)
@@ -87,7 +92,7 @@ class Resampler(nn.Module):
         return dict(SIZES[dial])
 
     def forward(self, parts: Mapping[str, Encoded]) -> Encoded:
-        tokens = torch.cat([self.adapt[name](part.tokens) + self.kind[name] for name, part in parts.items()], 1)  # (B, N, D)
+        tokens = torch.cat([self._adapted(name, part.tokens) for name, part in parts.items()], 1)  # (B, N, D)
         mask = torch.cat([part.mask for part in parts.values()], 1)
         x = self.latents.expand(len(tokens), -1, -1)  # (B, K, D)
         shown = torch.cat([mask, everywhere(x)], 1)[:, None]
@@ -95,6 +100,13 @@ class Resampler(nn.Module):
             x = block(x, tokens, shown)
         x = self.norm(x)
         return Encoded(x, everywhere(x) & mask.any(1, keepdim=True), x.mean(1))
+
+    def _adapted(self, name: str, tokens: Tensor) -> Tensor:
+        x: Tensor = self.adapt[name](tokens) + self.kind[name]
+        if name in self.each:
+            count = x.size(1)
+            x = x + self.times[name].repeat_interleave(self.each[name], 0)[:count]
+        return x
 
     def spans(self, parts: Mapping[str, Encoded]) -> dict[str, slice]:
         return {}

@@ -16,10 +16,13 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from mmkit.batch import Batch, Want
+from mmkit.encoders import check_choice
 from mmkit.errors import ConfigError, UserError, nearest
 from mmkit.losses.objective import Got, Objective
 
 TILE = 4096
+
+Pair = tuple[str, str]  # of inputs
 
 
 def not_negatives(keys: Iterable[Tensor], start: int, end: int) -> Tensor | None:
@@ -166,7 +169,7 @@ class Paired(Objective):
     ) -> None:
         super().__init__(weight, share, name=name)
         self.pairs = [(between[0], between[1])] if between else pairs_of(anchor or "all", names)
-        self.weights = weights_of(weights or {}, self.pairs, f"loss.{name}.weights")
+        self.weights = dict.fromkeys(self.pairs, 1.0) | by_pair(weights or {}, self.pairs, f"loss.{name}.weights", "weight")
 
     @classmethod
     def names(cls, table: Mapping[str, Any]) -> list[str]:
@@ -192,11 +195,11 @@ class Paired(Objective):
                     total = total + 0 * (a[0].sum() + b[0].sum())
                     continue
                 a, b, keys = [x[rows] for x in a], [x[rows] for x in b], [key[rows] for key in keys]
-            total = total + self.weights[pair] * self.of_pair(a, b, keys)
+            total = total + self.weights[pair] * self.of_pair(a, b, keys, pair)
         return total
 
-    def of_pair(self, a: list[Tensor], b: list[Tensor], keys: list[Tensor]) -> Tensor:
-        """The loss of two inputs, row i of both being a pair; a and b hold what `what` names."""
+    def of_pair(self, a: list[Tensor], b: list[Tensor], keys: list[Tensor], pair: Pair) -> Tensor:
+        """The loss of two inputs, those of `pair`, row i of both being a pair; a and b hold what `what` names."""
         raise NotImplementedError
 
     def _shared(self, pair: tuple[str, str], batch: Batch) -> tuple[Tensor | None, list[Tensor]]:
@@ -220,8 +223,8 @@ class Paired(Objective):
         """The same of two inputs, each row being told from `candidates` (B,)."""
         raise NotImplementedError
 
-    def probabilities(self, cosine: Tensor) -> Tensor:
-        """Of each of the candidates on the last axis."""
+    def probabilities(self, cosine: Tensor, pair: Pair | None = None) -> Tensor:
+        """Of each of the candidates on the last axis, which are of the one input of `pair` for things of the other."""
         raise NotImplementedError
 
 
@@ -234,30 +237,38 @@ def pairs_of(anchor: str, names: Sequence[str]) -> list[tuple[str, str]]:
     return [pair for pair in itertools.combinations(names, 2) if anchor == "all" or anchor in pair]
 
 
-def weights_of(given: Mapping[str, float], pairs: Sequence[tuple[str, str]], path: str) -> dict[tuple[str, str], float]:
-    """The factor of each pair; one is named by its inputs in either order.
+def by_pair(given: Mapping[str, float], pairs: Sequence[Pair], path: str, what: str, above: bool = False) -> dict[Pair, float]:
+    """Numbers that are given for pairs; one is named by its inputs in either order.
+
+    Args:
+        above: they may not be 0.
 
     Raises:
-        ConfigError: there is no such pair (the nearest is named), or a factor is no number from 0.
+        ConfigError: there is no such pair (the nearest is named), or it is no number from 0.
     """
-    found = dict.fromkeys(pairs, 1.0)
+    found: dict[Pair, float] = {}
     named = {f"{a}-{b}": pair for pair in pairs for a, b in (pair, pair[::-1])}
-    for name, weight in given.items():
+    for name, value in given.items():
         if name not in named:
             known = [f"{a}-{b}" for a, b in pairs]
             raise ConfigError(f"no pair {name!r}", path, where=path, hint=nearest(name, known))
-        if isinstance(weight, bool) or not isinstance(weight, (int, float)) or not 0 <= weight < math.inf:
-            raise ConfigError(f"the weight of {name} is {weight!r}", path, where=path, hint="a number from 0")
-        found[named[name]] = float(weight)
+        numeric = isinstance(value, (int, float)) and not isinstance(value, bool)
+        if not numeric or not 0 <= value < math.inf or (above and not value):
+            raise ConfigError(
+                f"the {what} of {name} is {value!r}", path, where=path, hint=f"a number {'above' if above else 'from'} 0"
+            )
+        found[named[name]] = float(value)
     return found
 
 
 class InfoNCE(Paired):
-    """InfoNCE with a learned logit_scale, clamped after each step.
+    """InfoNCE with a learned logit_scale, clamped after each step: one of all pairs, or of some or each its own.
 
     Args:
         between, anchor, weights: see `Paired`; weight, share: see `Objective`.
         temperature: the initial one; logit_scale = 1 / temperature.
+        temperatures: by the names of pairs, {"image-audio": 0.05}: these have a logit_scale of their own, which starts there.
+        scales: "shared", one logit_scale of all other pairs; "pair", one of each.
         label_smoothing: see `infonce`.
         max_scale: logit_scale never exceeds it.
     """
@@ -272,6 +283,8 @@ class InfoNCE(Paired):
         temperature: float = 0.07,
         label_smoothing: float = 0.0,
         max_scale: float = 100.0,
+        temperatures: dict[str, float] | None = None,
+        scales: str = "shared",
         *,
         names: Sequence[str] = (),
         name: str = "",
@@ -280,23 +293,45 @@ class InfoNCE(Paired):
         if not 0 <= label_smoothing < 1:
             raise ValueError(f"label_smoothing {label_smoothing} is not a share below 1")
         self.label_smoothing, self.max_scale = label_smoothing, max_scale
-        self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
+        check_choice("scales", scales, ("shared", "pair"))
+        own = by_pair(temperatures or {}, self.pairs, f"loss.{name}.temperatures", "temperature", above=True)
+        own = {pair: own.get(pair, temperature) for pair in self.pairs if scales == "pair" or pair in own}
+        if own.keys() != set(self.pairs):
+            self.logit_scale = nn.Parameter(torch.tensor(math.log(1 / temperature)))
+        scale_of = {_name(pair): nn.Parameter(torch.tensor(math.log(1 / value))) for pair, value in own.items()}
+        self.logit_scales = nn.ParameterDict(scale_of)
 
-    def of_pair(self, a: list[Tensor], b: list[Tensor], keys: list[Tensor]) -> Tensor:
-        return infonce(a[0], b[0], self.logit_scale.exp(), keys, self.label_smoothing)
+    def scale(self, pair: Pair | None = None) -> Tensor:
+        """The logit_scale of a pair: its own, else the shared one; of two that no term compares, where there is none that is
+        shared, the mean of those there are, as powers."""
+        names = [] if pair is None else [name for name in map(_name, (pair, pair[::-1])) if name in self.logit_scales]
+        if names:
+            return self.logit_scales[names[0]].exp()
+        found = self.logit_scale if hasattr(self, "logit_scale") else torch.stack(list(self.logit_scales.values())).mean()
+        return found.exp()
+
+    def of_pair(self, a: list[Tensor], b: list[Tensor], keys: list[Tensor], pair: Pair) -> Tensor:
+        return infonce(a[0], b[0], self.scale(pair), keys, self.label_smoothing)
 
     def pair_at_chance(self, candidates: Tensor) -> float:
         return candidates.log().mean().item()
 
     @torch.no_grad()
     def after_step(self) -> None:
-        self.logit_scale.clamp_(0, math.log(self.max_scale))
+        for scale in self.parameters():
+            scale.clamp_(0, math.log(self.max_scale))
 
     def log(self) -> dict[str, float]:
-        return {"logit_scale": self.logit_scale.exp().item()}
+        """`logit_scale` is the shared one, where every pair has its own the mean of them."""
+        own = {f"logit_scale/{name}": scale.exp().item() for name, scale in self.logit_scales.items()}
+        return {"logit_scale": self.scale().item()} | own
 
-    def probabilities(self, cosine: Tensor) -> Tensor:
-        return (cosine * self.logit_scale.exp()).softmax(-1)
+    def probabilities(self, cosine: Tensor, pair: Pair | None = None) -> Tensor:
+        return (cosine * self.scale(pair)).softmax(-1)
+
+
+def _name(pair: Pair) -> str:
+    return "-".join(pair)
 
 
 class Sigmoid(Paired):
@@ -330,7 +365,7 @@ class Sigmoid(Paired):
         # the log odds of a pair at chance; the paper's -10 stands for batches of 32,768
         return {"bias": (round(-math.log(batch_size), 4), f"-ln of the batch of {batch_size}")}
 
-    def of_pair(self, a: list[Tensor], b: list[Tensor], keys: list[Tensor]) -> Tensor:
+    def of_pair(self, a: list[Tensor], b: list[Tensor], keys: list[Tensor], pair: Pair) -> Tensor:
         return sigmoid(a[0], b[0], self.logit_scale.exp(), self.logit_bias, keys)
 
     def pair_at_chance(self, candidates: Tensor) -> float:
@@ -341,5 +376,5 @@ class Sigmoid(Paired):
     def log(self) -> dict[str, float]:
         return {"logit_scale": self.logit_scale.exp().item(), "logit_bias": self.logit_bias.item()}
 
-    def probabilities(self, cosine: Tensor) -> Tensor:
+    def probabilities(self, cosine: Tensor, pair: Pair | None = None) -> Tensor:
         return (cosine * self.logit_scale.exp() + self.logit_bias).sigmoid()

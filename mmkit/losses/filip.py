@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mmkit.losses.contrastive import InfoNCE, not_negatives
+from mmkit.losses.contrastive import InfoNCE, Pair, not_negatives
 
 TILE_BYTES = 64 << 20
 
@@ -83,5 +83,5 @@ class Filip(InfoNCE):
 
     what = ("vectors", "mask")
 
-    def of_pair(self, a: list[Tensor], b: list[Tensor], keys: list[Tensor]) -> Tensor:
-        return filip(a[0], a[1], b[0], b[1], self.logit_scale.exp(), keys, self.label_smoothing)
+    def of_pair(self, a: list[Tensor], b: list[Tensor], keys: list[Tensor], pair: Pair) -> Tensor:
+        return filip(a[0], a[1], b[0], b[1], self.scale(pair), keys, self.label_smoothing)

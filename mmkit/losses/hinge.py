@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from mmkit.losses.contrastive import TILE, Paired, not_negatives
+from mmkit.losses.contrastive import TILE, Pair, Paired, not_negatives
 
 
 def hinge(a: Tensor, b: Tensor, margin: float, keys: Iterable[Tensor] = (), hardest: bool = True, tile: int = TILE) -> Tensor:
@@ -79,7 +79,7 @@ class Hinge(Paired):
             raise ValueError(f"margin {margin} is no difference of two cosines above 0")
         self.margin, self.hardest = margin, hardest
 
-    def of_pair(self, a: list[Tensor], b: list[Tensor], keys: list[Tensor]) -> Tensor:
+    def of_pair(self, a: list[Tensor], b: list[Tensor], keys: list[Tensor], pair: Pair) -> Tensor:
         return hinge(a[0], b[0], self.margin, keys, self.hardest)
 
     def pair_at_chance(self, candidates: Tensor) -> float:
@@ -87,7 +87,7 @@ class Hinge(Paired):
         negatives = candidates - 1
         return 2 * self.margin * (negatives.clamp(max=1) if self.hardest else negatives).mean().item()
 
-    def probabilities(self, cosine: Tensor) -> Tensor:
+    def probabilities(self, cosine: Tensor, pair: Pair | None = None) -> Tensor:
         """The loss has no temperature: the margin is taken for one, so that a candidate ahead by it is e times as likely. They
         keep the order of the cosines, and are not calibrated."""
         return (cosine / self.margin).softmax(-1)

@@ -17,9 +17,11 @@ from mmkit.batch import Batch, Take, Want
 from mmkit.data.modalities import MODALITIES
 from mmkit.errors import ConfigError, UserError, setting
 from mmkit.layers import masked_mean
+from mmkit.losses.interleave import Part, chosen, packed
 from mmkit.losses.objective import Got, Objective, places_of
 
 ANSWERING = "vqa"  # the row of METRICS, of a loss with answers
+WEIGHTS = "weights"  # what the loss makes of a batch holds of each row: that of its tokens
 NOTHING = -1  # of a place that foretells no token
 PROBED = 6  # tokens of the text by which `needs` looks for a leak
 LEAK = 1e-4  # of the largest value: beyond rounding
@@ -32,12 +34,18 @@ class Language(Objective):
     With `answers` it learns to answer, too: a share of the rows shows a question instead of its text, and an answer behind it,
     whose tokens alone are foretold.
 
+    With `shots` a text is that of several rows one after the other, as examples are shown before what is asked (see
+    `mmkit.losses.interleave`); all of them are foretold, the first of them without an example.
+
     Args:
         of: what its head reads: the tokens of an input of words as fused, `fused.text`, those of a fusion whose only tokens they
             are, `fused`, or those of a text alone.
         answers: column of questions, whose items hold `answers`; None or empty: there are none.
         answers_share: of the rows that have a question; where the text is missing, all.
+        answers_weight: of a token of an answer, where one of a text has 1 (Flamingo, arXiv:2204.14198, section 2.4, weighs its
+            kinds of data): an answer has few tokens, and of a mean over all of them little would be theirs.
         prompt: what stands before an answer; {question} in it is the question.
+        shots: the most other rows whose texts stand before that of a row.
         label_smoothing: share of the target spread evenly over the vocabulary (arXiv:1512.00567, section 7).
         dropout: before the head.
         readers: input -> its Reader; of words it has a tokenizer.
@@ -57,7 +65,9 @@ class Language(Objective):
         share: float | None = None,
         answers: str | None = None,
         answers_share: float = 0.5,
+        answers_weight: float = 1.0,
         prompt: str = "{question}",
+        shots: int = 0,
         label_smoothing: float = 0.0,
         dropout: float = 0.0,
         *,
@@ -67,9 +77,14 @@ class Language(Objective):
         super().__init__(weight, share, of, name)
         if not 0 <= answers_share <= 1:
             raise ValueError(f"answers_share = {answers_share} is no share")
+        if answers_weight <= 0:
+            raise ValueError(f"answers_weight = {answers_weight}: answers that count for nothing are left out by answers = ''")
+        if shots < 0:
+            raise ValueError(f"shots = {shots}: 0 or more texts stand before another")
         self.label_smoothing, self.dropout = label_smoothing, dropout
         self.column, self.listed = answers or None, bool(answers)
-        self.answers_share, self.form = answers_share, prompt
+        self.answers_share, self.answers_weight, self.form = answers_share, answers_weight, prompt
+        self.shots, self.group = shots, shots + 1
         words = [one for one, reader in readers.items() if hasattr(reader, "tokenizer")]
         self.joined, _, own = str(of).partition(".")
         own = own or (self.joined if self.joined in readers else next(iter(words), ""))
@@ -97,6 +112,7 @@ class Language(Objective):
         fusion = dict(model.fusion).get(self.joined)
         if fusion is not None:
             self._check_places(model)
+            self._check_shots(model, fusion)
         if not leaks(model, self.text, Want(str(self.of), "tokens")):
             return
         seeing, fixes = [], []
@@ -107,6 +123,13 @@ class Language(Objective):
             seeing.append("the fusion")
             fixes += [*([] if known else [setting(f"{path}.kind", "cross")]), setting(f"{path}.causal", True)]
         raise UserError(f"{' and '.join(seeing)} would see the words that are to be foretold", where, " ".join(fixes))
+
+    def _check_shots(self, model: Any, fusion: Any) -> None:
+        """Whether the fusion shows each text of several its own picture."""
+        if self.shots and not getattr(fusion, "interleaves", False):
+            what = f"the {model.config.fusions[self.joined]['kind']} fusion takes one picture a text"
+            path = model.config.fusion_path(self.joined)
+            raise UserError(what, f"loss.{self.name}.shots = {self.shots}", setting(f"{path}.kind", "flamingo"))
 
     def _check_places(self, model: Any) -> None:
         """Whether the tokens of the text stand in the fusion where they are read."""
@@ -124,12 +147,13 @@ class Language(Objective):
         return nn.Sequential(nn.Dropout(self.dropout), nn.Linear(width, self.reader.tokenizer.vocab_size))
 
     @torch.no_grad()
-    def adopt(self, head: Any, weight: Tensor) -> None:
-        """Let a head begin as the last layer (V or more, D) of a language model; one of another width stays as it is."""
-        last = head[-1]
-        if weight.size(1) == last.in_features and len(weight) >= last.out_features:
-            last.weight.copy_(weight[: last.out_features])
-            last.bias.zero_()
+    def adopt(self, head: Any, layer: nn.Linear) -> None:
+        """Let a head begin as the last layer of a language model, of as many tokens or more; one of another width stays as it
+        is."""
+        last, tokens = head[-1], head[-1].out_features
+        if layer.in_features == last.in_features and layer.out_features >= tokens:
+            last.weight.copy_(layer.weight[:tokens])
+            last.bias.zero_() if layer.bias is None else last.bias.copy_(layer.bias[:tokens])
 
     def measured(self) -> tuple[str | None, ...]:
         if not self.column:
@@ -141,41 +165,52 @@ class Language(Objective):
         return Want(self.name, "logits"), Want(str(self.of), "mask")
 
     def wants(self) -> tuple[Want, ...]:
-        return tuple(want._replace(of=self.name if self.column else "") for want in self.clean())
+        return tuple(want._replace(of=self.name if self.alters() else "") for want in self.clean())
 
     def alters(self) -> tuple[str, ...]:
-        return (self.text,) if self.column else ()
+        return (self.text,) if self.column or self.shots else ()
 
     def prompt(self, question: str) -> str:
         """What stands before an answer."""
         return self.form.replace("{question}", question.strip())
 
+    def told(self, text: str, question: str | None = None) -> str:
+        """A text as it is learnt: a caption, or an answer behind its question."""
+        return text if question is None else f"{self.prompt(question)} {text.strip()}"
+
     def corrupt(self, batch: Batch, draw: str, clean: Got) -> dict[str, Batch | Take]:
-        """With `answers`, of some rows a question and one of its answers instead of the text; `hidden` are the tokens that are
-        foretold."""
-        if not self.column:
+        """With `answers`, of some rows a question and one of its answers instead of the text; with `shots`, before it those of
+        others; `hidden` are the tokens that are foretold."""
+        if not self.alters():
             return {}
         there = batch.present.get(self.text)
         has = [True] * batch.rows if there is None else there.tolist()
-        said, before = list(batch.said[self.text]), [1] * batch.rows  # tokens that are not foretold: the first
-        for row, value in enumerate(batch.targets[self.column]):
+        said, asks = list(batch.said[self.text]), [""] * batch.rows  # what stands before an answer
+        for row, value in enumerate(batch.targets[self.column] if self.column else ()):
             rng = self.rng(draw, batch.ids[row])
             answers = [answer.strip() for answer in (value or {}).get("answers") or () if answer.strip()]
             if answers and (rng.random() < self.answers_share or not has[row]):
-                prompt = self.prompt(value["question"])
-                said[row], has[row] = f"{prompt} {rng.choice(answers)}", True
-                before[row] = len(self.prompt_ids(prompt))
+                asks[row], has[row] = self.prompt(value["question"]), True
+                said[row] = self.told(rng.choice(answers), value["question"])
             elif self.answers_share == 1:  # the text is no caption
                 said[row], has[row] = self.reader.blank, False
-        inputs = self.reader.collate(said)
-        mask = inputs["mask"]
-        told = mask & (mask.cumsum(1) > torch.tensor(before)[:, None]) & torch.tensor(has)[:, None]
+        encoded = self.reader.tokenizer.encode(said)
+        before = [len(self.prompt_ids(ask)) if ask else 1 for ask in asks]
+        parts = [Part(i, ids, n if own else len(ids)) for i, (ids, n, own) in enumerate(zip(encoded, before, has, strict=True))]
+        texts = [[part] for part in parts]
+        if self.shots:
+            kinds = [bool(ask) if own else None for ask, own in zip(asks, has, strict=True)]
+            most = self.reader.tokenizer.context
+            texts = [chosen(i, kinds, parts, self.group, most, self.rng(f"{draw} shots", id)) for i, id in enumerate(batch.ids)]
+        inputs, told, interleaved = packed(texts, self.reader.tokenizer)
         made = Batch(
             batch.ids,
             {self.text: inputs},
             present={self.text: torch.tensor(has)},
             said={self.text: said},
+            targets={WEIGHTS: [self.answers_weight if ask else 1.0 for ask in asks]},
             hidden={self.text: told},
+            interleaved=interleaved if self.shots else None,
         )
         return {self.name: made.to(next(iter(batch.inputs[self.text].values())).device)}
 
@@ -186,7 +221,7 @@ class Language(Objective):
 
     def count(self, batch: Batch) -> Tensor:
         if isinstance(version := batch.versions.get(self.name), Batch):
-            return version.hidden[self.text].sum().float().cpu()
+            return (version.hidden[self.text].sum(1).cpu() * torch.tensor(version.targets[WEIGHTS])).sum()
         tokens = self.reader.collate(batch.said[self.text])["mask"].sum(1)
         there = batch.has(self.text)
         return (tokens - 1 if there is None else (tokens - 1)[there.cpu()]).sum().float()
@@ -194,9 +229,14 @@ class Language(Objective):
     def score(self, got: Got, batch: Batch) -> Tensor:
         logits, mask = (got[want] for want in self.wants())
         version = batch.versions.get(self.name)
-        target = self._answering(version) if isinstance(version, Batch) else self.following(mask, batch.said[self.text])
+        weights = torch.ones(len(mask))
+        if isinstance(version, Batch):
+            target, weights = self._answering(version), torch.tensor(version.targets[WEIGHTS])
+        else:
+            target = self.following(mask, batch.said[self.text])
         told = target != NOTHING
-        return F.cross_entropy(logits[told].float(), target[told], reduction="sum", label_smoothing=self.label_smoothing)
+        each = F.cross_entropy(logits[told].float(), target[told], reduction="none", label_smoothing=self.label_smoothing)
+        return each @ weights.to(each.device)[told.nonzero()[:, 0]]
 
     def _answering(self, version: Batch) -> Tensor:
         """As `following`, of what `corrupt` made."""

@@ -168,7 +168,7 @@ def grid_of(name: str, data: Any, config: Config) -> list[int] | None:
     if name not in config.input:
         return None
     one = config.input[name]
-    row, spec = MODALITIES[str(one.modality)], config.data[str(one.modality)]
+    row, spec = MODALITIES[str(one.modality)], config.spec(str(one.encoder))
     if not has_grid(row):
         return None
     reader = row.learn(spec, data, [str(one.column)], config.data.limit)[0]

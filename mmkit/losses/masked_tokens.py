@@ -74,7 +74,7 @@ class MaskedTokens(Masked):
             return found | {"codes": Dvae(table["codebook"]).size}
         one, limit = config.input[name], config.data.limit
         row, column = MODALITIES[str(one.modality)], str(one.column)
-        reader, _ = row.learn(config.data[str(one.modality)], data, [column], limit)
+        reader, _ = row.learn(config.spec(str(one.encoder)), data, [column], limit)
         items = (item for each in data.rows("train", [column], limit) for item in row.items(each[column]))
         centres = fitted(reader, items, found["grids"][name][1], table.get("codes", 64), f"{path}.codes")
         return found | {"centres": centres}

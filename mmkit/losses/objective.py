@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
 import torch
@@ -69,6 +69,16 @@ class Objective(nn.Module):
 
         Raises:
             UserError: it has not.
+        """
+
+    def begins(self, model: Any, fresh: Collection[str]) -> None:
+        """Check that what must have been trained before was.
+
+        Args:
+            fresh: the names of the model's tensors that neither --init nor a checkpoint gave.
+
+        Raises:
+            UserError: it was not.
         """
 
     def head(self, width: int) -> nn.Module | None:

@@ -5,7 +5,7 @@ B rows, M tokens of a text, N codes of a picture, V words there are, K codes the
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import torch
@@ -70,6 +70,15 @@ class Prior(Objective):
             path = f"encoder.{model.encoder_of(self.text)}"
             what = f"the {model.encoder_of(self.text)} encoder would see the words that are to be foretold"
             raise UserError(what, f"loss.{self.name}", setting(f"{path}.causal", True))
+
+    def begins(self, model: Any, fresh: Collection[str]) -> None:
+        """The codes are data here: an encoder that was never trained has none that mean anything."""
+        encoder = f"encoder.{model.encoder_of(self.input)}."
+        if any(name.startswith(encoder) for name in fresh):
+            init = model.config.train.init
+            found = f"{init} has none of this size" if init else "none is given"
+            hint = "mmkit train --recipe dvae --name dvae; mmkit train --recipe dalle --init runs/dvae"
+            raise UserError(f"it takes the codes of a trained discrete VAE, and {found}", "--init", hint)
 
     def head(self, width: int) -> nn.Module:
         """Over words and codes, of which each place foretells one or the other."""

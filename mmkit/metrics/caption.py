@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from mmkit.decoding import Written, generate, others
+from mmkit.decoding import Example, Written, generate, others
 from mmkit.encode import Pace, cell_items, columns_of, encode
 from mmkit.errors import UserError
-from mmkit.metrics import heads, intervals, ngrams
+from mmkit.metrics import heads, intervals, ngrams, shots
 from mmkit.metrics.evaluation import Request, Result, Val
 from mmkit.talk import Measured
 
@@ -72,8 +72,9 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
     samples: list[heads.Asked] = []
     written: list[Written] = []
     vectors = _Nearest(model, objective)
+    examples = shots.drawn(model, objective, data, column_of(model, objective, data), request.shots, request.seed, split)
     for chunk in _captioned(model, objective, data, split, request.limit, pace, total=total):
-        written += write(model, objective, chunk, request, len(written))
+        written += write(model, objective, chunk, request, len(written), examples)
         vectors.add([one.inputs for one in chunk])
         samples += [one._replace(inputs=dict.fromkeys(one.inputs)) for one in chunk]
     if not samples:
@@ -89,8 +90,7 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
         "chance": score([frequent] * len(samples), references).metrics,
         "nearest": score(nearest, references).metrics if nearest else {},
         "tokenizer": ngrams.TOKENIZER,
-        "beams": request.beams,
-        **drawn_by(request),
+        **written_by(request),
         **heads.asked_of(model, objective),
     }
     if request.intervals:
@@ -159,24 +159,38 @@ def _captioned(
         yield [one for one in found if one.target]
 
 
-def write(model: Model, objective: Any, samples: Sequence[heads.Asked], request: Request, first: int = 0) -> list[Written]:
+def column_of(model: Model, objective: Any, data: Dataset) -> str | None:
+    """The column of captions; None where the data has none."""
+    found: str | None = columns_of(model, data, [objective.text]).get(objective.text)
+    return found
+
+
+def write(
+    model: Model,
+    objective: Any,
+    samples: Sequence[heads.Asked],
+    request: Request,
+    first: int = 0,
+    examples: Sequence[Example] = (),
+) -> list[Written]:
     """The best caption of each sample, or one that is drawn.
 
     Args:
         first: the number of the first of them, by which it is drawn.
+        examples: they stand before each.
     """
     inputs, rows = [one.inputs for one in samples], request.batch_size * request.beams
     sampling = request.sampling and request.sampling._replace(first=first)
-    return [texts[0] for texts in generate(model, objective, inputs, request.beams, batch_size=rows, sampling=sampling)]
+    how: dict[str, Any] = {"batch_size": rows, "sampling": sampling, "examples": examples}
+    return [texts[0] for texts in generate(model, objective, inputs, request.beams, **how)]
 
 
-def drawn_by(request: Request) -> dict[str, Any]:
-    """What a record says of how tokens were drawn; {} where they were not."""
-    return (
-        {"sampling": {key: getattr(request.sampling, key) for key in ("top_p", "temperature", "seed")}}
-        if request.sampling
-        else {}
-    )
+def written_by(request: Request) -> dict[str, Any]:
+    """What a record says of how texts were written: beams, how tokens were drawn, and examples, where there were any."""
+    found: dict[str, Any] = {"beams": request.beams}
+    if request.sampling:
+        found["sampling"] = {key: getattr(request.sampling, key) for key in ("top_p", "temperature", "seed")}
+    return found | ({"shots": request.shots, "seed": request.seed} if request.shots else {})
 
 
 def _known(model: Model, objective: Any, data: Dataset, asked: _Nearest, request: Request) -> tuple[str, list[str]]:

@@ -73,6 +73,7 @@ class Request:
         rerank: of `recall@k`: how many of the nearest a matching head puts in a new order.
         by: of `pairs`: `match` or `contrast`, what scores a pair; image_root: the folder of their pictures, or of POPE's.
         beams, sampling: of what is written; see `mmkit.decoding`.
+        shots, seed: examples that stand before it, and of which they are; see `mmkit.metrics.shots`.
         synonyms: of `hallucination`, a file; see `mmkit.metrics.objects`.
     """
 
@@ -91,6 +92,8 @@ class Request:
     image_root: Path | None = None
     beams: int = 1
     sampling: Any = None
+    shots: int = 0
+    seed: int = 0
     synonyms: Path | None = None
 
     @property

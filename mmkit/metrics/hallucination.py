@@ -19,7 +19,7 @@ from mmkit.embedding import file_item, model_name, suffixes
 from mmkit.encode import Pace
 from mmkit.errors import UserError
 from mmkit.files import stable_hash
-from mmkit.metrics import caption, heads, intervals, objects, vqa
+from mmkit.metrics import caption, heads, intervals, objects, shots, vqa
 from mmkit.metrics.evaluation import Request, Result
 
 if TYPE_CHECKING:
@@ -71,8 +71,7 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
         "counts": {"mentions": int(counts[:, 1].sum()), "not_held": int(counts[:, 0].sum()), "things": known.count},
         "synonyms": known.name,
         "truth": list(columns),
-        "beams": request.beams,
-        **caption.drawn_by(request),
+        **caption.written_by(request),
         **heads.asked_of(model, objective),
     }
     if request.intervals:
@@ -146,8 +145,9 @@ def _captions(
     total, names = heads.rows_of(data, split, request.limit), others(model, objective)
     samples: list[heads.Asked] = []
     written: list[Written] = []
+    examples = shots.drawn(model, objective, data, caption.column_of(model, objective, data), request.shots, request.seed, split)
     for chunk in heads.asked(model, objective, data, split, request.limit, pace, None, total, names, column):
-        written += caption.write(model, objective, chunk, request, len(written))
+        written += caption.write(model, objective, chunk, request, len(written), examples)
         samples += [one._replace(inputs=dict.fromkeys(one.inputs)) for one in chunk]
     return samples, written
 
@@ -182,6 +182,8 @@ def of_questions(model: Model, path: Path, request: Request) -> list[Result]:
         UserError: the file holds no such questions, a picture is missing, or the model answers none.
     """
     objective = heads.objective_of(model, vqa.METRIC, vqa.WHAT)
+    if request.shots:
+        raise UserError("a file of questions has no rows of train to show before them", str(path), "leave --shots out")
     asked = read(path, request.image_root)[: request.limit]
     said = _answers(model, objective, asked, request)
     yes, true = np.array([is_yes(text) for text in said]), np.array([one.label for one in asked])
@@ -200,7 +202,7 @@ def of_questions(model: Model, path: Path, request: Request) -> list[Result]:
         "cost": {"parameters": model.parameter_count},
         "model_hash": model.hash,
         "data_hash": f"{stable_hash(content) & (1 << 64) - 1:016x}",
-        "beams": request.beams,
+        **caption.written_by(request),
         **heads.asked_of(model, objective),
     }
     samples = [str(one.picture.name) for one in asked]
@@ -261,6 +263,7 @@ def _answers(model: Model, objective: Any, asked: Sequence[Question], request: R
         part = asked[start : start + CHUNK]
         pictures = {one.picture: one for one in part}
         items = {path: file_item(model, seen, str(path)) for path in pictures}
-        said += vqa.answers(model, objective, [{seen: items[one.picture]} for one in part], [one.text for one in part], request)
+        inputs = [{seen: items[one.picture]} for one in part]
+        said += vqa.answers(model, objective, inputs, [one.text for one in part], request, len(said))
         report(start + len(part), len(asked))
     return said

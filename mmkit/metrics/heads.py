@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -56,13 +57,15 @@ def read_by(model: Model, objective: Any) -> list[str]:
 
 
 def of_file(model: Model, objective: Any, path: str) -> dict[str, Any]:
-    """The inputs of one sample that a file holds: the first of those that the head reads and that files hold.
+    """The inputs of one sample that a file holds: of those that the head reads and that files hold that whose files are called
+    so, else the first.
 
     Raises:
         UserError: the file is missing or holds no such item, or the head reads nothing that files hold.
     """
     names = read_by(model, objective)
-    name = next((name for name in names if suffixes(model, name)), None)
+    held = [name for name in names if suffixes(model, name)]
+    name = next((name for name in held if Path(path).suffix.lower() in suffixes(model, name)), next(iter(held), None))
     if name is None:
         hint = "its rows are in a dataset that holds them: mmkit eval vqa --data DATA, and mmkit prep regions adds a picture's"
         made = any(hasattr(MODALITIES[str(model.inputs[name].modality)], "MADE_BY") for name in names)

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from mmkit.data.answers import by_type, normalise, vqa_accuracy
-from mmkit.decoding import Written, generate, others
+from mmkit.decoding import Example, Sampling, Written, generate, others
 from mmkit.encode import Pace
 from mmkit.errors import UserError
-from mmkit.metrics import heads, intervals
+from mmkit.metrics import heads, intervals, shots
+from mmkit.metrics.caption import written_by
 from mmkit.metrics.evaluation import Request, Result, Val
 from mmkit.talk import Measured
 
@@ -38,12 +39,12 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
     if not samples:
         raise UserError("no question of the split has an answer", f"{data.path} {split or 'all'}")
     worth = _worth(samples, said)
-    blind = _blind(_column(objective, data), data, samples)
+    blind = _blind(column_of(objective, data), data, samples)
     types = by_type((one.target["type"], value) for one, value in zip(samples, worth, strict=True))
     blind_types = by_type((one.target["type"], value) for one, value in zip(samples, blind, strict=True))
     record |= {
         "task": "vqa",
-        **({} if hasattr(objective, "classes") else {"beams": request.beams}),
+        **({} if hasattr(objective, "classes") else written_by(request)),
         "n": {**heads.counted(model, objective, samples), "answers": len(samples)},
         "metrics": {SELECT: float(np.mean(worth)), **{f"{SELECT}/{kind}": one["mean"] for kind, one in types.items()}},
         "chance": {SELECT: float(np.mean(blind)), **{f"{SELECT}/{kind}": one["mean"] for kind, one in blind_types.items()}},
@@ -123,7 +124,7 @@ def _answered(one: heads.Asked) -> bool:
     return bool(one.target["answers"])
 
 
-def _column(objective: Any, data: Dataset) -> str:
+def column_of(objective: Any, data: Dataset) -> str:
     """The column of the questions; of a checkpoint that was trained on other data the first of the kind."""
     own = str(objective.column)
     return own if own in data.columns else next(iter(data.columns_of("questions")), own)
@@ -138,30 +139,42 @@ def _said(
         return samples, [objective.classes[i] for i in probabilities.argmax(1)] if samples else []
     pace = Pace(request.batch_size, request.workers, request.progress("answered"))
     total, names = heads.rows_of(data, split, request.limit), others(model, objective)
-    samples, said = [], []
-    column = _column(objective, data)
+    samples, said = [], list[str]()
+    column = column_of(objective, data)
+    examples = shots.drawn(model, objective, data, column, request.shots, request.seed, split)
     for chunk in heads.asked(model, objective, data, split, request.limit, pace, None, total, names, column):
         kept = [one for one in chunk if _answered(one)]
-        said += answers(model, objective, [one.inputs for one in kept], [one.target["question"] for one in kept], request)
+        inputs, questions = [one.inputs for one in kept], [one.target["question"] for one in kept]
+        said += answers(model, objective, inputs, questions, request, len(said), examples)
         samples += [one._replace(inputs=dict.fromkeys([*one.inputs, objective.text])) for one in kept]
     return samples, said
 
 
 def answers(
-    model: Model, objective: Any, inputs: Sequence[dict[str, Any]], questions: Sequence[str], request: Request
+    model: Model,
+    objective: Any,
+    inputs: Sequence[dict[str, Any]],
+    questions: Sequence[str],
+    request: Request,
+    first: int = 0,
+    examples: Sequence[Example] = (),
 ) -> list[str]:
     """What a model answers to questions: of the answers that it was trained on, or in its own words.
 
     Args:
         inputs: what each question is about, prepared.
+        first: the number of the first of them, by which it is drawn.
+        examples: they stand before each.
     """
     if hasattr(objective, "classes"):
         asked = heads.question_of(model, objective)
         samples = [one | {asked: model.reader(asked).prepare(question)} for one, question in zip(inputs, questions, strict=True)]
         probabilities = heads.scored(model, objective, samples, request.batch_size)[1]
         return [objective.classes[i] for i in probabilities.argmax(1)]
-    rows = request.batch_size * request.beams
-    return [texts[0].text for texts in written(model, objective, inputs, questions, request.beams, batch_size=rows)]
+    how: dict[str, Any] = {"batch_size": request.batch_size * request.beams, "examples": examples}
+    sampling = request.sampling and request.sampling._replace(first=first)
+    found = written(model, objective, inputs, questions, request.beams, sampling=sampling, **how)
+    return [texts[0].text for texts in found]
 
 
 def written(
@@ -173,15 +186,17 @@ def written(
     top: int = 1,
     batch_size: int = 256,
     features: Mapping[str, Any] | None = None,
+    sampling: Sampling | None = None,
+    examples: Sequence[Example] = (),
 ) -> list[list[Written]]:
     """What a model without classes writes in answer to each question; see `decoding.generate`. A loss of language goes on from
     its prompt, a checkpoint reads the question as an input."""
     if heads.writes(objective):
         prompts = [objective.prompt(question) for question in questions]
-        return generate(model, objective, inputs, beams, top, batch_size=batch_size, features=features, prompts=prompts)
+        return generate(model, objective, inputs, beams, top, None, batch_size, features, sampling, prompts, examples)
     name = objective.text
     read = [one | {name: model.reader(name).prepare(question)} for one, question in zip(inputs, questions, strict=True)]
-    return generate(model, objective, read, beams, top, batch_size=batch_size)
+    return generate(model, objective, read, beams, top, None, batch_size, None, sampling, None, examples)
 
 
 def _vocabulary(objective: Any, samples: Sequence[heads.Asked]) -> dict[str, int]:

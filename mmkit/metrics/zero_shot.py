@@ -111,8 +111,12 @@ def _prompts(model: Model, language: str, classes: Classes, templates: Templates
     reader, report = model.reader(language), request.progress("prompts")
     parts: list[np.ndarray] = []
     step = max(1, PROMPTS // T)
+    read: dict[tuple[tuple[int, ...], ...], str] = {}
     for start in range(0, len(classes.names), step):
-        texts = [text for name in classes.names[start : start + step] for text in templates.fill(name)]
+        some = classes.names[start : start + step]
+        texts = [text for name in some for text in templates.fill(name)]
+        if hasattr(reader, "tokenizer"):
+            _tell_apart(reader.tokenizer, some, texts, read, model)
         found = vectors(model, language, [reader.prepare(text) for text in texts], request.batch_size)
         if isinstance(found, Ragged):
             parts += [found[i] for i in range(len(found))]
@@ -120,6 +124,26 @@ def _prompts(model: Model, language: str, classes: Classes, templates: Templates
             parts.append(unit(unit(found).reshape(-1, T, found.shape[1]).mean(1)))
         report(min(total, (start + step) * T), total)
     return Ragged.of(parts, model.dim) if model.tokenwise else np.concatenate(parts)
+
+
+def _tell_apart(
+    tokenizer: Any, names: Sequence[str], texts: list[str], read: dict[tuple[tuple[int, ...], ...], str], model: Model
+) -> None:
+    """Make sure that no two classes are the same to the model, as where the end of a prompt is cut off.
+
+    Args:
+        texts: the sentences of each name, T of each; read: what was read of the names before, which grows by these.
+
+    Raises:
+        UserError: two are.
+    """
+    ids = [tuple(each) for each in tokenizer.encode(texts)]
+    T = len(texts) // len(names)
+    for i, name in enumerate(names):
+        other = read.setdefault(tuple(ids[i * T : (i + 1) * T]), name)
+        if other != name:
+            what = f"the model reads the classes {other!r} and {name!r} alike: {tokenizer.context} tokens of {texts[i * T]!r}"
+            raise UserError(what, model.name, "shorter --templates, or train with --set data.text.context=32")
 
 
 def _result(
@@ -152,7 +176,7 @@ def _result(
         "id": found.ids[rows].tolist(),
         "target": [", ".join(own) for own in said],
         "predicted": [task.classes.labels[c] for c in predicted],
-        "probability": _probabilities(model, cosine).max(1).tolist(),
+        "probability": _probabilities(model, cosine, name).max(1).tolist(),
         **right,
     }
     return Result(record, table, "rows", stem, confusion=(scores.confusion(target, predicted, C), [*task.classes.names]))
@@ -182,11 +206,13 @@ def _numbered(said: Sequence[Sequence[str]], classes: Classes, where: str) -> li
     return [sorted({number[label] for label in own if label in number}) for own in said]
 
 
-def _probabilities(model: Model, cosine: np.ndarray) -> np.ndarray:
-    """(N, C), by the loss that the model was trained with."""
+def _probabilities(model: Model, cosine: np.ndarray, name: str) -> np.ndarray:
+    """(N, C), by the loss that the model was trained with; `name` is the input that is classified."""
     import torch
 
-    found = model.probabilities(torch.from_numpy(cosine)).numpy()
+    from mmkit.embedding import language_of
+
+    found = model.probabilities(torch.from_numpy(cosine), (name, language_of(model))).numpy()
     if not np.isfinite(found).all():
         raise diverged(model, "a probability is not finite")
     return found

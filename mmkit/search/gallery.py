@@ -11,11 +11,19 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmkit.data.modalities import MODALITIES
-from mmkit.data.pictures import is_shown, of_source
+from mmkit.data.modalities import MODALITIES, of_files
+from mmkit.data.pictures import Held, column_of, is_shown, of_source
 from mmkit.data.shards import MANIFEST, Dataset, open_dataset
 from mmkit.data.splits import find_split
-from mmkit.embedding import embed_dataset, embed_file, embed_folder, embed_texts, files_in, of_files, suffixes
+from mmkit.embedding import (
+    cut_off,
+    embed_dataset,
+    embed_file,
+    embed_folder,
+    embed_texts,
+    files_in,
+    suffixes,
+)
 from mmkit.encode import Pace
 from mmkit.errors import UserError
 from mmkit.ragged import Ragged
@@ -107,6 +115,11 @@ class Gallery:
             raise
         return [self._answer(asked, n, row, score) for n, (row, score) in enumerate(best, 1)]
 
+    def cut_off(self, query: dict[str, Any]) -> str:
+        """What is to be said of a text that is longer than the model reads; nothing of any other query."""
+        name, asked = self.asked(query)
+        return cut_off(self.model, [asked], name) if self._said(name) else ""
+
     def _vector(self, query: dict[str, Any]) -> np.ndarray | Ragged:
         """How a query stands in the shared space."""
         name, asked = self.asked(query)
@@ -134,12 +147,13 @@ class Gallery:
         """
         names = self.model.embedded
         for key, value in query.items():
-            name = key if key in names else next((n for n in names if self.model.inputs[n].modality == key), None)
-            # a suffix may be of several modalities: a GIF is a picture or a video
-            name = name or next((n for n in names if Path(str(value)).suffix.lower() in suffixes(self.model, n)), None)
+            name = input_called(self.model, key)
+            if key in MODALITIES and not name:
+                # a suffix may be of several modalities: a GIF is a picture or a video
+                name = next((n for n in names if Path(str(value)).suffix.lower() in suffixes(self.model, n)), None)
             if name:
                 return name, value
-            if key in MODALITIES:
+            if key != "id":
                 raise UserError(f"the model has no {key} encoder", self.model.name, f"it was trained on: {', '.join(names)}")
         raise UserError("the query is of no input of the model", self.model.name, f"it was trained on: {', '.join(names)}")
 
@@ -150,18 +164,23 @@ class Gallery:
         """The modality of an input."""
         return str(self.model.inputs[name].modality) if name in self.model.inputs else name
 
-    def pictures(self, answers: Sequence[Answer]) -> dict[Answer, bytes | Path]:
-        """The images and what else can be shown among the answers, as files or encoded as they are stored; those that are gone
-        are left out."""
+    def pictures(self, answers: Sequence[Answer]) -> dict[Answer, Held]:
+        """The images and what else can be shown among the answers, as files or as they are stored; those that are gone are left
+        out."""
         wanted = defaultdict(list)
         for answer in answers:
             if is_shown(self.kind(answer.modality)):
-                wanted[answer.split, self.kind(answer.modality)].append(answer)
-        found: dict[Answer, bytes | Path] = {}
-        for (split, kind), images in wanted.items():
-            held = of_source(self.source, {answer.id for answer in images}, kind, split) if self.source else {}
+                wanted[answer.split, answer.modality].append(answer)
+        found: dict[Answer, Held] = {}
+        for (split, name), images in wanted.items():
+            ids = {answer.id for answer in images}
+            held = of_source(self.source, ids, name, split, self._column(name))[1] if self.source else {}
             found |= {answer: held[answer.id] for answer in images if answer.id in held}
         return found
+
+    def _column(self, name: str) -> str | None:
+        """That an input was trained on."""
+        return self.model.inputs[name].column if name in self.model.inputs else None
 
     def caption(self, answer: Answer) -> str | None:
         """The first text of the sample, for people to recognise an image by."""
@@ -187,10 +206,10 @@ class Gallery:
         if (self.found.meta or {}).get("folder"):
             path = Path(self.source or "", id)
             return str(path) if path.is_file() else None
-        kind = self.kind(self.found.modality[row])
-        if not is_shown(kind):
+        name = self.found.modality[row]
+        if MODALITIES.get(self.kind(name)) not in of_files():
             return None
-        found = self._data.original(self._paths(kind).get((self._split(row), id))) if self._data else None
+        found = self._data.original(self._paths(name).get((self._split(row), id))) if self._data else None
         return str(found) if found else None
 
     def _split(self, row: int) -> str | None:
@@ -201,15 +220,21 @@ class Gallery:
         """The dataset that was embedded, if it is still there."""
         return open_dataset(self.source) if self.source and (Path(self.source) / MANIFEST).is_file() else None
 
-    def _paths(self, kind: str) -> dict[tuple[str | None, str], str]:
-        """(split, id) -> where the file of that modality came from, as its row says."""
+    def _paths(self, name: str) -> dict[tuple[str | None, str], str]:
+        """(split, id) -> where the file of that input came from, as its row says."""
         assert self._data
-        if kind not in self._origins:
-            column = self._data.column(kind)
-            rows = self._data.rows(self.split, ["id", f"{column}.path"])
+        if name not in self._origins:
+            column, _ = column_of(self._data, name, self._column(name)) or ("", "")
+            rows = self._data.rows(self.split, ["id", f"{column}.path"]) if column else ()
             found = {(row["split"], row["id"]): path for row in rows if (path := (row.get(column) or {}).get("path"))}
-            self._origins[kind] = found
-        return self._origins[kind]
+            self._origins[name] = found
+        return self._origins[name]
+
+
+def input_called(model: Model, word: str) -> str | None:
+    """The input that a user means: by its name, else the first of that modality or that is read from that column."""
+    facts = {name: (model.inputs[name].modality, model.inputs[name].column) for name in model.embedded}
+    return word if word in facts else next((name for name, known in facts.items() if word in known), None)
 
 
 def open_gallery(where: str, model: Model, split: str | None = None, pace: Pace | None = None) -> Gallery:
@@ -223,12 +248,11 @@ def open_gallery(where: str, model: Model, split: str | None = None, pace: Pace 
         return _of_file(path, model, split)
     plain = path.is_dir() and not (path / MANIFEST).exists()
     if plain and any(files_in(path, suffixes(model, name)) for name in model.embedded):
-        what = of_files(model, path)
         if split:
-            raise UserError(f"a plain folder of {what}s has no splits", where, "leave --split out")
+            raise UserError("a plain folder of files has no splits", where, "leave --split out")
         found = read_embeddings(embed_folder(model, path, pace=pace))
         unreadable = (found.meta or {}).get("unreadable", 0)
-        return Gallery(model, found, note=f"{unreadable} files could not be read as {what}s" if unreadable else "")
+        return Gallery(model, found, note=f"{unreadable} files could not be read" if unreadable else "")
     if "://" not in where and not path.exists():
         raise UserError("nothing to search there", where, "name a dataset folder, an embeddings file or a folder of pictures")
     data = open_dataset(where)

@@ -7,8 +7,7 @@ import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
-from mmkit.data.modalities import MODALITIES
-from mmkit.data.pictures import is_shown
+from mmkit.data.modalities import MODALITIES, of_files
 from mmkit.errors import UsageError
 from mmkit.search.gallery import Answer, Gallery
 
@@ -25,8 +24,9 @@ def save_pictures(gallery: Gallery, answers: Sequence[Answer], folder: Path) -> 
         UsageError: an answer is a text.
         OSError: the folder cannot be written.
     """
-    if any(not is_shown(gallery.kind(answer.modality)) for answer in answers):
-        raise UsageError("--save writes pictures, and the answers are texts", hint="--find image")
+    files = of_files()
+    if none := [answer.modality for answer in answers if MODALITIES.get(gallery.kind(answer.modality)) not in files]:
+        raise UsageError(f"--save copies files, and the answers are no files but {none[0]}", hint="--find image, audio or video")
     held = gallery.pictures([answer for answer in answers if answer.path is None])
     folder.mkdir(exist_ok=True)
     width, gone = len(str(len(answers))), 0
@@ -40,7 +40,7 @@ def save_pictures(gallery: Gallery, answers: Sequence[Answer], folder: Path) -> 
         if isinstance(picture, Path):
             shutil.copyfile(picture, target)
         else:
-            target.write_bytes(picture)
+            target.write_bytes(bytes(picture))
     return gone
 
 

@@ -16,6 +16,7 @@ from mmkit.durations import duration
 from mmkit.errors import UserError
 from mmkit.project import projection_kind
 from mmkit.training.distributed import world
+from mmkit.training.inputs import seen_by
 from mmkit.training.stages import check_ends, frozen, stages_of
 
 # --size -> width of the shared space, batch, learning rate; what an encoder or a modality is at a size stands beside it.
@@ -59,8 +60,9 @@ def resolve_data(config: Config, data: Dataset, split: str = "train") -> dict[st
     for name, table in config.encoder.items():
         config.encoder[name] = {"kind": table["kind"], **encoders.sizes(table["kind"], config.size), **table}
         modality = config.modality_of(name)
-        found = MODALITIES[modality].fill(config.data[modality], data, config.size, config.encoder[name])
-        reasons |= {f"data.{modality}.{key}": reason for key, reason in found.items()}
+        spec, seen = config.spec(name), seen_by(name, config, data)
+        found = MODALITIES[modality].fill(spec, seen, config.size, config.encoder[name])
+        reasons |= {f"{config.spec_path(name)}.{key}": reason for key, reason in found.items()}
     for table in config.fusions.values():
         table |= {**fusion.fusion_class(table).sizes(config.size), **table}
     train = config.train
@@ -115,9 +117,9 @@ def resolve_frozen(config: Config, built: nn.ModuleDict, data: Dataset) -> dict[
     reasons |= resolve_projections(config, widths, still)
     for name in config.encoder:
         modality = config.modality_of(name)
-        spec = config.data[modality]
+        spec = config.spec(name)
         found = MODALITIES[modality].settle(spec, data, name in still)
-        reasons |= {f"data.{modality}.{key}": reason for key, reason in found.items()}
+        reasons |= {f"{config.spec_path(name)}.{key}": reason for key, reason in found.items()}
         for number, stage in enumerate(config.stage, 1):
             # what is asked for stays
             if found.get("augment") and spec.augment and stage.augment is None and name in frozen(config, [stage], names):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 from mmkit import losses
@@ -22,8 +24,16 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
     there = [name for name, row in MODALITIES.items() if _columns(row, data)]
     config = _without(config, data, there, reasons)
     paired = [table for name, table in config.loss.items() if _takes(name, table, "between")]
+    unnamed = paired and not any("between" in table for table in paired)
+    if unnamed and len(there) == 1 and data.columns_of("label") and not config.input:
+        where, hint = f"the dataset has {there[0]} and label", "--recipe classify learns its labels"
+        raise UserError("a loss of pairs, and there is one input alone", where, hint)
+    further = _further(data)
+    for name, column in further.items():
+        config.input.setdefault(name, Input(column))
     for name, one in config.input.items():
         _complete(name, one, data)
+    there += further
     if any("between" not in table for table in paired):
         _encoders(config, there, reasons, "the data has it")
     for table in paired:
@@ -37,7 +47,7 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
             )
     for name, table in config.fusions.items():
         if not table.get("inputs"):
-            table["inputs"] = _fused(config, there)
+            table["inputs"] = _fused(config, there, further)
             reasons[f"{config.fusion_path(name)}.inputs"] = f"{table['inputs']} (an input of each modality, named ones first)"
     used = _used(config, there)
     for name in used:
@@ -49,11 +59,35 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
     config.input = {name: config.input[name] for name in used}
     read = {one.encoder for one in config.input.values()}
     for name in [name for name in config.encoder if name not in read]:
+        # of itself no recipe names a checkpoint: somebody meant it
+        if given := config.encoder[name].get("from"):
+            hint = f"the losses and the fusion read: {', '.join(config.input)}"
+            raise ConfigError(
+                f"nothing reads the encoder {name} from {given}", f"encoder.{name}.from", where=data.path, hint=hint
+            )
         del config.encoder[name]
         reasons[f"encoder.{name}"] = "left out (no loss and no fusion reads it)"
-    kept = {one.modality for one in config.input.values()}
+    for name in config.encoder:
+        if name != (modality := config.modality_of(name)) and not MODALITIES[modality].LANGUAGE:
+            config.data.modality.setdefault(name, {})
+            config.spec(name)
+    kept = {*config.encoder, *(one.modality for one in config.input.values())}
     config.data.modality = {name: spec for name, spec in config.data.modality.items() if name in kept}
     return config, reasons
+
+
+def seen_by(encoder: str, config: Config, data: Dataset) -> Dataset:
+    """The data as one encoder sees it: without the columns of its modality that others alone read."""
+    read = {one.column for one in config.input.values() if one.encoder == encoder}
+    others = {one.column for one in config.input.values() if one.modality == config.modality_of(encoder)} - read
+    columns = {name: kind for name, kind in data.columns.items() if name not in others}
+    return replace(data, manifest=data.manifest | {"columns": columns}) if others else data
+
+
+def _further(data: Dataset) -> dict[str, str]:
+    """The inputs that the data has beside one of each modality, each called like its column: depth beside pictures, say."""
+    kinds = [row.KINDS[0] for row in MODALITIES.values() if not row.LANGUAGE]
+    return {name: name for kind in kinds for name in data.columns_of(kind)[1:]}
 
 
 def _without(config: Config, data: Dataset, there: list[str], reasons: dict[str, str]) -> Config:
@@ -101,8 +135,23 @@ def _complete(name: str, one: Input, data: Dataset) -> None:
     if one.modality not in MODALITIES:
         path = f"input.{name}.modality"
         raise ConfigError(f"no modality {one.modality!r}", path, where=path, hint=nearest(one.modality, MODALITIES))
-    one.column = one.column or data.column(MODALITIES[one.modality].KINDS[0])
-    one.encoder = one.encoder or one.modality
+    one.column = one.column or _column(MODALITIES[one.modality].KINDS[0], data)
+    one.encoder = one.encoder or (name if one.column in _further(data) else one.modality)
+
+
+def _column(kind: str, data: Dataset) -> str:
+    """The first column of a kind.
+
+    Raises:
+        UserError: there is none; a recipe that takes what there is is named.
+    """
+    try:
+        return data.column(kind)
+    except UserError as e:
+        there = [name for name, row in MODALITIES.items() if _columns(row, data)]
+        fits = "nmodal" if len(there) > 1 else "classify" if data.columns_of("label") and there else ""
+        e.hint = f"{e.hint}; for such data: --recipe {fits}" if fits else e.hint
+        raise
 
 
 def _encoders(config: Config, names: list[str], reasons: dict[str, str], why: str) -> None:
@@ -123,15 +172,16 @@ def _unsaid(there: list[str], data: Dataset) -> str:
     raise UserError("the dataset has no column that an encoder reads", data.path, f"it has: {', '.join(data.columns)}")
 
 
-def _fused(config: Config, there: list[str]) -> list[str]:
-    """Of each modality of the data the inputs that are named, else the one that is called like it.
+def _fused(config: Config, there: list[str], further: Mapping[str, str]) -> list[str]:
+    """Of each modality of the data the inputs that are named, else the one that is called like it; and the further ones.
 
     Raises:
         ConfigError: there is but one.
     """
     found = []
-    for modality in there:
-        found += [name for name, one in config.input.items() if one.modality == modality] or [modality]
+    for name in there:
+        named = [own for own, one in config.input.items() if one.modality == name and own not in further]
+        found += named or [name]
     if len(found) < 2:
         hint = setting("fusion.inputs", [*found, "…"])
         raise ConfigError("a fusion of one input", "fusion.inputs", where=f"the data has: {', '.join(there)}", hint=hint)

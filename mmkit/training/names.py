@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mmkit import encoders, fusion, losses
-from mmkit.config import Config
+from mmkit.config import Config, may_be_column
 from mmkit.data.modalities import MODALITIES
 from mmkit.errors import ConfigError, nearest
 from mmkit.training.report_to import check_trackers
@@ -17,8 +17,8 @@ def check_names(config: Config) -> None:
     """
     for name, table in config.encoder.items():
         modality = config.modality_of(name)
-        # without a kind it is the usual one of its modality, see `resolve_inputs`
-        if "kind" in table or modality not in MODALITIES:
+        # without a kind it is the usual one of its modality, and of what column it is the data says, see `resolve_inputs`
+        if "kind" in table if modality in MODALITIES else not may_be_column(name):
             encoders.check_kind(name, modality, table.get("kind", ""))
     # before it is known what the data has, any modality may be an input
     known = list(dict.fromkeys([*config.encoder, *config.input, *(() if config.input else MODALITIES)]))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 from PIL import Image
@@ -15,6 +15,7 @@ from rich.text import Text
 from mmkit.views.attention import Looked, as_shares, strength
 
 ROWS = 22  # lines of a picture at most
+ABREAST = 4  # frames of a video side by side
 GAP = 4  # columns between the two pictures
 BAR = 24  # columns of the longest bar
 WORD = 24  # columns of the longest word
@@ -25,27 +26,47 @@ PAPER, INK = np.array([255, 255, 255]), np.array([213, 94, 0])  # the vermilion 
 
 def print_looked(looked: Looked, console: Console) -> None:
     """Print it: two pixels a cell in colours, a ramp of characters without them; at most as wide as the console."""
-    width, height = looked.picture.size
-    columns = min((console.width - GAP) // 2, max(1, round(2 * ROWS * width / height)))
-    lines = max(1, round(columns * height / width / 2))
+    canvas = looked.canvas
     # of 16 colours a terminal has its own idea
     coloured = console.color_system in ("truecolor", "256", "windows") and not console.no_color
     if looked.title:
         console.print(Text(looked.title, style="bold"))
-    draw = _cells if coloured else _characters
-    for left, right in zip(*draw(looked, columns, lines), strict=True):
-        console.print(Text.assemble(left, " " * GAP, right), no_wrap=True, crop=False)
+    for i in range(0, len(canvas.pictures), ABREAST):
+        picture, share = _abreast(canvas.pictures[i : i + ABREAST], looked.shares[i : i + ABREAST])
+        # of several rows each is lower
+        most = ROWS if len(canvas.pictures) <= ABREAST else ROWS // 2
+        columns = min((console.width - GAP) // 2, max(1, round(2 * most * picture.width / picture.height)))
+        lines = max(1, round(columns * picture.height / picture.width / 2))
+        draw = _cells if coloured else _characters
+        for left, right in zip(*draw(picture, share, columns, lines), strict=True):
+            console.print(Text.assemble(left, " " * GAP, right), no_wrap=True, crop=False)
+        if canvas.times is not None:
+            console.print(Text("  ".join(canvas.labels[i : i + ABREAST]), style="dim"))
+    for axis, way in (
+        (canvas.across, "from left to right"),
+        (canvas.up, "from the bottom up" if canvas.rising else "from the top"),
+    ):
+        if axis is not None:
+            console.print(Text(f"{axis.name} {way}: {axis.values[0]:.4g} to {axis.values[-1]:.4g}", style="dim"))
     for line in _words(looked):
         console.print(line, no_wrap=True)
     if looked.note:
         console.print(Text(looked.note, style="dim"))
 
 
-def _cells(looked: Looked, columns: int, lines: int) -> tuple[list[Text], list[Text]]:
+def _abreast(pictures: Sequence[Image.Image], shares: np.ndarray) -> tuple[Image.Image, np.ndarray]:
+    """Pictures of one size side by side, and their maps (n, h, w) likewise (h, n * w)."""
+    width, height = pictures[0].size
+    whole = Image.new("RGB", (width * len(pictures), height))
+    for i, one in enumerate(pictures):
+        whole.paste(one, (i * width, 0))
+    return whole, np.concatenate(list(shares), 1)
+
+
+def _cells(picture: Image.Image, share: np.ndarray, columns: int, lines: int) -> tuple[list[Text], list[Text]]:
     """The picture and the map as half blocks: two rows of pixels a line."""
     size = (columns, 2 * lines)
-    picture = looked.picture.convert("RGB")
-    heat = _resized(strength(looked.heat), size)[..., None]
+    heat = _resized(share, size)[..., None]
     grey = np.asarray(picture.convert("L").resize(size, Image.Resampling.BOX), np.float32)[..., None] * 0.3 + 255 * 0.7
     found = np.asarray(picture.resize(size, Image.Resampling.BOX)), grey * (PAPER / 255) * (1 - heat) + INK * heat
     return _blocks(found[0]), _blocks(found[1])
@@ -61,11 +82,11 @@ def _blocks(pixels: np.ndarray) -> list[Text]:
     return lines
 
 
-def _characters(looked: Looked, columns: int, lines: int) -> tuple[list[Text], list[Text]]:
+def _characters(picture: Image.Image, share: np.ndarray, columns: int, lines: int) -> tuple[list[Text], list[Text]]:
     """The picture, its levels stretched, and the map in a ramp of characters."""
-    light = np.asarray(looked.picture.convert("L").resize((columns, lines), Image.Resampling.BOX), np.float32)
+    light = np.asarray(picture.convert("L").resize((columns, lines), Image.Resampling.BOX), np.float32)
     spread = max(float(np.ptp(light)), 1.0)
-    heat = _resized(strength(looked.heat), (columns, lines))
+    heat = _resized(share, (columns, lines))
     return _ramp((light - light.min()) / spread), _ramp(heat / max(float(heat.max()), 1e-9))
 
 

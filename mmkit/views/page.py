@@ -62,6 +62,7 @@ def _environment() -> Environment:
     )
     environment.globals["maker"] = MAKER
     environment.filters["photo"] = photo
+    environment.filters["sound_uri"] = lambda listen: sound_uri(*listen)
     return environment
 
 
@@ -87,3 +88,8 @@ def chart(draw: Callable[[style.Theme], Figure]) -> Chart:
 def data_uri(data: bytes, kind: str) -> str:
     """Bytes of an image of `kind` (png, jpeg, svg+xml) as a URI."""
     return f"data:image/{kind};base64,{base64.b64encode(data).decode()}"
+
+
+def sound_uri(data: bytes, kind: str) -> str:
+    """Bytes of a file that can be heard, of a type such as audio/mpeg, as a URI."""
+    return f"data:{kind};base64,{base64.b64encode(data).decode()}"

@@ -32,12 +32,14 @@ class Tile:
     Args:
         score: printed under it.
         right: whether it is a right answer; None where nobody knows.
+        listen: on a page, the bytes of a file that can be heard, and its type.
     """
 
     text: str = ""
     picture: Image.Image | None = None
     score: float | None = None
     right: bool | None = None
+    listen: tuple[bytes, str] | None = None
 
     @property
     def verdict(self) -> str:

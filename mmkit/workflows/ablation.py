@@ -20,6 +20,7 @@ from typing import Any
 
 from mmkit.config import Config, Tables, build, to_dict, write_toml
 from mmkit.data.shards import open_dataset
+from mmkit.durations import in_words
 from mmkit.errors import ConfigError, UsageError, UserError
 from mmkit.files import check_beginning, lock, move_folder_aside, read_json, write_json
 from mmkit.loading import CONFIG, load_model, run_config, save_made
@@ -29,6 +30,7 @@ from mmkit.training.loop import Interrupted
 from mmkit.training.names import check_names
 from mmkit.workflows import fit
 from mmkit.workflows.ablation_cells import RECIPE, Cell, Grid, differences, drop, pinned, varied
+from mmkit.workflows.plan import plan
 
 STATE, BASE, RUNS, CELLS, CELL, LOG = "ablation.json", "base", "runs", "cells", "cell.json", "log.txt"
 VERSION = 1
@@ -166,10 +168,10 @@ def prepare(ablation: Ablation, device: str, talk: Talk) -> Ablation:
         return ablation
     config.train.seed = seed
     try:
-        made = fit.plan(config, device, talk, dry=True, readers_of=Path(ablation.readers_of) if ablation.readers_of else None)
+        made = plan(config, device, talk, dry=True, readers_of=Path(ablation.readers_of) if ablation.readers_of else None)
     except ConfigError as e:
         raise _varied_wrongly(e, cell) from e
-    talk.say(f"each trains for {made.config.train.steps} steps, about {fit.in_words(made.seconds)}")
+    talk.say(f"each trains for {made.config.train.steps} steps, about {in_words(made.seconds)}")
     base.mkdir(parents=True, exist_ok=True)
     save_made(made.model, base)
     ablation = replace(ablation, many=len(made.model.embedded) > 2)

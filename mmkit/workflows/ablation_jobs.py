@@ -13,11 +13,12 @@ from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 
+from mmkit.durations import in_words
 from mmkit.errors import UsageError, nearest
 from mmkit.talk import Talk
 from mmkit.training.loop import Interrupted
 from mmkit.workflows.ablation import CELL, CELLS, LOG, Ablation, Row, finish, row_of, work
-from mmkit.workflows.fit import in_words, stop_on_signal
+from mmkit.workflows.fit import stop_on_signal
 
 POLL = 0.1  # seconds
 # opens where a job of this title reports to

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from mmkit.data.pictures import is_shown, of_source, shown
+from mmkit.data.pictures import of_source, shown, shown_of
 from mmkit.errors import UserError
 from mmkit.space import coordinates
 from mmkit.views import fonts, style, target
@@ -111,11 +111,11 @@ def _name(made: Map) -> str:
 
 
 def _thumbnails(made: Map, most: int) -> tuple[dict[int, bytes], int]:
-    """row -> small JPEG, evenly spaced over the rows that are pictures, and how many of these there are."""
+    """row -> small JPEG, evenly spaced over the rows of which there is a picture, and how many of these there are."""
     from mmkit.views.map_page import thumbnail
 
-    rows = np.flatnonzero([is_shown(name) for name in made.found.modality])
     source = (made.found.meta or {}).get("data")
+    rows = np.flatnonzero(np.isin(made.found.modality, shown_of(source, np.unique(made.found.modality).tolist())))
     if not source or not most or not len(rows):
         return {}, len(rows)
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
@@ -123,10 +123,10 @@ def _thumbnails(made: Map, most: int) -> tuple[dict[int, bytes], int]:
     for row in chosen.tolist():
         wanted[made.found.split[row], made.found.modality[row]][made.found.ids[row]] = row
     found: dict[int, bytes] = {}
-    for (split, kind), ids in wanted.items():
+    for (split, name), ids in wanted.items():
         try:
-            stored = of_source(source, ids, kind, split)
+            modality, stored = of_source(source, ids, name, split)
         except UserError:  # the dataset has moved or is another one now: the map itself needs none of it
             continue
-        found |= {ids[id]: thumbnail(shown(kind, held)) for id, held in stored.items()}
+        found |= {ids[id]: thumbnail(shown(modality, held)) for id, held in stored.items()}
     return found, len(rows)

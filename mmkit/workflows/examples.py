@@ -6,7 +6,6 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from mmkit.data import pictures
 from mmkit.data.shards import Dataset
@@ -36,7 +35,7 @@ class Side:
     def __init__(self, found: Embeddings, name: str, data: Dataset, split: str | None) -> None:
         self.found, self.name, self.rows, self.split = found, name, found.rows(name), split
         self.vectors: Vectors = found.take(self.rows)
-        self.data, self.photos = data, dict[str, Image.Image]()
+        self.data, self.photos = data, dict[str, pictures.Shown]()
 
     @property
     def ids(self) -> np.ndarray:
@@ -44,7 +43,7 @@ class Side:
 
     def fetch(self, items: Iterable[int]) -> None:
         """Read the pictures of some items, where it has any."""
-        if pictures.is_shown(self.name):
+        if pictures.column_of(self.data, self.name):
             wanted = {self.ids[i] for i in items} - self.photos.keys()
             self.photos |= pictures.of_dataset(self.data, wanted, self.name, self.split)
 
@@ -52,7 +51,8 @@ class Side:
         """An item as a picture, as its text, or else by its id."""
         row, id = self.rows[item], self.ids[item]
         photo = self.photos.get(id)
-        return Tile(self.found.text[row] or ("" if photo else id), photo, score, mark)
+        text = self.found.text[row] or ("" if photo else id)
+        return Tile(text, photo.picture, score, mark, photo.listen) if photo else Tile(text, None, score, mark)
 
 
 def of_retrieval(found: Embeddings, names: tuple[str, str], data: Dataset, split: str | None) -> list[Group]:
@@ -64,7 +64,7 @@ def of_retrieval(found: Embeddings, names: tuple[str, str], data: Dataset, split
         split: that `found` is of.
     """
     gallery, queries = (Side(found, name, data, split) for name in names)
-    numbers = np.unique(found.ids, return_inverse=True)[1]
+    numbers = alike(found)
     places = rank(queries.vectors, numbers[queries.rows], gallery.vectors, numbers[gallery.rows])
     # spread over the queries, long and short, instead of the first ones
     at_once = spread(np.flatnonzero(places == 1), RIGHT)
@@ -72,10 +72,20 @@ def of_retrieval(found: Embeddings, names: tuple[str, str], data: Dataset, split
     missed = [int(q) for q in furthest if places[q] > 1]
     back = spread(np.arange(len(gallery.rows)), REVERSE)
     return [
-        ("Found at once", _strips(queries, gallery, at_once, places)),
-        ("Not found at once: the hardest cases", _strips(queries, gallery, missed, places)),
-        (f"The other way round: {_plural(names[1])} for {_one(names[0])}", _strips(gallery, queries, back, None)),
+        ("Found at once", _strips(queries, gallery, at_once, places, numbers)),
+        ("Not found at once: the hardest cases", _strips(queries, gallery, missed, places, numbers)),
+        (f"The other way round: {_plural(names[1])} for {_one(names[0])}", _strips(gallery, queries, back, None, numbers)),
     ]
+
+
+def alike(found: Embeddings) -> np.ndarray:
+    """A number for the sample of each row; samples of the same texts, which no query can tell apart, have one."""
+    said: dict[str, set[str]] = {}
+    for id, text in zip(found.ids.tolist(), found.text.tolist(), strict=True):
+        if text is not None:
+            said.setdefault(id, set()).add(text)
+    keys = ["\n".join(sorted(said[id])) if id in said else id for id in found.ids.tolist()]
+    return np.unique(keys, return_inverse=True)[1]
 
 
 def _one(name: str) -> str:
@@ -86,7 +96,9 @@ def _plural(name: str) -> str:
     return f"{name.removesuffix('s')}s"
 
 
-def _strips(queries: Side, gallery: Side, chosen: Sequence[int] | np.ndarray, places: np.ndarray | None) -> list[Strip]:
+def _strips(
+    queries: Side, gallery: Side, chosen: Sequence[int] | np.ndarray, places: np.ndarray | None, numbers: np.ndarray
+) -> list[Strip]:
     """Queries with their best answers. What stands below the right one is neither right nor wrong."""
     if not len(chosen):
         return []
@@ -95,13 +107,13 @@ def _strips(queries: Side, gallery: Side, chosen: Sequence[int] | np.ndarray, pl
     queries.fetch(chosen)
     strips = []
     for q, items, values in zip(chosen, best, scores, strict=True):
-        own = queries.ids[q]
-        marks = verdicts([gallery.ids[i] == own for i in items])
+        own = numbers[queries.rows[q]]
+        marks = verdicts([numbers[gallery.rows[i]] == own for i in items])
         tiles = [gallery.tile(i, float(s), mark) for i, s, mark in zip(items, values, marks, strict=True)]
         note = ""
         if places is not None and places[q] > 1:
             note = f"what belongs to it came at place {places[q]:g}"
-            note += f", behind these {len(tiles)}" if own not in gallery.ids[items] else ""
+            note += f", behind these {len(tiles)}" if own not in numbers[gallery.rows[items]] else ""
         strips.append(Strip(queries.tile(q), tiles, note))
     return strips
 
@@ -143,7 +155,7 @@ def of_captions(rows: dict[str, Any], data: Dataset, split: str | None) -> list[
         photo = photos.get(rows["id"][i])
         said = Tile(rows["caption"][i] or "nothing", None, rows["CIDEr"][i], True if rows["exact_match"][i] else None)
         true = [Tile(f"written: {text}") for text in rows["references"][i][:2]]
-        return Strip(Tile("" if photo else rows["id"][i], photo), [said, *true])
+        return Strip(_query("", photo, rows["id"][i]), [said, *true])
 
     return [(heading, [strip(int(i)) for i in items]) for heading, items in chosen.items() if len(items)]
 
@@ -163,12 +175,16 @@ def of_numbers(rows: dict[str, Any], data: Dataset, split: str | None) -> list[G
     def strip(i: int) -> Strip:
         photo = photos.get(ids[i])
         said = Tile(f"{rows['predicted'][i]:.2f}"), Tile(f"right would be: {rows['target'][i]:.2f}")
-        return Strip(Tile("" if photo else ids[i], photo), list(said))
+        return Strip(_query("", photo, ids[i]), list(said))
 
     return [(heading, [strip(int(i)) for i in items]) for heading, items in chosen.items()]
 
 
-def _photos(data: Dataset, split: str | None, ids: Iterable[str]) -> dict[str, Image.Image]:
+def _query(asked: str, photo: pictures.Shown | None, id: str) -> Tile:
+    return Tile(asked, photo.picture, listen=photo.listen) if photo else Tile(asked or id)
+
+
+def _photos(data: Dataset, split: str | None, ids: Iterable[str]) -> dict[str, pictures.Shown]:
     """The pictures of some rows, where the data has any."""
     kind = pictures.shown_in(data)
     return pictures.of_dataset(data, set(ids), kind, split) if kind else {}
@@ -198,7 +214,7 @@ def of_answers(rows: dict[str, Any], data: Dataset, split: str | None) -> list[G
     def strip(i: int) -> Strip:
         asked = beside[i] if beside else ""
         photo = photos.get(ids[i])
-        query = Tile(asked or ("" if photo else ids[i]), photo)
+        query = _query(asked, photo, ids[i])
         tiles = [Tile(said[i] or "nothing", None, None, bool(worth[i] == 1))]
         if worth[i] != 1 and truth is not None:
             tiles.append(Tile(f"right would be: {truth[i]}"))

@@ -34,7 +34,7 @@ def loader(config: Config, data: Dataset, model: Model, stages: list[Stage], tal
         name: Source(
             str(one.column),
             MODALITIES[str(one.modality)],
-            model.reader(name).over(_spec(config, str(one.modality), stages[0])),
+            model.reader(name).over(_spec(config, str(one.encoder), stages[0])),
             found.get(name),
         )
         for name, one in model.inputs.items()
@@ -46,9 +46,9 @@ def loader(config: Config, data: Dataset, model: Model, stages: list[Stage], tal
     return Loader(data, "train", inputs, batch, seed, workers, targets, listed, limit, rank, size)
 
 
-def _spec(config: Config, modality: str, stage: Stage) -> Any:
-    """How a modality is read in a stage."""
-    spec = config.data[modality]
+def _spec(config: Config, encoder: str, stage: Stage) -> Any:
+    """How an encoder reads in a stage."""
+    spec = config.spec(encoder)
     return spec if stage.augment is None or not hasattr(spec, "augment") else replace(spec, augment=stage.augment)
 
 
@@ -90,7 +90,7 @@ def still(config: Config, model: Model, stages: list[Stage]) -> list[str]:
     altered = {name for loss in model.loss.values() for name in loss.alters()}
     found = []
     for name, one in model.inputs.items():
-        specs = [_spec(config, str(one.modality), stage) for stage in stages]
+        specs = [_spec(config, str(one.encoder), stage) for stage in stages]
         if one.encoder in standing and name not in altered and all(model.reader(name).over(spec).still for spec in specs):
             found.append(name)
     return found

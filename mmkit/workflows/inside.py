@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from itertools import islice
 from math import isnan
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from mmkit.bootstrap import numbers
-from mmkit.data.images import load_cell
 from mmkit.data.shards import Dataset
 from mmkit.encode import cell_items, columns_of
 from mmkit.errors import UserError
-from mmkit.explain.asked import picture_of, words_of
-from mmkit.explain.attention import Box, Explanation, explain, on_picture
+from mmkit.explain.asked import can_be_looked_at, words_of
+from mmkit.explain.attention import Explanation, explain
 from mmkit.metrics.evaluation import Request
 from mmkit.space.gap import Gap
 from mmkit.vectors import Embeddings
@@ -92,39 +91,38 @@ def shown_attention(model: Model, data: Dataset, split: str | None) -> list[Show
     """What the model looks at in a few rows of a split.
 
     Raises:
-        UserError: it reads no pictures, or has nothing to show of them.
+        UserError: it reads words alone, or has nothing to show of the rest.
     """
-    picture, words = picture_of(model), words_of(model)
-    columns = columns_of(model, data, [picture, *([words] if words else [])])
-    if picture not in columns:
-        raise UserError(f"the dataset has no {picture} column", data.path)
+    inputs = can_be_looked_at(model)
+    columns = columns_of(model, data, inputs)
+    if not columns:
+        raise UserError(f"the dataset has no {inputs[0]} column", data.path)
+    looked = next(name for name in inputs if name in columns)
+    words = words_of(model, looked)
+    # a model without words is shown what another input makes it look at
+    beside = words or next((name for name in model.embedded if name != looked and looked in model.embedded), None)
+    columns |= columns_of(model, data, [beside]) if beside else {}
     shown: list[Shown] = []
     for row in islice(data.rows(split, list(dict.fromkeys(["id", *columns.values()]))), 4 * LOOKED):
-        texts = cell_items(model, words, row[columns[words]]) if words in columns and words else []
-        if row[columns[picture]] and (texts or words not in columns) and len(shown) < LOOKED:
-            text = texts[0] if texts else None
-            shown.append(_looked(row[columns[picture]], text, explain(model, row[columns[picture]], text)))
+        others = cell_items(model, beside, row[columns[beside]]) if beside and beside in columns else []
+        items = cell_items(model, looked, row[columns[looked]])
+        if items and (others or beside not in columns) and len(shown) < LOOKED:
+            text = others[0] if others and words else None
+            other = (beside, others[0]) if beside and others and not words else None
+            said = text or (f"the {beside} of {row['id']}" if other else f"the {looked} alone")
+            shown.append(_looked(said, explain(model, items[0], text, looked=looked, other=other)))
     return shown
 
 
-def _looked(item: dict[str, Any], text: str | None, found: Explanation) -> Shown:
-    photo = load_cell(item)
-    photo.thumbnail((LARGEST, LARGEST))
-    heat = on_picture(found.grid, _scaled(found, photo.width / found.size[0]), photo.size)
+def _looked(asked: str, found: Explanation) -> Shown:
     words = [(word.text, word.weight) for word in found.words]
     said = f"answer: {found.answer}" if found.answer is not None else ""
-    looked = Looked(photo, heat, words, said)
+    looked = Looked(found.canvas.within(LARGEST), found.grid, words, said)
 
     def draw(theme: Theme) -> Figure:
         return attention.attention(looked, theme)
 
-    return Shown(draw, f"What the model looks at for: {text or 'the picture alone'}")
-
-
-def _scaled(found: Explanation, scale: float) -> Box:
-    """The part that the model saw, of a picture drawn smaller."""
-    left, top, right, bottom = (edge * scale for edge in found.shown)
-    return left, top, right, bottom
+    return Shown(draw, f"What the model looks at for: {asked}")
 
 
 def shown_contribution(model: Model, data: Dataset, split: str | None) -> Shown:

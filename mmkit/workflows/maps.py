@@ -26,6 +26,7 @@ from mmkit.views.groups import Groups
 
 COLOURINGS = ("label", "modality", "split", "similarity", "cluster", "none")
 FEW = 30  # labels; of more of them most would be grey
+LISTED_GAPS = 3  # of more pairs of modalities the nearest and the furthest are said
 
 
 @dataclass
@@ -136,6 +137,13 @@ class Map:
         if self.quality:
             drawn = f", {self.quality.points:,} points drawn" if self.quality.points < len(self.points) else ""
             lines.append(f"trustworthiness {self.quality.trustworthiness:.3f} (1 is best; 5 neighbours{drawn})")
+        if len(self.gaps) > LISTED_GAPS:
+            near, far = (pick(self.gaps, key=lambda gap: gap.distance) for pick in (min, max))
+            (a, b), (c, d) = near.between, far.between
+            lines.append(f"modality gaps from {near.distance:.2f} ({a}, {b}) to {far.distance:.2f} ({c}, {d}); 0 is none")
+            alike = [gap.matching for gap in self.gaps if not isnan(gap.matching)]
+            lines += [f"cosines of two of one id from {min(alike):z.2f} to {max(alike):z.2f}"] if alike else []
+            return lines
         for gap in self.gaps:
             one, two = gap.between
             lines.append(f"modality gap {gap.distance:.2f} from {one} to {two} (0 is none, 2 the most)")

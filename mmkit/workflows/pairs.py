@@ -87,7 +87,7 @@ def pairs_of(a: str, b: str, asked: Asked) -> list[tuple[Items, Items]]:
     """The items of both, not aligned yet, one pair for each table: by what both were measured, in their runs or now.
 
     Args:
-        a, b: a run, a checkpoint in one, a CLIP or SigLIP checkpoint, or a `.json` or `.parquet` that `mmkit eval` wrote.
+        a, b: a run, a checkpoint in one, a CLIP, SigLIP or CLAP checkpoint, or a `.json` or `.parquet` that `mmkit eval` wrote.
 
     Raises:
         UserError: one is none of these; they were measured on different data, or on several and none was picked.

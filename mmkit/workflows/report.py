@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mmkit import __version__
 from mmkit.data import pictures
 from mmkit.data.audit import table as audit_table
-from mmkit.data.modalities import MODALITIES
 from mmkit.data.shards import Dataset, default_split, open_dataset
 from mmkit.embedding import checkpoint_name, embed_dataset, model_name
 from mmkit.encode import Pace, cell_items, columns_of
@@ -217,7 +216,7 @@ def _strips(
 
 
 def _samples(model: Model, data: Dataset) -> list[Tile]:
-    """Some training pictures with their first words, where there are pictures."""
+    """Some training rows as pictures with their first words, where there is a picture of them."""
     columns = columns_of(model, data, model.inputs)
     shown = next((name for name in columns if pictures.is_shown(str(model.inputs[name].modality))), None)
     if shown is None:
@@ -228,11 +227,12 @@ def _samples(model: Model, data: Dataset) -> list[Tile]:
     split = "train" if data.splits.get("train") else None
     tiles = []
     for row in islice(data.rows(split, wanted), SAMPLES):
-        held = row[columns[shown]]
+        held = cell_items(model, shown, row[columns[shown]])
         words = cell_items(model, said, row[columns[said]]) if said else []
         text = words[0] if words else str(row[label]) if label and row[label] else row["id"]
-        if held and (held["bytes"] or held["path"]):
-            tiles.append(Tile(str(text), MODALITIES[str(model.inputs[shown].modality)].picture(held)))
+        if held:
+            there = pictures.exhibit(str(model.inputs[shown].modality), held[0])
+            tiles.append(Tile(str(text), there.picture, listen=there.listen))
     return tiles
 
 

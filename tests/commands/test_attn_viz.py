@@ -46,7 +46,7 @@ def test_figures(run, picture, invoke, tmp_path, suffix):
 def test_a_crop_that_leaves_most_out_is_said(run, invoke, tmp_path):
     Image.new("RGB", (400, 40)).save(tmp_path / "long.png")
     outcome = invoke("attn-viz", tmp_path / "long.png", CAPTION, "--json", cwd=run)
-    assert "the model sees the middle 10% of the picture" in outcome.lines[0]["notes"][-1]
+    assert "the model takes the middle 10% of the image" in outcome.lines[0]["notes"][-1]
 
 
 def test_a_figure_of_every_head(run, picture, invoke, tmp_path):
@@ -62,7 +62,7 @@ def test_the_page_holds_a_map_for_each_word_and_loads_nothing(run, picture, invo
     assert invoke("attn-viz", picture, "红色 <b>circle</b>", "-o", tmp_path / "map.html", cwd=run).code == 0
     page = (tmp_path / "map.html").read_text()
     facts = json.loads(re.search(r'id="facts">(.*?)</script>', page)[1])
-    assert np.array(facts["grid"]).shape == (6, 6) and np.array(facts["words"]).shape == (3, 6, 6)
+    assert np.array(facts["grids"]).shape == (1, 6, 6) and np.array(facts["words"]).shape == (3, 1, 6, 6)
     assert facts["box"] == [10, 0, 40, 40] and facts["size"] == [60, 40]
     assert "&lt;b&gt;circle" in page and "<b>circle" not in page
     assert not re.findall(r'(?:src|href)="(?!data:)', page)
@@ -106,8 +106,8 @@ def test_an_answer_is_said_and_explained(asked, invoke):
 @pytest.mark.parametrize(
     ("args", "code", "message"),
     [
-        ([], 2, "which picture?"),
-        (["nope.png"], 1, "no such image, nope.png"),
+        ([], 2, "which file?"),
+        (["nope.png"], 1, "no such file, nope.png"),
         (["red.png", " "], 2, "the text is empty"),
         (["red.png", "--method", "relevanse"], 2, "no method 'relevanse'"),
         (["red.png", "blu", "--model", "runs/classes"], 2, "no class 'blu'"),
@@ -118,7 +118,7 @@ def test_an_answer_is_said_and_explained(asked, invoke):
         (["red.png", "--model", "runs/answers", "--faithfulness"], 2, "--faithfulness follows a score"),
         (["--data", "colours", "--id", "nobody", "--model", "runs/both"], 1, "no row 'nobody'"),
         (["--data", "colours"], 2, "which row of the dataset?"),
-        (["red.png", "x", "--data", "colours", "--id", "red0"], 2, "--id names the picture"),
+        (["red.png", "x", "--data", "colours", "--id", "red0"], 2, "--id names what is looked at"),
     ],
 )
 def test_what_cannot_be_is_one_line(asked, invoke, args, code, message):

@@ -80,6 +80,14 @@ def test_what_cannot_be_is_said(colours, colour_model, invoke, options, code, er
     assert f"error: {error}" in outcome.stderr
 
 
+def test_classes_that_a_model_reads_alike_are_refused(colours, run, invoke):
+    long = "red " * 60
+    words = ["--model", run / "runs/latest", "--classes", f"{long}one,{long}two"]
+    outcome = invoke("eval", "zero-shot", "--data", colours, *words)
+    assert outcome.code == 1
+    assert "the model reads the classes" in outcome.stderr and "alike" in outcome.stderr
+
+
 def test_json_or_a_table(colours, colour_model, invoke):
     outcome = invoke("eval", "recall@k", "--format", "md", "--json", cwd=colours.parent)
     assert (outcome.code, outcome.stdout) == (2, "")

@@ -20,9 +20,7 @@ def place(run: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a run that makes pictures, of a discrete VAE that was trained before, and one that compares."""
     folder = tmp_path_factory.mktemp("generate")
     data = whole_dataset(run / "data", folder / "data")
-    codes = fit.start(smallest("dvae", data), folder / "runs", "dvae", False, "cpu", Talk())
-    config = smallest("dalle", data, {"train": {"init": str(codes)}})
-    fit.start(config, folder / "runs", "dalle", False, "cpu", Talk())
+    fit.start(smallest("dalle", data), folder / "runs", "dalle", False, "cpu", Talk())
     (folder / "clip").symlink_to((run / "runs" / "latest").resolve())
     return folder
 
@@ -63,9 +61,21 @@ def test_what_cannot_be_is_one_line(place: Path, invoke: Callable[..., Outcome])
     for args, said in (
         (["a red circle", "--model", "clip"], "error: the model was not trained to make pictures"),
         ([" ", "--model", "runs/dalle"], "error: the text is empty"),
-        (["a", "--model", "runs/dalle", "--rerank", "runs/dvae", "-o", "x.png"], "error: the model compares nothing"),
+        (["a", "--model", "runs/dalle", "--rerank", "codes/dvae", "-o", "x.png"], "error: the model compares nothing"),
+        (["-", "--model", "runs/dalle", "-o", "x.png"], "error: - reads one text from stdin, not 2"),
         (["a", "--model", "runs/dalle", "-o", "x.html"], "error: a sheet of pictures is no page"),
     ):
-        found = invoke("generate", *args, cwd=place)
+        found = invoke("generate", *args, cwd=place, stdin="a red circle\na blue square\n")
         assert found.code in (1, 2) and found.stderr.startswith(said), found.stderr
         assert len(found.stderr.strip().splitlines()) <= 2 and not (place / "x.png").exists()
+
+
+def test_a_text_from_stdin_and_one_that_is_too_long(place: Path, invoke: Callable[..., Outcome]) -> None:
+    args = ["--model", "runs/dalle", "--n", 1, "--json", "--quiet"]
+    read, typed = (
+        invoke("generate", text, *args, "-o", f"{text[0]}.png", cwd=place, stdin="a red circle\n")
+        for text in ("-", "a red circle")
+    )
+    assert not read.stderr and json.loads(read.stdout) == json.loads(typed.stdout) | {"path": "-.png"}
+    long = invoke("generate", "a red circle " * 60, *args, "-o", "long.png", cwd=place)
+    assert long.code == 0 and "the model reads" in long.stderr and "tokens of a text; cut off: " in long.stderr

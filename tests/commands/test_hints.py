@@ -5,7 +5,7 @@ import tomllib
 
 import pytest
 
-from mmkit.workflows import fit
+from mmkit.workflows import fit, plan
 from tests.conftest import COLOURS, coloured_row, write_dataset
 from tests.following import follow, said
 
@@ -24,7 +24,8 @@ def trained(invoke, tmp_path_factory):
 
 @pytest.fixture
 def folder(trained, tmp_path, monkeypatch):
-    monkeypatch.setattr(fit, "check_packages", lambda names: None)
+    for module in (fit, plan):
+        monkeypatch.setattr(module, "check_packages", lambda names: None)
     (tmp_path / "data").symlink_to(trained / "data")
     shutil.copytree(trained / "runs", tmp_path / "runs", symlinks=True)
     return tmp_path

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 
 import pytest
 from PIL import Image
@@ -25,6 +26,15 @@ def test_a_line_a_text(red, colour_model, invoke):
     assert match["probability"] > 0.9 > blue["probability"]
     assert match["score"] == pytest.approx(1, abs=1e-5)
     assert blue["probability"] + match["probability"] == pytest.approx(1)
+
+
+def test_a_text_that_is_cut_off_is_said(red, run, invoke):
+    outcome = invoke("predict", red, "red", "red " * 60, "--model", run / "runs/latest")
+    assert outcome.code == 0
+    assert re.search(r"the model reads \d+ tokens of a text; cut off: 'red red", outcome.stderr)
+    assert "cut off" not in invoke("predict", red, "red", "green", "--model", run / "runs/latest").stderr
+    searched = invoke("retrieve", "red " * 60, "--model", run / "runs/latest", "--in", red.parent)
+    assert "cut off: 'red red" in searched.stderr, searched.stderr
 
 
 def test_lines_on_stdin(red, colour_model, invoke):

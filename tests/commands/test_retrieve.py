@@ -69,7 +69,7 @@ def test_a_plain_folder_of_images(colour_model, photos, invoke):
     assert len(outcome.lines) == 3
     assert outcome.lines[0]["id"] == "deep/red.png"
     assert outcome.lines[0]["path"] == str(photos / "deep" / "red.png")
-    assert "1 files could not be read as images" in outcome.stderr
+    assert "1 files could not be read" in outcome.stderr
     assert len(list((colour_model.folder / "embeddings").glob("photos-*.arrow"))) == 1
     # a new picture is seen by the next search
     Image.new("RGB", (8, 8), COLOURS["red"]).save(photos / "another.png")
@@ -235,4 +235,4 @@ def test_save_of_texts_is_refused(prepared, invoke, find):
     query = prepared.parent / "raw" / "red" / "1.png"
     outcome = invoke("retrieve", query, "--in", "prepared", "--save", "found", *find, cwd=prepared.parent)
     assert (outcome.code, (prepared.parent / "found").exists()) == (2, False)
-    assert "--save writes pictures" in outcome.stderr
+    assert "--save copies files" in outcome.stderr

@@ -78,6 +78,51 @@ def test_llava_learns_its_mlp_first_and_then_the_language_model(base: Path, invo
     assert any(not torch.equal(last[name], first[name]) for name in texts if last.keys())
 
 
+def test_examples_are_shown_before_what_is_asked(base: Path, invoke: Callable[..., Any]) -> None:
+    shots = ("--set", "loss.lm.shots=2", "--set", "data.text.context=120")
+    train(base, invoke, "flamingo", "--init", "runs/base", "--steps", 2, "--batch-size", 15, *shots, name="few")
+    run = ("--model", "runs/few", "--data", "shapes")
+    asked = ("answer", "red.png", "what colour is it?", *run)
+    few = [invoke(*asked, "--shots", 2, "--seed", seed, cwd=base).lines[0] for seed in (0, 0, 1)]
+    assert few[0] == few[1] != few[2] and few[0] != invoke(*asked, cwd=base).lines[0]
+    assert invoke("caption", "red.png", *run, "--shots", 2, "--top", 2, cwd=base).lines[0]["caption"]
+    record = invoke("eval", "vqa", *run, "--split", "val", "--limit", 2, "--shots", 2, "--seed", 3, "--json", cwd=base).lines[0]
+    assert (record["shots"], record["seed"], record["beams"]) == (2, 3, 1)
+    for args, said in (
+        (("eval", "vqa", *run, "--split", "train", "--shots", 2), "examples are rows of train"),
+        ((*asked, "--shots", 30), "leaves no room for a text"),
+        ((*asked, "--shots", 3000), "rows to show before a question, not 3000"),
+    ):
+        outcome = invoke(*args, cwd=base)
+        assert outcome.code == 1 and said in outcome.stderr, outcome.stderr
+
+
+def test_answers_are_drawn_as_captions_are(base: Path, invoke: Callable[..., Any]) -> None:
+    if not (base / "runs/flamingo").exists():
+        train(base, invoke, "flamingo", "--init", "runs/base", "--steps", 4)
+    asked = ("answer", "red.png", "what colour is it?", "--model", "runs/flamingo")
+    drawn = [invoke(*asked, "--temperature", 2, "--seed", seed, cwd=base).lines[0] for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    narrow = invoke(*asked, "--top-p", 0.001, cwd=base).lines[0]["answer"]
+    assert narrow == invoke(*asked, cwd=base).lines[0]["answer"], "the likeliest token alone is left"
+    data = ("--data", "shapes", "--split", "val", "--limit", 2, "--json", "--model", "runs/flamingo")
+    (record,) = invoke("eval", "vqa", *data, "--top-p", 0.5, "--seed", 4, cwd=base).lines
+    assert record["sampling"] == {"top_p": 0.5, "temperature": 1.0, "seed": 4}
+
+
+def test_llava_learns_by_adapters(base: Path, invoke: Callable[..., Any]) -> None:
+    before = load_file(base / "runs/base/model.safetensors")
+    stages = 'stage=[{train=["fusion.*"], until=1}, {train=["fusion.*", "encoder.text.*lora_*"]}]'
+    found = train(
+        base, invoke, "llava", "--init", "runs/base", "--steps", 3, "--set", "train.lora=2", "--set", stages, name="lora"
+    )
+    changed = {name for name in found if name.startswith(("encoder.", "head.")) and not torch.equal(found[name], before[name])}
+    layers = ("attention.q.weight", "attention.v.weight")
+    assert changed == {f"encoder.text.blocks.{i}.{layer}" for i in range(2) for layer in layers}, "merged, and nothing else"
+    assert found.keys() - before.keys() == {name for name in found if name.startswith("fusion.")}
+    assert invoke("answer", "red.png", "what colour is it?", "--model", "runs/lora", cwd=base).code == 0
+
+
 def test_over_a_checkpoint(base: Path, invoke: Callable[..., Any], tmp_path: Path) -> None:
     """A GPT-2 whose tokenizer marks no ends."""
     from transformers import GPT2Config, GPT2LMHeadModel

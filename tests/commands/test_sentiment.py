@@ -79,7 +79,7 @@ def test_predict_says_the_number(mosi: Path, invoke: Invoke) -> None:
     outcome = invoke("predict", "loud.npy", "i found it great", "i found it awful", cwd=mosi)
     assert outcome.code == 0, outcome.stderr
     good, bad = outcome.lines
-    assert good == {"image": "loud.npy", "text": "i found it great", "probability": None, "score": good["score"]}
+    assert good == {"series": "loud.npy", "text": "i found it great", "probability": None, "score": good["score"]}
     assert 3.5 > good["score"] > 0.5
     assert -3.5 < bad["score"] < -0.5
     alone = invoke("predict", "loud.npy", cwd=mosi)

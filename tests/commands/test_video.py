@@ -94,7 +94,7 @@ def test_frames_through_a_checkpoint(trained: Path, invoke: Invoke, tmp_path: Pa
     small = dict(hidden_size=16, intermediate_size=32, num_hidden_layers=1, num_attention_heads=2, image_size=32, patch_size=8)
     checkpoint = tmp_path / "clip"
     CLIPVisionModel(CLIPVisionConfig(**small)).save_pretrained(checkpoint)
-    keys = ("--set", f"encoder.video.from={checkpoint}", "--set", "data.video.frames=2", "--steps", 2, "--batch-size", 8)
+    keys = ("--video-encoder", checkpoint, "--set", "data.video.frames=2", "--steps", 2, "--batch-size", 8)
     still = ("--set", 'stage=[{train=["*", "!encoder.video.picture.*"]}]')
     outcome = invoke("train", "data", "--recipe", "nmodal", *keys, *still, "--name", "frozen", cwd=trained)
     assert outcome.code == 0, outcome.stderr

@@ -125,7 +125,7 @@ def test_pope(model: str, place: Path, invoke: Invoke) -> None:
 
 FAULTS = [
     (["eval", "recall@k", "--model", "./git", "--data", "things"], 1, "is not measured by recall@k", "mmkit eval caption"),
-    (["embed", "things", "--model", "./git"], 1, "a checkpoint of git, not a whole CLIP or SigLIP", "mmkit caption"),
+    (["embed", "things", "--model", "./git"], 1, "a checkpoint of git, not a whole CLIP, SigLIP or CLAP", "mmkit caption"),
     (["caption", "red.png", "--model", "runs/captions", "--prompt", "a"], 1, "the model reads no prompt", "--prompt is of"),
     (["caption", "red.png", "--beams", "2", "--top-p", "0.9"], 2, "--beams looks for the likeliest text", "leave --beams out"),
     (["caption", "red.png", "--top-p", "0"], 2, "--top-p 0 leaves no token", "leave it out"),

@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from PIL import Image
 
-from mmkit.explain.asked import words_of
+from mmkit.data.shards import open_dataset
+from mmkit.explain.asked import can_be_looked_at, words_of
 from mmkit.explain.support import has_target
 from mmkit.loading import load_model
 from mmkit.losses.matching import Matching
@@ -71,7 +73,7 @@ def sees(model: Model) -> bool:
 
 def asking(model: Model) -> list[str]:
     """A text, of a model that reads texts."""
-    return ["a red circle"] if words_of(model) else []
+    return ["a red circle"] if sees(model) and words_of(model, can_be_looked_at(model)[0]) else []
 
 
 def decides(model: Model) -> bool:
@@ -123,6 +125,38 @@ def test_every_command_on_every_recipe(
     else:
         assert found.code in (1, 2) and not found.stdout
         assert found.stderr.startswith("error: ") and len(found.stderr.strip().splitlines()) <= 2
+
+
+@pytest.mark.parametrize(("name", "file"), [("audio", "one.wav"), ("series", "one.npy"), ("video", "one.mp4")])
+def test_a_file_of_every_modality(
+    name: str, file: str, place: Path, trained: Callable[[str], Path], invoke: Callable[..., Outcome]
+) -> None:
+    row = next(open_dataset(place / "data").rows("test", [name]))[name]
+    if name == "series":
+        np.save(place / file, np.array(row))
+    else:
+        (place / file).write_bytes(row["bytes"])
+    model = ("--model", trained("nmodal"))
+    for out in ("one.npz", "one.html", "one.png"):
+        found = invoke("attn-viz", file, "a red circle", *model, "-o", out, "--force", cwd=place)
+        assert found.code == 0, found.stderr
+    with np.load(place / "one.npz") as maps:
+        assert np.isfinite(maps[name]).all() and maps[name].any() and maps[f"{name}_layers"].ndim == 4
+    page = (place / "one.html").read_text()
+    assert ("<audio controls" in page) == (name == "audio")
+    (seen,) = invoke("attn-viz", file, "a red circle", *model, "--faithfulness", "--json", cwd=place).lines
+    assert seen[name] == file and len(seen["peak"]) == (3 if name == "video" else 2) and seen["faithfulness"]
+    said = invoke("predict", file, "a red circle", "a blue cross", *model, "--json", cwd=place).lines
+    assert [line[name] for line in said] == [file, file]
+    (told,) = invoke("retrieve", file, *model, "--in", "data", "--find", "text", "--top", 1, "--json", cwd=place).lines
+    assert told["text"]
+    drawn = invoke(
+        "retrieve", "a red circle", *model, "--in", "data", "--find", name, "--top", 1, "--figure", "f.png", "--force", cwd=place
+    )
+    assert drawn.code == 0 and drawn.lines[0]["modality"] == name, drawn.stderr
+    with Image.open(place / "f.png") as sheet:
+        (x, y), side = (sheet.width - 14 - 168, 14), 168
+        assert len(sheet.convert("RGB").crop((x, y, x + side, y + side)).getcolors(1 << 20) or []) > 20, "a picture, no id"
 
 
 @pytest.mark.parametrize("recipe", RECIPES)

@@ -18,7 +18,7 @@ from mmkit.encoders import ENCODERS
 from mmkit.losses import LOSSES
 from mmkit.model import Model
 from mmkit.training.step import gradients
-from mmkit.workflows.fit import Plan
+from mmkit.workflows.plan import Plan
 from tests.core import RECIPES, dropped_out, plan, smallest, whole_dataset
 from tests.small import OF_ANY
 

@@ -20,7 +20,7 @@ WORDS = {"image", "text", "audio", "video"}
 OWN = (
     *("data/modalities/", "data/sources/", "encoders/", "views/", "cli/", "workflows/story.py"),
     *("data/checkpoint.py", "data/compressed.py", "data/depth.py", "data/images.py", "data/pixels.py", "data/pope_files.py"),
-    *("foreign.py", "foreign_vlm.py"),
+    *("foreign.py", "foreign_open.py", "foreign_vlm.py", "prompting.py"),
     # the columns of the embeddings file, and of the .npy files that extractors of pictures leave
     "vectors.py",
     # the extras that read sounds and videos

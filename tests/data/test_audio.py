@@ -5,16 +5,21 @@ from __future__ import annotations
 import builtins
 import io
 import json
+import random
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+import torch
 
 from mmkit.data.modalities import audio
 from mmkit.data.shards import open_dataset
+from mmkit.data.sounds import BLOCK, blocks, decode, look, resample
+from mmkit.errors import UserError
 from tests.conftest import Outcome
 from tests.core import wav
 
@@ -121,7 +126,91 @@ def test_without_the_library_the_extra_is_named(tmp_path: Path, invoke: Invoke, 
             raise ImportError(name)
         return real(name, *args, **kwargs)
 
+    said = ["error: this needs the package soundfile", "hint: pip install 'mmkit[audio]'"]
+    made = invoke("prep", "folder", tmp_path / "made", "--source", tmp_path)
+    assert made.code == 0, made.stderr
     monkeypatch.setattr(builtins, "__import__", without)
-    outcome = invoke("prep", "folder", tmp_path / "data", "--source", tmp_path)
-    assert outcome.code == 1
-    assert outcome.stderr.splitlines()[-2:] == ["error: this needs the package soundfile", "hint: pip install 'mmkit[audio]'"]
+    commands = [["prep", "folder", tmp_path / "data", "--source", tmp_path], ["prep", "audit", tmp_path / "made"]]
+    for words in [*commands, ["train", tmp_path / "made", "--recipe", "classify", "--steps", "1"]]:
+        outcome = invoke(*words)
+        assert outcome.code == 1
+        assert outcome.stderr.splitlines()[-2:] == said
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "OPUS", "MP3", "AIFF"])
+@pytest.mark.parametrize("share", [0.1, 0.6, 0.85])
+def test_a_file_that_was_cut_off_is_told_from_a_whole_one(kind: str, share: float) -> None:
+    sink, sub = io.BytesIO(), {"OPUS": "OPUS"}.get(kind)
+    soundfile.write(sink, noise(2.0, 16000), 16000, format="OGG" if sub else kind, subtype=sub)
+    whole = sink.getvalue()
+    assert look(whole) == (2.0, 16000, False)
+    with pytest.raises(UserError, match=r"truncated|damaged"):
+        look(whole[: int(len(whole) * share)])
+
+
+@pytest.mark.parametrize(
+    ("subtype", "rate", "channels"),
+    [
+        *(("PCM_U8", 8000, 1), ("PCM_16", 11025, 6), ("PCM_24", 96000, 2), ("PCM_32", 44100, 1)),
+        *(("FLOAT", 48000, 2), ("DOUBLE", 22050, 1)),
+    ],
+)
+def test_any_form_of_a_wav_is_the_same_sound(subtype: str, rate: int, channels: int) -> None:
+    tone = 0.5 * np.sin(2 * np.pi * 440 * np.arange(rate) / rate)
+    sink = io.BytesIO()
+    soundfile.write(sink, np.repeat(tone[:, None], channels, 1), rate, format="WAV", subtype=subtype)
+    found = resample(decode(sink.getvalue()).values, rate, 8000)
+    wanted = 0.5 * np.sin(2 * np.pi * 440 * np.arange(8000) / 8000)
+    assert np.abs(found - wanted)[100:-100].max() < 0.02
+
+
+def test_the_ends_of_numbers(tmp_path: Path) -> None:
+    values = np.zeros(1_200_000, np.float32)
+    values[1_150_000] = np.nan  # beyond the first block
+    sink = io.BytesIO()
+    soundfile.write(sink, values, 16000, format="WAV", subtype="FLOAT")
+    with pytest.raises(UserError, match="no numbers"):
+        look(sink.getvalue())
+    assert decode(sink.getvalue(), 1.0, at=0.0).seconds == 1.0, "what is not heard is not read"
+    (tmp_path / "a.mp3").write_bytes(wav(noise(0.5)))
+    assert look(str(tmp_path / "a.mp3")).seconds == 0.5, "the name of a file says nothing"
+
+
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "MP3"])
+def test_a_part_is_that_of_the_whole(kind: str) -> None:
+    sink = io.BytesIO()
+    soundfile.write(sink, np.sin(np.arange(50_000) ** 1.5 / 3e3) / 2, 16000, format=kind)
+    whole = decode(sink.getvalue()).values
+    for at, start in ((0.0, 0), (0.5, (len(whole) - 8000) // 2), (1.0, len(whole) - 8000)):
+        assert np.allclose(decode(sink.getvalue(), 0.5, at).values, whole[start : start + 8000], atol=1e-4)
+    assert np.allclose(np.concatenate([block.values for block in blocks(sink.getvalue(), 0.3)]), whole, atol=1e-4)
+
+
+def test_of_an_hour_no_more_is_decoded_than_is_heard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    rate, hour = 8000, 3600
+    path = tmp_path / "hour.wav"
+    with soundfile.SoundFile(path, "w", rate, 1) as sink:
+        for minute in range(60):
+            sink.write(np.sin(2 * np.pi * (200 + 40 * minute) * np.arange(60 * rate) / rate))
+    decoded, read = [], soundfile.SoundFile.read
+
+    def counted(self: Any, frames: int = -1, **keys: Any) -> Any:
+        decoded.append(frames)
+        return read(self, frames, **keys)
+
+    monkeypatch.setattr(soundfile.SoundFile, "read", counted)
+    spec = audio.Spec(rate=rate, seconds=2.0, bands=32, mean=[0.0] * 32, std=[1.0] * 32)
+    item = audio.of_file(str(path))
+    still = audio.Reader(audio.plain(spec))
+    assert still.prepare(item).shape == (201, 32) and sum(decoded) <= 2 * rate, "in its middle"
+    decoded.clear()
+    reader = audio.Reader(replace(spec, augment=["crop", "stretch"]))
+    prepared = reader.prepare(item)
+    drawn = [reader.draw(prepared, random.Random(seed), []) for seed in range(6)]
+    assert sum(decoded) <= 6 * 2.2 * rate + 6 and all(len(one) <= 201 for one in drawn)
+    assert len({int(one.exp().mean(0).argmax()) for one in drawn}) > 3, "anywhere"
+    assert torch.equal(drawn[0], reader.draw(prepared, random.Random(0), []))
+    assert reader.weight(prepared) == 0 and reader.length(prepared) == 201
+    decoded.clear()
+    assert look(str(path)).seconds == hour and audio.picture(item).size == (256, 128)
+    assert max(decoded) <= BLOCK

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mmkit.config import build
 from mmkit.data import videos
 from mmkit.data.modalities import video
 from mmkit.errors import UserError
+from tests.core import wav
 from tests.moving import scene, write_gif, write_mp4
 
 av = pytest.importorskip("av")
@@ -170,3 +172,37 @@ def test_memory_is_flat_over_a_thousand_clips(tmp_path: Path) -> None:
         if i in (99, 999):
             after.append(resident())
     assert after[1] - after[0] < 16
+
+
+def test_what_is_no_video_is_told_from_what_is_a_short_one(tmp_path: Path) -> None:
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=16000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 16000
+        container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    for data in ((tmp_path / "sound.mp4").read_bytes(), wav(np.ones(800))):
+        with pytest.raises(UserError, match="no video in the file, but sound alone"):
+            video.store(data)
+    write_mp4(tmp_path / "one.mp4", numbered(1))
+    assert video.shown({"bytes": (tmp_path / "one.mp4").read_bytes()})["frames"] == 1
+
+
+def test_frames_of_a_varying_rate_are_uniform_in_time(tmp_path: Path) -> None:
+    times = [0.03 * i if i < 20 else 0.6 + 0.2 * (i - 20) for i in range(30)]  # two thirds of the frames in a quarter of the time
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        stream = container.add_stream("mpeg4", rate=100)
+        stream.width = stream.height = 32
+        stream.pix_fmt = "yuv420p"
+        for time, picture in zip(times, numbered(30), strict=True):
+            frame = av.VideoFrame.from_image(picture)
+            frame.pts, frame.time_base = round(time * 100), Fraction(1, 100)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    found = videos.look(tmp_path / "a.mkv")
+    assert found.times == pytest.approx(times, abs=2e-3)
+    numbers = videos.spread(found, 6)
+    steps = np.diff([found.times[n] for n in numbers])
+    assert steps.min() > 0.3 and sum(n >= 20 for n in numbers) == 5
+    for number, (_, picture) in zip(numbers, videos.frames(tmp_path / "a.mkv", numbers), strict=True):
+        assert abs(np.asarray(picture).mean() - 2 * number) < 4

@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 import torch
 
-from mmkit.data.modalities.audio import Reader, Spec
+from mmkit.data.modalities.audio import Reader, Spec, settle
 from mmkit.data.sounds import decode, log_mel, resample
 from mmkit.encoders import build
+from mmkit.errors import UserError
 from tests.core import wav
 
 RNG = np.random.default_rng(0)
@@ -94,7 +95,7 @@ def test_masks_hide_stretches_of_time_and_of_frequency_and_no_more() -> None:
     assert 0 < hidden.all(1).float().mean() < 0.5 and hidden.all(1).sum(1).max() <= 2 * 4
 
 
-@pytest.mark.parametrize("stem", ["conv", "linear"])
+@pytest.mark.parametrize("stem", ["conv", "conv2d", "linear"])
 @pytest.mark.parametrize("pool", ["mean", "cls"])
 def test_padding_changes_nothing(stem: str, pool: str) -> None:
     reader = Reader(spec())
@@ -108,3 +109,25 @@ def test_padding_changes_nothing(stem: str, pool: str) -> None:
     assert torch.allclose(both.tokens[0, :n], alone.tokens[0], atol=1e-5) and not both.mask[0, n:].any()
     assert torch.allclose(both.pooled[:1], alone.pooled, atol=1e-5)
     assert both.tokens.size(1) == encoder.positions.size(0)
+
+
+def test_what_is_drawn_moves_stretches_and_warps_a_tone() -> None:
+    from mmkit.data.sound_augment import moved, stretched, warped
+    from mmkit.data.sounds import pitches
+
+    at = np.arange(RATE) / RATE
+    frames = log_mel((np.sin(2 * np.pi * 1500 * at) * (at < 0.5)).astype(np.float32), RATE, 64)
+    shifted = moved(frames, random.Random(1))
+    assert not torch.equal(shifted, frames) and torch.equal(shifted.sort(0).values, frames.sort(0).values), "nothing is lost"
+    lengths = [len(stretched(frames, 0.25, random.Random(seed))) for seed in range(20)]
+    assert 80 <= min(lengths) < 95 and 108 < max(lengths) <= 127 and 5 < sum(n > 101 for n in lengths) < 15
+    tones = [pitches(RATE, 64)[warped(frames, RATE, 0.2, random.Random(seed))[10].argmax()] / 1500 for seed in range(20)]
+    assert 0.8 < min(tones) < 0.9 and 1.1 < max(tones) < 1.25
+    still = warped(frames, RATE, 0.0, random.Random(0))
+    assert torch.allclose(still, frames, atol=1e-3), "by no share nothing changes"
+
+
+def test_what_changes_our_frames_is_refused_of_a_checkpoint() -> None:
+    with pytest.raises(UserError, match=r"stretch and warp of data\.audio\.augment"):
+        settle(spec(extractor="{}", augment=["crop", "warp", "stretch"]), None, False)  # type: ignore[arg-type]
+    assert settle(spec(augment=["warp"]), None, False) == {}  # type: ignore[arg-type]

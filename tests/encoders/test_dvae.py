@@ -176,3 +176,53 @@ def test_an_encoder_without_codes_is_named() -> None:
         model.loss["dvae"].needs(model)
     assert e.value.hint == "--set encoder.image.kind=dvae"
     assert reader("image").grid
+
+
+@pytest.mark.parametrize("fold", [1, 2, 4])
+def test_folded_pixels_come_back_where_they_were(fold: int) -> None:
+    """Whatever is folded, a code is chosen by the pixels around its place, and is seen in those around it."""
+    torch.manual_seed(0)
+    encoder = DVAE(dim=8, layers=1, codes=12, patch=4, fold=fold, gain=1.0, linear=True, size=64)
+    pixels = torch.randint(0, 255, (1, 3, 64, 64), dtype=torch.uint8)
+    changed = pixels.clone()
+    changed[..., :4, 60:] = 255 - changed[..., :4, 60:]
+    codes = torch.zeros(1, 256, dtype=torch.long)
+    other = codes.clone()
+    other[0, 15] = 5
+    with torch.no_grad():
+        differs = (encoder(changed).tokens - encoder(pixels).tokens).abs().amax((0, 2)).view(16, 16)
+        seen = (encoder.pictures(other) - encoder.pictures(codes)).abs().amax((0, 1))
+    assert differs[:3, 13:].max() == differs.max() and differs[8:].max() == 0 == differs[:, :7].max()
+    assert seen[:12, 52:].max() == seen.max() and seen[32:].max() == 0 == seen[:, :28].max()
+
+
+def test_what_does_not_fold_is_named() -> None:
+    for fold in (3, 8):
+        with pytest.raises(ValueError, match="no more than the patch 4"):
+            DVAE(patch=4, fold=fold, size=32)
+
+
+def test_what_chooses_codes_learns_at_a_rate_of_its_own() -> None:
+    from mmkit.training.schedule import make_optimizer
+
+    model = dvae()
+    for module in model.encoder["image"].modules():
+        if hasattr(module, "lr_factor"):
+            module.lr_factor = 0.25
+    model.config.train.lr = 1e-3
+    factor = {id(p): group["factor"] for group in make_optimizer(model, model.config.train).param_groups for p in group["params"]}
+    slow = {name.split(".")[0] for name, p in model.encoder["image"].named_parameters() if factor[id(p)] == 0.25}
+    assert slow == {"stem", "groups", "codes", "past"}
+
+
+def test_a_squared_error_stands_beside_the_likelihood() -> None:
+    plain, beside = (dvae(kl=[0.0, 0.0], kl_over=1, squared=squared).eval() for squared in (0.0, 3.0))
+    beside.load_state_dict(plain.state_dict())
+    batch = rows(2)
+    with torch.no_grad():
+        codes = plain(batch, [TOKENS])[TOKENS].argmax(-1)
+        location, _ = plain.encoder["image"].decode(F.one_hot(codes, 12).float())
+        off = (inside(batch.inputs["image"]["pixels"] / 255).logit() - location).square().mean((1, 2, 3)).sum()
+        assert torch.allclose(scored(beside, batch) - scored(plain, batch), 3 * off, rtol=1e-4)
+    with pytest.raises(Exception, match="a weight, 0 or more"):
+        dvae(squared=-1.0)

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from mmkit.encoders.video import VideoEncoder
+from mmkit.fusion.resampler import Resampler
 
 FACTS = dict(frames=4, size=16, mean=[0.5] * 3, std=[0.5] * 3)
 SMALL = dict(dim=16, layers=1, heads=2, temporal=1)
@@ -51,7 +52,35 @@ def test_temporal_is_the_transformer_and_the_frames_themselves() -> None:
     assert torch.allclose(encoder(pixels, mask).pooled[:1], expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("pool", ["mean", "temporal"])
+@pytest.mark.parametrize("frame", ["vit", "cnn"])
+def test_patches_are_those_of_every_frame(frame: str) -> None:
+    encoder = VideoEncoder(frame, pool="patches", **SMALL, **FACTS).eval()
+    pixels, mask = videos()
+    found = encoder(pixels, mask)
+    assert encoder.times == (4, 4) and found.tokens.shape == (3, 16, 16)
+    for row, real in enumerate(mask.sum(1).tolist()):
+        expected = encoder.picture(pixels[row, :real]).tokens.flatten(0, 1)
+        assert torch.allclose(found.tokens[row][found.mask[row]], expected, atol=1e-5)
+        assert int(found.mask[row].sum()) == 4 * real
+    assert encoder.state_dict().keys() == VideoEncoder(frame, pool="mean", **SMALL, **FACTS).state_dict().keys()
+
+
+@pytest.mark.parametrize("pool", ["patches", "temporal"])
+def test_latents_know_when_a_frame_is_shown(pool: str) -> None:
+    encoder = VideoEncoder(pool=pool, **SMALL, **FACTS).eval()
+    resampler = Resampler(3, 8, 2, 2, widths={"video": 16}, times={"video": encoder.times})
+    pixels, mask = videos()
+    with torch.no_grad():
+        for shown in (pixels[:1], pixels[1:2, :2]):
+            seen, back = (encoder(one, mask[:1, : one.size(1)]) for one in (shown, shown.flip(1)))
+            found = [resampler({"video": one}).tokens for one in (seen, back)]
+            assert not torch.allclose(*found, atol=1e-3), "the order of frames is told"
+        torch.nn.init.zeros_(resampler.times["video"])
+        there, back = (resampler({"video": encoder(one, mask[:1])}).tokens for one in (pixels[:1], pixels[:1].flip(1)))
+        assert torch.allclose(there, back, atol=1e-5) == (pool == "patches"), "by the times alone"
+
+
+@pytest.mark.parametrize("pool", ["mean", "temporal", "patches"])
 def test_padding_changes_nothing(pool: str) -> None:
     encoder = VideoEncoder(pool=pool, **SMALL, **FACTS).eval()
     pixels, mask = videos()

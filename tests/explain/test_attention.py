@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
+from mmkit.data.canvas import on_picture
 from mmkit.errors import UsageError, UserError
 from mmkit.explain.asked import ask
-from mmkit.explain.attention import Explanation, explain, on_picture
+from mmkit.explain.attention import Explanation, explain
 from mmkit.explain.faithfulness import faithfulness
 from mmkit.explain.seen import look
 from mmkit.model import Model
@@ -140,9 +141,9 @@ def test_the_pooled_token_is_what_looks() -> None:
     """A class token looks with its own row, a mean with all rows alike."""
     for pool, rows in (("cls", slice(0, 1)), ("mean", slice(None))):
         found = seen(with_encoder(pool=pool), method="attention", layer=-1, head=0)
-        expected = found.image_layers[-1, 0][rows].mean(0)[-4:]
+        expected = found.layers[-1, 0][rows].mean(0)[-4:]
         assert np.allclose(found.grid.ravel(), expected, atol=1e-6)
-        assert np.allclose(found.image_layers.sum(-1), 1, atol=1e-5)
+        assert np.allclose(found.layers.sum(-1), 1, atol=1e-5)
 
 
 def test_relevance_is_the_rule_of_chefer_for_one_layer_and_a_class_token() -> None:
@@ -216,7 +217,7 @@ def test_a_map_lies_where_the_model_looked() -> None:
     assert not found[:, :20].any() and not found[:, 60:].any()
     model = small()
     assert model.reader("image").pixels.shown(80, 40) == (20.0, 0.0, 60.0, 40.0)
-    assert explain(model, picture(80, 40)).shown == (20.0, 0.0, 60.0, 40.0)
+    assert explain(model, picture(80, 40)).canvas.box == (20.0, 0.0, 60.0, 40.0)
 
 
 def test_deleting_what_a_score_is_made_of_costs_most() -> None:
@@ -227,7 +228,7 @@ def test_deleting_what_a_score_is_made_of_costs_most() -> None:
     asked = ask(model, pixels, TEXT)
 
     class Bright:
-        picture, items, model = asked.picture, asked.items, asked.model
+        looked, items, model = asked.looked, asked.items, asked.model
 
         def measured(self, pictures: list[torch.Tensor]) -> torch.Tensor:
             return torch.stack([p[:, 8:, :8].float().mean() for p in pictures])

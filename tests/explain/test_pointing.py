@@ -10,8 +10,9 @@ import pytest
 import torch
 from PIL import Image
 
+from mmkit.data.canvas import on_picture
 from mmkit.explain.asked import ask
-from mmkit.explain.attention import explain, on_picture
+from mmkit.explain.attention import explain
 from mmkit.explain.faithfulness import faithfulness
 from mmkit.loading import from_run, load_model, run_config
 from mmkit.model import Model

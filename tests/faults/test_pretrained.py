@@ -73,7 +73,7 @@ def test_a_checkpoint_of_another_modality(tmp_path: Path, clip_like: Callable[[P
 
 
 def test_not_a_whole_model(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="not a whole CLIP or SigLIP") as e:
+    with pytest.raises(UserError, match="not a whole CLIP, SigLIP or CLAP") as e:
         load_model(str(bert(tmp_path)))
     assert "--text-encoder" in e.value.hint
     with pytest.raises(UserError, match="no such run or checkpoint"):

@@ -233,10 +233,11 @@ def test_what_is_typed_beside_resume_and_differs_is_said(invoke, finished):
     folder = finished
     outcome = invoke("train", "--resume", "latest", "--steps", 2, "--lr", 0.5, "--batch-size", 8, cwd=folder)
     assert outcome.code == 0
-    assert "warning: runs/r goes on as it was configured; without effect: train.batch_size, train.lr\n" in outcome.stderr
+    new = " (a new run from its weights: --init runs/r)\n"
+    assert f"warning: runs/r goes on as it was configured; without effect: train.batch_size, train.lr{new}" in outcome.stderr
     outcome = invoke("train", "--resume", "latest", "--lock-image", "--recipe", "siglip", "--steps", 2, cwd=folder)
     assert outcome.code == 0
-    assert "without effect: --recipe, --lock-image\n" in outcome.stderr
+    assert f"without effect: --recipe, --lock-image{new}" in outcome.stderr
     outcome = invoke("train", "--resume", "latest", "--recipe", "clip", "--steps", 2, cwd=folder)
     assert "without effect" not in outcome.stderr
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -46,9 +47,16 @@ def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def seeing(kind: str, language: Path | None = None, opened: bool = True) -> Model:
-    """A model of random weights over an own language model, or that of a checkpoint."""
-    tables: dict[str, Any] = {"fusion": {"kind": kind, "inputs": ["image", "text"], **KEYS[kind]}, "loss": LM}
+def seeing(
+    kind: str, language: Path | None = None, opened: bool = True, loss: dict[str, Any] | None = None, context: int = 16
+) -> Model:
+    """A model of random weights over an own language model, or that of a checkpoint.
+
+    Args:
+        loss: further keys of the loss; context: the longest text.
+    """
+    fusion = {"kind": kind, "inputs": ["image", "text"], **KEYS[kind]}
+    tables: dict[str, Any] = {"fusion": fusion, "loss": {"lm": LM["lm"] | (loss or {})}, "data": {"text": {"context": context}}}
     if language:
         from mmkit.encoders.pretrained import describe
 
@@ -56,7 +64,7 @@ def seeing(kind: str, language: Path | None = None, opened: bool = True) -> Mode
         tables["encoder"] = {"text": text}
     else:
         tables["encoder"] = {"text": {"layers": 2}}
-    model = small(**tables)
+    model = small(context=context, **tables)
     if language:
         assert foreign.load(model, ["text"]) == ["text"]
     else:
@@ -195,6 +203,29 @@ def test_only_the_answer_is_foretold() -> None:
     assert (objective.corrupt(batch, "7", {})["lm"].inputs["text"]["ids"] == tokens).all()
     part = objective.corrupt(batch.take(range(20, 40)), "7", {})["lm"]
     assert part.said["text"] == version.said["text"][20:], "no part changes what is drawn"
+
+
+def test_tokens_of_answers_weigh_what_is_said() -> None:
+    found = {}
+    for weight in (1.0, 5.0):
+        model = seeing("prefix", loss={"answers_weight": weight})
+        objective = model.loss["lm"]
+        batch = texts(model, ["a red picture"] * 8)
+        targets = {"questions": [{"question": "all of it is?", "answers": ["red"]}] * 8}
+        batch = replace(batch, ids=[str(i) for i in range(8)], targets=targets)
+        batch = replace(batch, versions=objective.corrupt(batch, "7", {}))
+        asks = torch.tensor([text.startswith("all") for text in batch.versions["lm"].said["text"]])
+        told, logits = batch.versions["lm"].hidden["text"], model(batch, objective.wants())
+        n = told.sum(1)
+        assert 0 < asks.sum() < 8
+        assert objective.count(batch) == n[~asks].sum() + weight * n[asks].sum()
+        found[weight] = objective.score(logits, batch).detach()
+        parts = [objective.score(model(one, objective.wants()), one) for one in (batch.take(range(4)), batch.take(range(4, 8)))]
+        assert torch.allclose(sum(parts), found[weight], rtol=1e-5)
+        ids, words = batch.versions["lm"].inputs["text"]["ids"], logits[objective.wants()[0]].log_softmax(-1)
+        each = -words[:, :-1].gather(2, ids[:, 1:, None])[..., 0] * told[:, 1:]
+        assert torch.allclose(found[weight], each[~asks].sum() + weight * each[asks].sum(), rtol=1e-5)
+    assert found[5.0] > found[1.0]
 
 
 def test_latents_see_as_a_naive_loop_does() -> None:

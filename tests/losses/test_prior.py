@@ -159,3 +159,44 @@ def test_what_does_not_fit_is_named() -> None:
     assert e.value.hint == "--set encoder.text.causal=true"
     with pytest.raises(ValueError, match="not image"):
         Raster(widths={"image": 4}, contexts={}, grids={"image": 2})
+
+
+def test_codes_that_were_never_trained_are_refused() -> None:
+    model = dalle()
+    prior = model.loss["prior"]
+    prior.begins(model, ["fusion.fused.pads", "encoder.text.embed.weight"])
+    for init, said in (("", "none is given"), ("runs/clip", "runs/clip has none of this size")):
+        model.config.train.init = init or None
+        with pytest.raises(UserError, match=said) as e:
+            prior.begins(model, ["encoder.image.stem.weight"])
+        assert e.value.hint == "mmkit train --recipe dvae --name dvae; mmkit train --recipe dalle --init runs/dvae"
+
+
+def test_the_ways_on_from_some_codes_are_all_there_are() -> None:
+    """The probabilities of everything that may stand at the last two places sum to 1; with a head of zeros all are as likely."""
+    model = dalle().eval()
+    prior, fusion = model.loss["prior"], model.fusion["fused"]
+    codes = torch.randint(0, 12, (1, 16), generator=torch.Generator().manual_seed(0)).repeat(144, 1)
+    codes[:, -2:] = torch.cartesian_prod(torch.arange(12), torch.arange(12))
+    onehot = torch.nn.functional.one_hot(codes, 12).float()
+    wants = [Want("text", what) for what in Encoded._fields]
+    with torch.no_grad():
+        text = Encoded(*(model(batch(), wants)[want][:1] for want in wants))
+        texts = Encoded(*(each.expand(144, *each.shape[1:]) for each in text))
+        parts = {"text": texts, "image": Encoded(onehot, torch.ones(144, 16, dtype=torch.bool), onehot.mean(1))}
+        logits = prior.of_codes(model.head["prior"](fusion(parts).tokens[:, fusion.spans(parts)["image"]])).double()
+        each = logits.log_softmax(-1).gather(2, codes[..., None])[..., 0]
+        assert float(each[:, -2:].sum(1).exp().sum()) == pytest.approx(1, abs=1e-6)
+        for parameter in model.head["prior"].parameters():
+            torch.nn.init.zeros_(parameter)
+        even = prior.score(model(batch(), prior.wants()), Batch(batch().ids, batch().inputs, said={"text": SAID}))
+    ln = torch.tensor([12.0, float(prior.words)]).log()
+    assert float(even) / 3 == pytest.approx(float(7 / 8 * ln[0] + 1 / 8 * ln[1]), rel=1e-4)
+
+
+def test_how_much_each_mask_lets_through() -> None:
+    """The shares that shared/MODELS.md counted of a grid of 8."""
+    shares = {pattern: float(seen(pattern, 0, 8, 3).double().mean()) for pattern in ("row", "column", "conv", "all")}
+    # of a convolution itself, and those 1, 7, 8 and 9 places before, also where these are beyond an edge
+    conv = (64 + 63 + 57 + 56 + 55) / 64**2
+    assert shares == pytest.approx({"row": 0.132, "column": 0.070, "conv": conv, "all": 0.508}, abs=1e-3)

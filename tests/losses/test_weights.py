@@ -68,3 +68,52 @@ def test_a_pair_that_is_not_there_is_named(weights: dict[str, Any], what: str, h
 def test_every_loss_of_pairs_is_walked() -> None:
     paired = [kind for kind in losses.LOSSES if issubclass(losses.loss_class("itc", {"kind": kind}), Paired)]
     assert paired == KINDS
+
+
+@pytest.mark.parametrize("kind", ["infonce", "filip"])
+def test_a_scale_of_each_pair_begins_as_one_scale_of_all(kind: str, got: dict[Want, Tensor]) -> None:
+    batch = Batch([""] * B, {}, {"series": torch.arange(B) % 3 != 0}, {})
+    shared, own = build(kind, anchor="all"), build(kind, anchor="all", scales="pair")
+    assert own.score(got, batch).item() == shared.score(got, batch).item()
+    own.score(got, batch).backward()
+    assert sorted(name for name, _ in own.named_parameters()) == [f"logit_scales.{a}-{b}" for a, b in sorted(own.pairs)]
+    assert all(scale.grad is not None and scale.grad != 0 for scale in own.parameters())
+
+
+def test_a_pair_with_a_temperature_has_a_scale_of_its_own(got: dict[Want, Tensor]) -> None:
+    batch = Batch([""] * B, {}, {}, {})
+    one = build("infonce", anchor="image", temperatures={"series-image": 0.05})
+    parts = [build("infonce", between=["image", "text"]), build("infonce", between=["image", "series"], temperature=0.05)]
+    assert one.score(got, batch).item() == pytest.approx(sum(part.score(got, batch).item() for part in parts))
+    assert one.log() == pytest.approx({"logit_scale": 1 / 0.07, "logit_scale/image-series": 20.0})
+    cosine = torch.tensor([0.5, 0.4])
+    for pair, scale in ((("series", "image"), 20), (("image", "text"), 1 / 0.07), (("text", "series"), 1 / 0.07)):
+        assert torch.allclose(one.probabilities(cosine, pair), (scale * cosine).softmax(0))
+    with torch.no_grad():
+        one.logit_scales["image-series"] += 5
+    one.after_step()
+    assert one.scale(("image", "series")).item() == pytest.approx(one.max_scale)
+
+
+@pytest.mark.parametrize(
+    ("table", "what"),
+    [
+        ({"temperatures": {"image-txt": 0.1}}, "no pair 'image-txt'"),
+        ({"temperatures": {"image-text": 0}}, "the temperature of image-text is 0"),
+        ({"scales": "each"}, "scales"),
+    ],
+)
+def test_a_scale_that_cannot_be_is_one_line(table: dict[str, Any], what: str) -> None:
+    with pytest.raises(ConfigError, match=what):
+        build("infonce", anchor="text", **table)
+
+
+def test_rows_with_fewer_than_two_inputs_change_nothing(got: dict[Want, Tensor]) -> None:
+    one = build("infonce", anchor="image")
+    there = {"image": torch.arange(B) >= 4, "text": torch.arange(B) % 2 == 0, "series": torch.arange(B) % 3 == 0}
+    left = torch.stack([there["image"] & there[name] for name in ("text", "series")]).any(0)
+    some = one.score(
+        {want: x[left] for want, x in got.items()}, Batch([""] * int(left.sum()), {}, {n: x[left] for n, x in there.items()}, {})
+    )
+    assert 0 < left.sum() < B - 4
+    assert one.score(got, Batch([""] * B, {}, there, {})).item() == pytest.approx(some.item(), rel=1e-6)

@@ -86,9 +86,9 @@ def test_patches_and_words_are_explained(model: Model, picture: Callable[..., Im
     picture(50, 40).save(tmp_path / "a.png")
     found = explain(model, {"bytes": None, "path": str(tmp_path / "a.png")}, TEXT, method, each_word=True)
     assert found.grid.shape == (4, 4) and found.grid.max() > 0
-    assert found.on_picture().shape == (40, 50)
+    assert found.spread().shape == (40, 50)
     assert [word.text for word in found.words] == ["a", "red", "circle"]
     assert all(word.weight >= 0 for word in found.words) and any(word.weight > 0 for word in found.words)
     assert len(found.tokens) == len(found.text) == found.text_layers.shape[-1]
-    assert found.image_layers.shape[:2] == (2, 4)
+    assert found.layers.shape[:2] == (2, 4)
     assert all((word.grid is not None) == (method == "relevance") for word in found.words)

@@ -10,9 +10,10 @@ import pytest
 import torch
 from PIL import Image
 
-from mmkit.decoding import Sampling, Written, generate
+from mmkit.decoding import Example, Sampling, Written, check_examples, generate
 from mmkit.errors import UserError
-from mmkit.foreign_vlm import CAPTION, QUESTION, VisionLanguage, load_writer
+from mmkit.foreign_open import load_writer
+from mmkit.foreign_vlm import CAPTION, QUESTION, VisionLanguage
 from mmkit.loading import load_model
 from tests.speaking import KINDS
 
@@ -114,6 +115,39 @@ def test_the_score_is_the_mean_log_probability(opened: dict[str, Any]) -> None:
     assert written.score == pytest.approx(float(expected), abs=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["llava", "idefics3"])
+def test_examples_are_turns_of_the_chat(kind: str, opened: dict[str, Any], folders: dict[str, Path]) -> None:
+    from transformers import AutoModelForImageTextToText, AutoProcessor
+
+    first, second, asked_of = pictures()
+    examples = [Example({"image": first}, "a dog", "what is it?"), Example({"image": second}, "red", "what colour is it?")]
+    sample = {"image": asked_of, "text": QUESTIONS[0]}
+    model, processor = AutoModelForImageTextToText.from_pretrained(folders[kind]), AutoProcessor.from_pretrained(folders[kind])
+    chat: list[Any] = []
+    for picture, question, answer in (
+        (first, "what is it?", "a dog"),
+        (second, "what colour is it?", "red"),
+        (asked_of, QUESTIONS[0], ""),
+    ):
+        text = QUESTION.replace("{}", question)
+        chat.append({"role": "user", "content": [{"type": "image", "image": picture}, {"type": "text", "text": text}]})
+        chat += [{"role": "assistant", "content": [{"type": "text", "text": answer}]}] if answer else []
+    how = {"tokenize": True, "return_dict": True, "return_tensors": "pt"}
+    inputs = processor.apply_chat_template([chat], add_generation_prompt=True, **how)
+    expected = model.generate(**inputs, max_new_tokens=LENGTH, do_sample=False)[0, -LENGTH:].tolist()
+    own = opened[kind]
+    ((written,),) = generate(own, own.loss["answers"], [sample], length=LENGTH, examples=examples)
+    same([written], [expected])
+    ((alone,),) = generate(own, own.loss["answers"], [sample], length=LENGTH)
+    assert alone.ids != written.ids, "the examples are read"
+
+
+@pytest.mark.parametrize("kind", ["git", "blip"])
+def test_a_checkpoint_of_one_picture_takes_no_examples(kind: str, opened: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match="takes one picture a prompt"):
+        check_examples(opened[kind], opened[kind].loss["answers"])
+
+
 def test_drawn_texts_are_seeded_and_differ(opened: dict[str, Any]) -> None:
     def draw(seed: int) -> list[tuple[int, ...]]:
         return [texts[0].ids for texts in asked(opened["llava"], "captions", sampling=Sampling(0.9, 1.5, seed))]
@@ -157,7 +191,7 @@ def test_many_crops_share_no_batch(opened: dict[str, Any], monkeypatch: pytest.M
 FAULTS = [
     ("model.safetensors", b"x", "the weights cannot be read"),
     ("processor_config.json", None, "processor"),
-    ("config.json", b'{"model_type": "bert"}', "a checkpoint of bert, not a whole CLIP or SigLIP"),
+    ("config.json", b'{"model_type": "bert"}', "a checkpoint of bert, not a whole CLIP, SigLIP or CLAP"),
 ]
 
 
@@ -190,7 +224,7 @@ def test_a_processor_that_needs_more_names_the_extra(folders: dict[str, Path], m
 
 
 def test_what_compares_says_what_such_a_checkpoint_does(folders: dict[str, Path]) -> None:
-    with pytest.raises(UserError, match="a checkpoint of git, not a whole CLIP or SigLIP") as raised:
+    with pytest.raises(UserError, match="a checkpoint of git, not a whole CLIP, SigLIP or CLAP") as raised:
         load_model(str(folders["git"]))
     assert "mmkit caption" in raised.value.hint
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
+from mmkit.data.canvas import Canvas
 from mmkit.views.attention import Looked, _colours, as_shares, attention, strength
 from mmkit.views.attention_text import RAMP, print_looked
 from mmkit.views.style import DARK, LIGHT, encode
@@ -20,7 +21,8 @@ HEAT[5:10, 30:35] = 2
 
 def looked(words: int = 3) -> Looked:
     picture = Image.fromarray(np.random.default_rng(0).integers(0, 255, (20, 40, 3), dtype=np.uint8))
-    return Looked(picture, HEAT, [(f"word{i}", float(i)) for i in range(words)], "a title", "a note")
+    canvas = Canvas([picture], picture.size, (0.0, 0.0, 40.0, 20.0))
+    return Looked(canvas, HEAT, [(f"word{i}", float(i)) for i in range(words)], "a title", "a note")
 
 
 def printed(width: int, **keys: object) -> list[str]:

@@ -11,6 +11,7 @@ from mmkit.config import build, resolve, to_dict
 from mmkit.data.shards import open_dataset
 from mmkit.errors import ConfigError, UsageError, UserError
 from mmkit.workflows import ablation_cells, fit
+from mmkit.workflows import plan as planning
 from mmkit.workflows.ablation_cells import Cell, Grid, drop, parse_vary, parts_of, pinned, reopened, varied
 from tests.core import plan, smallest, whole_dataset
 
@@ -157,11 +158,10 @@ def test_the_tokenizer_of_another_run_is_taken_where_it_reads_alike(data, fused,
     write_toml(tmp_path / CONFIG, fused.config)
     tables = to_dict(smallest("fusion-mid", data))
     fewer = build(pinned(tables, fused.config, Cell({"data.limit": 20})))
-    made = fit.plan(fewer, "cpu", fit.Talk(), readers_of=tmp_path)
+    made = planning.plan(fewer, "cpu", fit.Talk(), readers_of=tmp_path)
     assert made.model.readers["text"].made_of() == fused.model.readers["text"].made_of()
-    own = fit.plan(
-        build(pinned(tables, fused.config, Cell({"data.text.lowercase": False}))), "cpu", fit.Talk(), readers_of=tmp_path
-    )
+    other = build(pinned(tables, fused.config, Cell({"data.text.lowercase": False})))
+    own = planning.plan(other, "cpu", fit.Talk(), readers_of=tmp_path)
     assert own.model.readers["text"].made_of() != fused.model.readers["text"].made_of()
     assert "text" not in made_readers(tmp_path, own.config)
 

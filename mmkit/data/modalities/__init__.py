@@ -16,9 +16,9 @@ And if it can be so:
     missing(raw) -> list  parts of a value that are left out
     merge(one, other)     the values of two rows that are one sample; without it, they must be equal
     is_one(value) -> bool  a value of the column is one; dataset.json calls a column where none is ELSE
-    picture(value) -> a PIL image: its values are files, {bytes, path} in the column, shown so on sheets; store(raw, resize) then
-                          takes what `--resize` says, shown(value) is what is said of one in words, and ending(bytes) the suffix
-                          of such a file
+    picture(value) -> a PIL image, which stands for it on sheets; listen(value): the bytes of a file that browsers play, its type
+    ending(bytes) -> the suffix of a file of them: its values are files, {bytes, path} in the column; store(raw, resize) then
+                          takes what `--resize` says, and shown(value) is what is said of one in words
     TREATMENT what dataset.json says that prep does to such files
     MADE_BY               the command that makes what a dataset lacks
 
@@ -54,6 +54,11 @@ of the encoder; where `grid` is true they are its patches row by row, n of them,
 hide(tensors, hidden, rngs) -> tensors, the same with the units hidden (B, n) replaced, by what each row's rng draws;
 `masked`: the share of the units that is usually hidden. With a `grid` also patches(tensors, n, side) -> (B, n, 3, side, side), in
 0..1: the patches themselves, for codes to be made of.
+
+Where it can be drawn what a model looks at in an item (`mmkit attn-viz`), a row has also LAID, a key of
+`mmkit.explain.laid.LAID`: how the tokens of its encoder lie in it; and its Reader
+canvas(item) -> `mmkit.data.canvas.Canvas`, the item as people see it; without(prepared, gone): a prepared item with the usual
+where a map (bool) says so; over time also effect(tensors, slopes) -> (rows, steps), what each cell adds to a score.
 """
 
 from __future__ import annotations
@@ -76,7 +81,7 @@ MODALITIES: dict[str, Any] = {
 
 def of_files() -> list[Any]:
     """The modalities whose values are files."""
-    return [module for module in MODALITIES.values() if hasattr(module, "picture")]
+    return [module for module in MODALITIES.values() if hasattr(module, "ending")]
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Sounds: how they are stored, what is configured about them, and how one becomes the frames that an encoder hears.
+"""Sounds: how they are stored, and what is configured about them.
 
 B rows, N frames, F mel bands, T samples
 """
@@ -6,16 +6,15 @@ B rows, N frames, F mel bands, T samples
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmkit.data.sound_reader import Reader
 from mmkit.errors import UserError
 from mmkit.fields import doc
 
 if TYPE_CHECKING:
-    import random
-
     import torch
     from PIL import Image
 
@@ -37,6 +36,7 @@ TEMPLATE = "the sound of {label}"
 KINDS = ("audio",)
 ENCODER = "audio"
 LANGUAGE = False
+LAID = "time"
 # how the bytes of these files begin: an unnamed cell of bytes is a sound by them
 MAGIC = {
     **{b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff"},
@@ -44,11 +44,12 @@ MAGIC = {
 }
 
 RATE = 16_000
+PLAYED = 10  # seconds of a sound that stands in a page beside others
 BANDS = {"tiny": 64, "small": 64, "base": 128, "large": 128}
 LONGEST = {"tiny": 5.0, "small": 10.0, "base": 10.0, "large": 10.0}  # seconds; AST's are 10 (arXiv:2104.01778, section 3.1)
 ROWS_MEASURED = 500
-AUGMENTATIONS = ("crop", "mask")
-MASKS = 2  # of each axis (SpecAugment, arXiv:1904.08779, table 1)
+AUGMENTATIONS = ("crop", "shift", "stretch", "warp", "mask")
+OF_FRAMES = {"stretch", "warp"}  # of these, what is drawn for frames alone
 
 
 @dataclass
@@ -58,13 +59,15 @@ class Spec:
     bands: int | None = doc("mel bands of a frame", least=8)
     mean: list[float] | None = doc("per band, of the training rows")
     std: list[float] | None = doc("per band, of the training rows", above=0)
-    augment: list[str] | None = doc('any of "crop", "mask"; [] for none', one_of=AUGMENTATIONS)
+    augment: list[str] | None = doc('any of "crop", "shift", "stretch", "warp", "mask"; [] for none', one_of=AUGMENTATIONS)
+    stretch: float = doc("largest share by which a sound is made faster or slower", 0.1, least=0)
+    warp: float = doc("largest share by which all its frequencies are made higher or lower", 0.1, least=0)
     mask_time: float = doc("largest share of the frames that one mask hides", 0.15, least=0, most=1)
     mask_bands: float = doc("largest share of the bands that one mask hides", 0.2, least=0, most=1)
     extractor: str | None = doc("how a checkpoint prepares sounds, JSON; written by train, so that a run needs no checkpoint")
 
 
-TRAINING = ("augment", "mask_time", "mask_bands")
+TRAINING = ("augment", "stretch", "warp", "mask_time", "mask_bands")
 
 
 def holds(value: Any) -> bool:
@@ -93,9 +96,9 @@ def store(raw: bytes, resize: int | None = None) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read, or has no samples.
     """
-    from mmkit.data.sounds import decode
+    from mmkit.data.sounds import look
 
-    decode(raw)
+    look(raw)
     return {"bytes": raw, "path": None}
 
 
@@ -105,18 +108,29 @@ def picture(value: dict[str, Any]) -> Image.Image:
     Raises:
         UserError: the sound cannot be read.
     """
-    from mmkit.data.sounds import bytes_of, decode
+    from mmkit.data.sounds import source_of
     from mmkit.data.spectrogram import spectrogram
 
-    return spectrogram(decode(bytes_of(value)))
+    return spectrogram(source_of(value))
+
+
+def listen(value: dict[str, Any]) -> tuple[bytes, str]:
+    """The beginning of a sound as a file that browsers play, and its type.
+
+    Raises:
+        UserError: the sound cannot be read.
+    """
+    from mmkit.data.sounds import playable
+
+    return playable(value, PLAYED)
 
 
 def shown(value: dict[str, Any]) -> dict[str, Any]:
     """What is said of one in words."""
-    from mmkit.data.sounds import bytes_of, decode
+    from mmkit.data.sounds import opened, source_of
 
-    sound = decode(bytes_of(value))
-    return {"seconds": round(sound.seconds, 2), "rate": sound.rate}
+    with opened(source_of(value)) as found:
+        return {"seconds": round(found.frames / found.samplerate, 2), "rate": found.samplerate}
 
 
 def ending(data: bytes) -> str:
@@ -187,7 +201,17 @@ def _frames(spec: Spec, data: Dataset) -> torch.Tensor:
 
 
 def settle(spec: Spec, data: Dataset, still: bool) -> dict[str, str]:
+    """Augmentation.
+
+    Raises:
+        UserError: what is asked for changes our frames, and a checkpoint makes its own.
+    """
     if spec.augment is not None:
+        if spec.extractor and (ours := OF_FRAMES.intersection(spec.augment)):
+            what = (
+                f"{' and '.join(sorted(ours))} of data.audio.augment change the frames of an encoder that is trained from scratch"
+            )
+            raise UserError(what, "data.audio.augment", "a checkpoint of sounds takes crop, shift and mask")
         return {}
     if still:
         spec.augment, why = [], "the audio encoder is frozen: its features are computed once"
@@ -211,142 +235,3 @@ def load(spec: Spec, folder: Any, name: str) -> Reader:
 def plain(spec: Spec) -> Spec:
     """As a trained model reads: nothing is drawn."""
     return replace(spec, augment=[])
-
-
-class Reader:
-    """A sound, as a row holds it ({bytes, path}), to {"sound": float32, "mask": bool (B, N)}, True = heard.
-
-    `sound` is log-mel frames (B, N, F) of mean 0 and deviation 1, or what a checkpoint's extractor makes: frames, or (B, T)
-    samples.
-    """
-
-    def __init__(self, spec: Spec) -> None:
-        self.spec = spec
-        self._extract: Any = None
-
-    @property
-    def still(self) -> bool:
-        return not self.spec.augment
-
-    def over(self, spec: Spec) -> Reader:
-        return Reader(spec)
-
-    def given(self) -> dict[str, Any]:
-        from mmkit.data.sounds import HOP
-
-        assert self.spec.rate and self.spec.seconds
-        frames = 1 + int(self.spec.seconds * self.spec.rate) // round(self.spec.rate * HOP)
-        return {"bands": self.spec.bands, "frames": frames}
-
-    @property
-    def extract(self) -> Any:
-        """What a checkpoint makes of samples, None without one."""
-        if self._extract is None and self.spec.extractor:
-            from mmkit.data.extractors import Extract
-
-            assert self.spec.seconds
-            self._extract = Extract(json.loads(self.spec.extractor), self.spec.seconds)
-        return self._extract
-
-    def prepare(self, item: Any) -> Any:
-        """Frames, float32 (N, F), of the part that is heard; of all of it where a part is drawn later, or with a checkpoint's
-        extractor its samples (T,).
-
-        Raises:
-            UserError: the sound cannot be read.
-        """
-        from mmkit.data.sounds import bytes_of, decode, middle, resample
-
-        assert self.spec.rate and self.spec.seconds and self.spec.bands
-        sound = decode(bytes_of(item))
-        drawn = "crop" in (self.spec.augment or [])
-        # cut before the rate is changed, which costs the more the longer the sound is
-        values = sound.values if drawn else middle(sound.values, int(self.spec.seconds * sound.rate))
-        values = resample(values, sound.rate, self.spec.rate)
-        return self._features(values) if self.still or not self.spec.extractor else values
-
-    def _features(self, values: Any) -> Any:
-        from mmkit.data.sounds import log_mel
-
-        if self.extract:
-            return self.extract(values)
-        assert self.spec.rate and self.spec.bands
-        return (log_mel(values, self.spec.rate, self.spec.bands) - self._mean) / self._std
-
-    @property
-    def _mean(self) -> torch.Tensor:
-        import torch
-
-        return torch.tensor(self.spec.mean)
-
-    @property
-    def _std(self) -> torch.Tensor:
-        import torch
-
-        return torch.tensor(self.spec.std)
-
-    def draw(self, prepared: Any, rng: random.Random, mates: list[str]) -> Any:
-        """A part of a sound that is longer than what is heard, and masks over its frames."""
-        if self.still:
-            return prepared
-        assert self.spec.augment and self.spec.rate and self.spec.seconds
-        most = int(self.spec.seconds * self.spec.rate) if self.spec.extractor else self.given()["frames"]
-        if len(prepared) > most:
-            start = rng.randint(0, len(prepared) - most) if "crop" in self.spec.augment else (len(prepared) - most) // 2
-            prepared = prepared[start : start + most]
-        found = self._features(prepared) if self.spec.extractor else prepared
-        return self._masked(found, rng) if "mask" in self.spec.augment else found
-
-    def _masked(self, found: Any, rng: random.Random) -> Any:
-        """Frames (N, F) with some stretches of time and of frequency set to the mean (SpecAugment, arXiv:1904.08779); samples
-        stay as they are."""
-        frames, *rest = found if isinstance(found, tuple) else (found,)
-        if frames.ndim != 2:
-            return found
-        frames = frames.clone()
-        for axis, share in ((0, self.spec.mask_time), (1, self.spec.mask_bands)):
-            size = frames.size(axis) if axis or not rest else int(rest[0].sum())
-            for _ in range(MASKS):
-                width = rng.randint(0, int(share * size))
-                frames.narrow(axis, rng.randint(0, size - width), width).zero_()
-        return (frames, *rest) if rest else frames
-
-    def collate(self, drawn: list[Any]) -> dict[str, torch.Tensor]:
-        import torch
-
-        if self.spec.extractor:
-            return self.extract.collate(drawn)
-        lengths = torch.tensor([len(one) for one in drawn])
-        sound = torch.nn.utils.rnn.pad_sequence(drawn, batch_first=True)  # (B, N, F)
-        return {"sound": sound, "mask": torch.arange(sound.size(1)) < lengths[:, None]}
-
-    @property
-    def blank(self) -> Any:
-        """A tenth of a second of silence."""
-        import numpy as np
-
-        assert self.spec.rate
-        silence = np.zeros(self.spec.rate // 10, np.float32)
-        return self._features(silence) if self.still or not self.spec.extractor else silence
-
-    def key(self, item: Any) -> int:
-        """The same for two sounds of the same bytes (or the same linked file)."""
-        from mmkit.files import stable_hash
-
-        return stable_hash(item["bytes"] if item["bytes"] is not None else item["path"])
-
-    def weight(self, prepared: Any) -> int:
-        whole = prepared if isinstance(prepared, tuple) else (prepared,)
-        return sum(4 * (one.numel() if hasattr(one, "numel") else one.size) for one in whole)
-
-    def length(self, prepared: Any) -> int:
-        return len(prepared[0] if isinstance(prepared, tuple) else prepared)
-
-    def made_of(self) -> Any:
-        return {k: v for k, v in asdict(self.spec).items() if k not in TRAINING}
-
-    def log(self, tensors: dict[str, torch.Tensor], said: list[str]) -> dict[str, float]:
-        return {}
-
-    def save(self, folder: Any, name: str) -> None:
-        """Nothing: all of it is configuration."""

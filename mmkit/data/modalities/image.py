@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image
 
+    from mmkit.data.canvas import Canvas
     from mmkit.data.checkpoint import Checkpoint
     from mmkit.data.shards import Dataset
 
@@ -28,7 +29,7 @@ NAMES = (
 )
 # What dataset.json says was done to every picture; `mmkit.data.depth` states the rule for more than 8 bits.
 TREATMENT = (
-    "EXIF rotation applied, 10, 12 and 16 bit scaled to 8, floats and 32 bit stretched to it, alpha composed on grey (128), "
+    "EXIF rotation applied, 10, 12, 14 and 16 bit scaled to 8, floats and 32 bit stretched to it, alpha composed on grey (128), "
     "any mode to RGB; of several frames or pages the first; bytes kept where nothing changes"
 )
 PLURAL, FILES, READ_AS = "pictures", "images", "JPEG"
@@ -39,9 +40,11 @@ TEMPLATE = "a photo of {label}"
 KINDS = ("image",)
 ENCODER = "vit"
 LANGUAGE = False
+LAID = "patches"
 
 AUGMENTATIONS = ("crop", "colour", "flip")
 SIDES = {"tiny": 64, "small": 128, "base": 224, "large": 224}
+HELD = 1024  # bytes of a picture in memory besides its pixels
 PLACED, CAPTIONS_READ = 0.2, 1000  # a share, and rows
 
 
@@ -237,6 +240,25 @@ class Reader:
         image = self.augment.prepare(image)
         return to_tensor(image) if self.still else image
 
+    def canvas(self, item: Any) -> Canvas:
+        """The picture as it was given.
+
+        Raises:
+            UserError: it cannot be read.
+        """
+        from mmkit.data.canvas import Canvas
+
+        found = picture(item)
+        return Canvas([found], found.size, self.pixels.shown(*found.size))
+
+    def without(self, prepared: torch.Tensor, gone: torch.Tensor) -> torch.Tensor:
+        """A prepared picture whose mean colour stands in some of its patches, bool (h, w)."""
+        import torch
+
+        (h, w), at = gone.shape, torch.arange(prepared.size(-1))
+        mean = prepared.float().mean((1, 2), keepdim=True).round().to(prepared.dtype)
+        return torch.where(gone[(at * h // len(at))[:, None], (at * w // len(at))[None]], mean, prepared)
+
     def draw(self, prepared: Any, rng: random.Random, mates: list[str]) -> Any:
         from mmkit.data.pixels import to_tensor
 
@@ -263,7 +285,10 @@ class Reader:
         return stable_hash(item["bytes"] if item["bytes"] is not None else item["path"])
 
     def weight(self, prepared: Any) -> int:
-        return 3 * prepared.shape[1] * prepared.shape[2] if self.still else 3 * prepared.width * prepared.height
+        if self.still:
+            return int(prepared.numel())
+        # Pillow holds four bytes a pixel, a pointer a row, and what a small picture costs besides
+        return int((4 * prepared.width + 8) * prepared.height + HELD)
 
     def length(self, prepared: Any) -> int:
         return 0

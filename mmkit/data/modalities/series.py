@@ -14,7 +14,9 @@ if TYPE_CHECKING:
     import random
 
     import torch
+    from PIL import Image
 
+    from mmkit.data.canvas import Canvas
     from mmkit.data.checkpoint import Checkpoint
     from mmkit.data.shards import Dataset
 
@@ -29,6 +31,7 @@ TEMPLATE = "a series of {label}"
 KINDS = ("series",)
 ENCODER = "series"
 LANGUAGE = False
+LAID = "time"
 
 LONGEST = {"tiny": 512, "small": 1024, "base": 2048, "large": 4096}
 ROWS_MEASURED = 2000
@@ -98,6 +101,15 @@ def _reason(raw: Any) -> str:
             f"the channels of the series differ in length: {', '.join(map(str, lengths[:4]))}{' …' if len(lengths) > 4 else ''}"
         )
     return "the series holds what is no number"
+
+
+def picture(value: Any) -> Image.Image:
+    """The curves of its channels, for people."""
+    import numpy as np
+
+    from mmkit.data.curves import SMALL, curves
+
+    return curves(np.atleast_2d(np.asarray(value, np.float32)), SMALL)
 
 
 def items(value: Any) -> list[Any]:
@@ -198,6 +210,36 @@ class Reader:
         assert self.spec.length is not None
         start = max(0, values.shape[1] - self.spec.length) // 2
         return torch.from_numpy(values[:, start : start + self.spec.length].copy())
+
+    def canvas(self, item: Any) -> Canvas:
+        """The curves of all channels, one under the other."""
+        import numpy as np
+
+        from mmkit.data.canvas import Axis, Canvas, nice
+        from mmkit.data.curves import curves
+
+        values = np.asarray(item, np.float32)
+        channels, steps = values.shape
+        assert self.spec.length is not None
+        start = max(0, steps - self.spec.length) // 2
+        across = Axis("steps", np.arange(steps), [int(tick) for tick in nice(0, steps - 1) if tick == int(tick)])
+        up = Axis("channels", np.arange(1, channels + 1), range(1, channels + 1))
+        box = (float(start), 0.0, float(min(steps, start + self.spec.length)), float(channels))
+        return Canvas([curves(values)], (steps, channels), box, across, up)
+
+    def effect(self, tensors: dict[str, torch.Tensor], slopes: dict[str, torch.Tensor]) -> torch.Tensor:
+        """What each value of one series adds to a score of those slopes, to first order, by how far it is from its channel's
+        mean: (C, T)."""
+        import torch
+
+        values = tensors["values"]
+        return ((values - torch.tensor(self.spec.mean).to(values)[:, None]) * slopes["values"])[0]
+
+    def without(self, prepared: torch.Tensor, gone: torch.Tensor) -> torch.Tensor:
+        """A prepared series with the mean of its channel for some of its values, bool (C, T)."""
+        import torch
+
+        return torch.where(gone, prepared.mean(1, keepdim=True), prepared)
 
     def draw(self, prepared: Any, rng: random.Random, mates: list[str]) -> Any:
         import torch

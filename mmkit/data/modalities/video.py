@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     import torch
     from PIL import Image as PIL
 
+    from mmkit.data.canvas import Canvas
     from mmkit.data.checkpoint import Checkpoint
     from mmkit.data.shards import Dataset
 
@@ -32,6 +33,7 @@ TEMPLATE = "a video of {label}"
 TREATMENT = "none: files are kept as they are; of several streams the first is looked at, and no sound"
 ENCODER = "video"
 LANGUAGE = False
+LAID = "frames"
 
 FRAMES = 12  # CLIP4Clip (arXiv:2104.08860, section 4.1)
 PICTURED = 4  # frames of what is shown of a video
@@ -197,6 +199,29 @@ class Reader:
         found = measure(source)
         read = [self.picture.shrunk(frame) for _, frame in frames(source, spread(found, self.frames), found)]
         return torch.stack(read) if self.still else read
+
+    def canvas(self, item: Any) -> Canvas:
+        """The frames that are looked at, with their times.
+
+        Raises:
+            UserError: the video cannot be decoded.
+        """
+        import numpy as np
+
+        from mmkit.data.canvas import Canvas
+        from mmkit.data.videos import frames, measure, spread
+
+        source = _source(item)
+        found = measure(source)
+        times, pictures = zip(*frames(source, spread(found, self.frames), found), strict=True)
+        size = pictures[0].size
+        return Canvas(list(pictures), size, self.picture.pixels.shown(*size), times=np.array(times))
+
+    def without(self, prepared: torch.Tensor, gone: torch.Tensor) -> torch.Tensor:
+        """Prepared frames with the mean colour of each in some of its patches, bool (F, h, w)."""
+        import torch
+
+        return torch.stack([self.picture.without(frame, own) for frame, own in zip(prepared, gone, strict=True)])
 
     def draw(self, prepared: Any, rng: random.Random, mates: list[str]) -> Any:
         import torch

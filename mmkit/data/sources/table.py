@@ -3,8 +3,9 @@
 Separator, encoding, header and columns are detected and said. Columns named id, label and split count as such; numbered
 ones (caption_0, caption_1 …) are captions of one picture. The only column of numbers named target, sentiment, score, rating,
 valence or polarity is the number that a model may learn to predict; --column target=NAME names another. A series is a list
-of numbers, or of channels (channels x time); in NPZ each array is a column. In a folder, shards and splits of one table are
-read as one: train.csv and test.csv, or Parquet as the Hub lays it.
+of numbers, or of channels (channels x time); in NPZ each array is a column. --column depth=NAME makes a further column, called
+depth, of the pictures, sounds, videos or series that it holds: an input of its own. In a folder, shards and splits of one
+table are read as one: train.csv and test.csv, or Parquet as the Hub lays it.
 """
 
 from __future__ import annotations
@@ -22,9 +23,9 @@ from mmkit.data.schema import Ask, Source
 EXAMPLES = (
     "mmkit prep table ./data --source products.csv",
     "mmkit prep table ./data --source pairs.jsonl --image-root ~/photos",
-    "mmkit prep table --source t.csv --column caption=title --column target=mood",
+    "mmkit prep table --source t.csv --column caption=title --column depth=map",
 )
-ROLES = "What a column is: image, audio, video, caption or series (may repeat), label, target, split or id."
+ROLES = "What a column is: image, audio, video, caption or series (may repeat), label, target, split, id; or a name of its own."
 
 
 def read(
