@@ -20,7 +20,7 @@ for i in range(int(os.environ.get("SCENES", 400))):
         caption.write(f"a {colour} ball moves {way}")
 PYTHON
 mmkit prep folder ./data --source clips
-mmkit train --recipe nmodal --batch-size 40 --steps "${STEPS:-300}"
+mmkit train --recipe nmodal --batch-size 32 --steps "${STEPS:-300}"
 mmkit eval recall@k --split test
 mmkit retrieve "a red ball moves up" --find video --top 4 --figure found.png    # a sheet of frames
 mmkit retrieve clips/000.gif --find text --top 3

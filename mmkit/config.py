@@ -7,7 +7,6 @@ A field that is None is automatic: `mmkit.training.auto` decides it from data, m
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import importlib
 import tomllib
 import typing
@@ -18,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkit.durations import readable, readable_length
-from mmkit.errors import UsageError, UserError, nearest
+from mmkit.errors import UsageError, UserError, misspelt, nearest
 from mmkit.fields import doc, fill, inline
 
 SIZES = ("tiny", "small", "base", "large")
@@ -29,7 +28,6 @@ KEPT = {"loss": ("between", "of", "weight", "share", "anchor"), "project": ("dim
 OF_RECIPE = ("recipe", "input", "fusion", "loss", "without", "at")
 FUSED = "fused"
 # so alike are a name and a misspelt one, of 1
-MISSPELT = 0.7
 
 Tables = dict[str, Any]
 Level = Tables | Callable[[Tables], Tables]  # or what it is over the levels below
@@ -216,7 +214,7 @@ def _reads_own(name: str, table: Any, tables: Tables) -> bool:
 
 def may_be_column(name: str) -> bool:
     """Whether data may have a column of this name that is an input beside one of each modality; no misspelt modality is."""
-    return name not in modalities() and not difflib.get_close_matches(name, modalities(), n=1, cutoff=MISSPELT)
+    return name not in modalities() and not misspelt(name, modalities())
 
 
 def merge(lower: Tables, upper: Tables, path: tuple[str, ...] = ()) -> Tables:

@@ -77,13 +77,18 @@ def embed_folder(model: Model, folder: str | Path, out: str | Path | None = None
     if _reusable(path, made_from, False, out is None, model.tokenwise):
         return path
     columns = {name: name for name in model.embedded if name in input_of.values()}
-    blank: Row = dict.fromkeys(columns)
-    rows = (
-        blank | {"id": str(file.relative_to(folder)), name: MODALITIES[str(model.inputs[name].modality)].of_file(str(file))}
-        for file, name in input_of.items()
-    )
+    rows = (_file_row(model, folder, file, name, columns) for file, name in input_of.items())
     meta = made_from | {"data": str(folder), "data_name": folder.name, "folder": True}
     return _embed(model, columns, rows, len(input_of), path, meta, pace or Pace(), lenient=True)
+
+
+def _file_row(model: Model, folder: Path, file: Path, name: str, columns: Iterable[str]) -> Row:
+    """The row of one file; empty where it holds nothing of the kind."""
+    try:
+        held = MODALITIES[str(model.inputs[name].modality)].of_file(str(file))
+    except (OSError, ValueError, UserError):
+        held = None
+    return {**dict.fromkeys(columns), "id": str(file.relative_to(folder)), name: held}
 
 
 def suffixes(model: Model, name: str) -> frozenset[str]:
@@ -306,6 +311,7 @@ def _embed(
     cost = Cost()
     made_by = {
         "model": model_name(model),
+        "columns": columns,
         "normalised": True,
         "resolution": next((r.given()["size"] for r in model.readers.values() if "size" in r.given()), None),
         "precision": "fp32",

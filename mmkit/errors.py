@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 import shlex
 import tomllib
 from collections.abc import Iterable
@@ -66,6 +67,18 @@ def nearest(word: str, known: Iterable[str]) -> str:
     known = sorted(known)
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.55)
     return f"did you mean {close[0]}?" if close else f"known: {', '.join(known)}"
+
+
+def misspelt(name: str, known: Iterable[str]) -> bool:
+    """Whether a name is rather one of those that are known, typed wrongly, than one of its own.
+
+    >>> misspelt("imgae", ["image", "text"]), misspelt("image_left", ["image", "text"]), misspelt("depth", ["image", "text"])
+    (True, False, False)
+    """
+    known = list(known)
+    if re.match(rf"({'|'.join(map(re.escape, known))})_?[a-z0-9]*[_0-9]", name):
+        return False
+    return bool(difflib.get_close_matches(name, known, n=1, cutoff=0.7))
 
 
 def setting(key: str, value: Any) -> str:

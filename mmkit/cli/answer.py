@@ -102,6 +102,7 @@ def _answers(scribe: Scribe, path: str, question: str) -> list[dict[str, Any]]:
     Raises:
         UserError: the image cannot be read.
     """
+    from mmkit.cli.queries import called
     from mmkit.metrics import heads
 
     model, objective = scribe.model, scribe.objective
@@ -111,20 +112,25 @@ def _answers(scribe: Scribe, path: str, question: str) -> list[dict[str, Any]]:
     inputs = heads.of_file(model, objective, path) | {asked: model.reader(asked).prepare(question)}
     probabilities = heads.scored(model, objective, [inputs])[1][0].tolist()
     best = sorted(range(len(probabilities)), key=lambda c: -probabilities[c])[: scribe.top]
-    return [{"image": path, "question": question, "answer": objective.classes[c], "probability": probabilities[c]} for c in best]
+    return [
+        {called(model, path): path, "question": question, "answer": objective.classes[c], "probability": probabilities[c]}
+        for c in best
+    ]
 
 
 def _in_words(scribe: Scribe, path: str, question: str) -> list[dict[str, Any]]:
     """As `_answers`, of a model that writes them: with the probability of all tokens of an answer."""
     from math import exp
 
+    from mmkit.cli.queries import called
     from mmkit.metrics import heads
 
     # the start token, which own models set before an answer, is not foretold
     start = heads.writes(scribe.objective)
     said = [(exp(one.score * (len(one.ids) - start)), one.text) for one in scribe.write(path, question)]
     answers = sorted(said, key=lambda each: -each[0])
-    return [{"image": path, "question": question, "answer": text, "probability": value} for value, text in answers]
+    kind = called(scribe.model, path)
+    return [{kind: path, "question": question, "answer": text, "probability": value} for value, text in answers]
 
 
 def _show(answers: list[dict[str, Any]]) -> None:

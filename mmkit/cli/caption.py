@@ -115,7 +115,9 @@ def _objective(model: LoadedModel) -> Any:
 
 def _captions(scribe: Scribe, path: str) -> list[dict[str, Any]]:
     """The best captions, best first."""
-    return [{"image": path, "caption": one.text, "score": one.score} for one in scribe.write(path)]
+    from mmkit.cli.queries import called
+
+    return [{called(scribe.model, path): path, "caption": one.text, "score": one.score} for one in scribe.write(path)]
 
 
 def _show(scribe: Scribe, images: list[str]) -> None:

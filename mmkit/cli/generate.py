@@ -124,12 +124,12 @@ def _judge(name: str, device: str) -> LoadedModel:
     Raises:
         UserError: it does not compare texts and pictures by one vector each.
     """
-    from mmkit.embedding import require_input
+    from mmkit.embedding import language_of, require_input
     from mmkit.loading import load_model
 
     model = load_model(name, device, console.say)
     require_input(model, _pictured(model))
-    require_input(model, "text")
+    language_of(model)
     if model.tokenwise:
         raise UserError("--rerank takes a model of one vector an item", model.name, "mmkit train --recipe clip   trains one")
     return model

@@ -115,19 +115,21 @@ def _answers(model: LoadedModel, path: str, texts: list[str], by: str | None) ->
 
 
 def _of_classes(model: LoadedModel, objective: Any, path: str) -> list[dict[str, Any]]:
+    from mmkit.cli.queries import called
     from mmkit.metrics import heads
 
     found = heads.scored(model, objective, [heads.of_file(model, objective, path)])
     logits, probabilities = (values[0].tolist() for values in found)
     best_first = sorted(range(len(logits)), key=lambda c: -logits[c])
     return [
-        {_called(model, path): path, "text": objective.classes[c], "probability": probabilities[c], "score": logits[c]}
+        {called(model, path): path, "text": objective.classes[c], "probability": probabilities[c], "score": logits[c]}
         for c in best_first
     ]
 
 
 def _of_numbers(model: LoadedModel, objective: Any, path: str, texts: list[str]) -> list[dict[str, Any]]:
     """The number that is predicted, of the file with each text, or alone: a number has no probability."""
+    from mmkit.cli.queries import called
     from mmkit.metrics import heads
 
     inputs = heads.of_file(model, objective, path)
@@ -138,7 +140,7 @@ def _of_numbers(model: LoadedModel, objective: Any, path: str, texts: list[str])
     found = heads.scored(model, objective, asked or [inputs])[1][:, 0].tolist()
     said = texts or [objective.column]
     return [
-        {_called(model, path): path, "text": text, "probability": None, "score": n} for text, n in zip(said, found, strict=True)
+        {called(model, path): path, "text": text, "probability": None, "score": n} for text, n in zip(said, found, strict=True)
     ]
 
 
@@ -146,6 +148,7 @@ def _of_texts(model: LoadedModel, path: str, texts: list[str]) -> list[dict[str,
     import numpy
     import torch
 
+    from mmkit.cli.queries import called
     from mmkit.embedding import cut_off, embed_file, embed_texts, language_of, suffixes
     from mmkit.encode import diverged
     from mmkit.metrics.ranking import Scores
@@ -161,7 +164,7 @@ def _of_texts(model: LoadedModel, path: str, texts: list[str]) -> list[dict[str,
         raise diverged(model, "a probability is not finite")
     pairs = zip(texts, probabilities.tolist(), scores.tolist(), strict=True)
     return [
-        {_called(model, path): path, "text": text, "probability": probability, "score": score}
+        {called(model, path): path, "text": text, "probability": probability, "score": score}
         for text, probability, score in pairs
     ]
 
@@ -171,6 +174,7 @@ def _matched(model: LoadedModel, objective: Any, path: str, texts: list[str]) ->
     import numpy
     import torch
 
+    from mmkit.cli.queries import called
     from mmkit.embedding import file_item
     from mmkit.metrics import fused, pairs
 
@@ -182,18 +186,9 @@ def _matched(model: LoadedModel, objective: Any, path: str, texts: list[str]) ->
         texts, objective.probabilities(torch.from_numpy(logits))[:, 1].tolist(), fused.scores(logits).tolist(), strict=True
     )
     return [
-        {_called(model, path): path, "text": text, "probability": probability, "score": score}
+        {called(model, path): path, "text": text, "probability": probability, "score": score}
         for text, probability, score in found
     ]
-
-
-def _called(model: LoadedModel, path: str) -> str:
-    """What a file is in a record: the modality of the first input whose files are called so, else a picture, which may be called
-    anything."""
-    from mmkit.embedding import suffixes
-
-    kinds = (str(one.modality) for name, one in model.inputs.items() if Path(path).suffix.lower() in suffixes(model, name))
-    return next(kinds, "image")
 
 
 def _show(path: str, answers: list[dict[str, Any]]) -> None:

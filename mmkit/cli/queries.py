@@ -6,10 +6,13 @@ import json
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mmkit.data.modalities import MODALITIES
 from mmkit.errors import UsageError, UserError
+
+if TYPE_CHECKING:
+    from mmkit.model import Model
 
 QUERY_LINE = '{"id": 1, "text": "…"} or {"id": 1, "image": "…"}'
 ANSWER_LINE = '{"id": 1, "image": "cat.jpg", "question": "what is it?"}'
@@ -81,7 +84,7 @@ def query_lines(stream: Iterable[str], names: Iterable[str] = ()) -> Iterator[As
             what = f"both {' and '.join(given)} in the object" if given else "no text or image in the object"
             raise UserError(what, asked.where, QUERY_LINE)
         _require_string(asked, given[0], QUERY_LINE)
-        yield asked
+        yield asked._replace(query={key: asked.query[key] for key in ("id", given[0]) if key in asked.query})
 
 
 def predict_lines(stream: Iterable[str], texts: list[str], classes: bool = False) -> Iterator[Asked]:
@@ -158,3 +161,12 @@ def _require_string(asked: Asked, key: str, expected: str) -> None:
         raise UserError(f"no {key} in the object", asked.where, expected)
     if not isinstance(value, str) or not value.strip():
         raise UserError(f"{key} is {'empty' if isinstance(value, str) else 'not a string'}", asked.where, expected)
+
+
+def called(model: Model, path: str) -> str:
+    """What a file is in a record: the modality of the first input whose files are called so, else a picture, which may be called
+    anything."""
+    from mmkit.embedding import suffixes
+
+    kinds = (str(one.modality) for name, one in model.inputs.items() if Path(path).suffix.lower() in suffixes(model, name))
+    return next(kinds, "image")

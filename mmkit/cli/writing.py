@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mmkit.errors import UsageError
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -49,6 +51,8 @@ def examples(model: Model, objective: Any, path: Path | None, shots: int, seed: 
         UserError: there are none, or the model takes none.
     """
     if not shots:
+        if path is not None:
+            raise UsageError("--data says where --shots examples come from", f"--data {path}", "--shots 4, or leave --data out")
         return []
     from mmkit.data.shards import open_dataset
     from mmkit.decoding import check_examples

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from mmkit.data.modalities import MODALITIES, image, name_of, of_files, text
 from mmkit.data.schema import EXTRA
 from mmkit.data.splits import folder_split
 from mmkit.data.tables import Table
-from mmkit.errors import UsageError, UserError, nearest
+from mmkit.errors import UsageError, UserError, misspelt, nearest
 
 # columns called so hold splits where their values say so; `fold` and `set` may be anything
 SPLIT_NAMES = ("split", "partition", "subset", "set", "usage", "use", "phase", "fold", "part")
@@ -23,7 +22,6 @@ TARGET_NAMES = ("target", "sentiment", "sentiment_score", "valence", "polarity",
 NAMELESS = ("column", "col", "field", "unnamed", "var", "feature")
 NAMED_COLUMNS = 8
 # so alike are a role and a misspelt one, of 1
-MISSPELT = 0.7
 ROLES_HINT = "it may hold pictures, sounds, videos or series: files, bytes or lists of numbers"
 # a picture column of this grade holds files, or is called so; a caption column of that is the only one of texts
 SURE, ANY = 4, 7
@@ -121,8 +119,7 @@ def _is_own(role: str) -> bool:
     taken = {"id", "split", *MODALITIES, *(m.COLUMN for m in MODALITIES.values()), *EXTRA}
     if role in taken or not re.fullmatch(r"[a-z][a-z0-9_]*", role):
         return False
-    numbered = re.match(rf"({'|'.join(roles())})_?[a-z0-9]*[_0-9]", role)
-    return bool(numbered) or not difflib.get_close_matches(role, roles(), n=1, cutoff=MISSPELT)
+    return not misspelt(role, roles())
 
 
 def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Columns:

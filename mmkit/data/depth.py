@@ -38,9 +38,9 @@ def of_array(data: bytes) -> Image.Image:
         ValueError: it holds no such array.
     """
     values = np.load(io.BytesIO(data), allow_pickle=False)
-    if values.ndim == 3 and 1 in (values.shape[0], values.shape[2]):
-        values = values[0] if values.shape[0] == 1 else values[..., 0]
     colours = values.ndim == 3 and values.shape[2] == 3 and values.dtype == np.uint8
+    if values.ndim == 3 and not colours and 1 in (values.shape[0], values.shape[2]):
+        values = values[0] if values.shape[0] == 1 else values[..., 0]
     if not (values.ndim == 2 or colours) or not values.size or values.dtype.kind not in "fiub":
         raise ValueError(f"an array of {' x '.join(map(str, values.shape))} {values.dtype} is no picture")
     return Image.fromarray(values if values.dtype in (np.uint8, np.uint16) else values.astype(np.float32))

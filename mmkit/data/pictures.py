@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -65,12 +65,16 @@ def column_of(data: Dataset, name: str, column: str | None = None) -> tuple[str,
     return (data.column(name), name) if is_shown(name) and data.columns_of(name) else None
 
 
-def shown_of(source: str | Path | None, names: Iterable[str]) -> list[str]:
-    """Those inputs of which a dataset folder, or a folder of files, has something to show; of one that is gone by their names."""
+def shown_of(source: str | Path | None, names: Iterable[str], columns: Mapping[str, str]) -> list[str]:
+    """Those inputs of which a dataset folder, or a folder of files, has something to show; of one that is gone by their names.
+
+    Args:
+        columns: input -> the column that was read of it, where that is known.
+    """
     if source is None or not (Path(source) / MANIFEST).is_file():
         return [name for name in names if is_shown(name)]
     data = open_dataset(source)
-    return [name for name in names if column_of(data, name)]
+    return [name for name in names if column_of(data, name, columns.get(name))]
 
 
 def shown_in(data: Dataset) -> str | None:
@@ -78,7 +82,9 @@ def shown_in(data: Dataset) -> str | None:
     return next((name for name in MODALITIES if is_shown(name) and data.columns_of(name)), None)
 
 
-def of_dataset(data: Dataset, ids: Iterable[str], name: str, split: str | None = None) -> dict[str, Shown]:
+def of_dataset(
+    data: Dataset, ids: Iterable[str], name: str, split: str | None = None, column: str | None = None
+) -> dict[str, Shown]:
     """id -> what is shown of an input, for those of `ids` that the dataset has.
 
     Args:
@@ -87,7 +93,7 @@ def of_dataset(data: Dataset, ids: Iterable[str], name: str, split: str | None =
     Raises:
         UserError: one cannot be read.
     """
-    found = column_of(data, name)
+    found = column_of(data, name, column)
     if found is None:
         return {}
     return {id: exhibit(found[1], held) for id, held in _stored(data, ids, found[0], split).items()}

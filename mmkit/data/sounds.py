@@ -165,8 +165,11 @@ def _joined(parts: Iterable[np.ndarray]) -> np.ndarray:
     return np.concatenate(held)
 
 
-def playable(value: dict[str, Any], seconds: float) -> tuple[bytes, str]:
+def playable(value: dict[str, Any], seconds: float, at: float = 0.0) -> tuple[bytes, str]:
     """A file that browsers play, and its type: the sound's own where it is a small one, else so many seconds of it as MP3.
+
+    Args:
+        at: where in the sound they lie, see `decode`.
 
     Raises:
         UserError: it cannot be read.
@@ -177,7 +180,7 @@ def playable(value: dict[str, Any], seconds: float) -> tuple[bytes, str]:
     own = next((kind for begins, kind in PLAYED.items() if data.startswith(begins)), None)
     if own and len(data) <= SMALL:
         return data, own
-    sound = decode(source, seconds, at=0.0)
+    sound = decode(source, seconds, at)
     rate = min(sound.rate, MP3_RATE)
     values = resample(sound.values, sound.rate, rate)
     # of the rates that MP3 has, the next above

@@ -8,6 +8,7 @@ from PIL import Image
 
 from mmkit.data.canvas import Axis, Canvas, nice
 from mmkit.data.sounds import HOP, blocks, decode, log_mel, pitches, playable, resample, seconds_of, source_of
+from mmkit.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -35,7 +36,11 @@ def spectrogram(source: bytes | str) -> Image.Image:
     found = []
     for block in blocks(source, max(1, AT_ONCE // stretch) * stretch * HOP):
         frames = log_mel(block.values, block.rate, BANDS)
+        # the last is half of what follows, which the next block begins with
+        frames = frames[: max(1, len(frames) - 1)]
         found.append(torch.stack([part.mean(0) for part in frames.split(stretch)]))
+    if not found:
+        raise UserError("the sound has no samples: it is 0 seconds long")
     whole = torch.cat(found).numpy()
     return spectrogram_of(whole, whole.max() - DEPTH)
 
@@ -82,7 +87,7 @@ def canvas(item: dict[str, Any], rate: int, bands: int, seconds: float) -> Canva
     across = Axis("seconds", start + np.arange(count) * hop / rate, nice(start, start + (count - 1) * hop / rate))
     box = (begin, 0.0, min(float(count), begin + 1 + heard // hop), float(bands))
     picture = spectrogram_of(frames, frames.max() - DEPTH, LARGE)
-    return Canvas([picture], (count, bands), box, across, up, rising=True, listen=playable(item, PLAYED))
+    return Canvas([picture], (count, bands), box, across, up, rising=True, listen=playable(item, PLAYED, 0.5 if start else 0.0))
 
 
 def _apart(ticks: list[int], hertz: np.ndarray) -> list[int]:

@@ -200,10 +200,11 @@ class Pretrained(nn.Module):
 
     @property
     def prefix(self) -> int:
-        """Image tokens before the patches: a class token, and registers where there are any."""
+        """Tokens before the patches: a class token, one of distillation and registers where there are any."""
         embeddings = getattr(self.body, "embeddings", None)
         has_class = getattr(embeddings, "cls_token", None) is not None or hasattr(embeddings, "class_embedding")
-        return has_class + (getattr(self.body.config, "num_register_tokens", 0) or 0)
+        distilled = getattr(embeddings, "distillation_token", None) is not None
+        return has_class + distilled + (getattr(self.body.config, "num_register_tokens", 0) or 0)
 
     def _width(self, config: Any, size: int) -> int:
         if self.pool == "native" and getattr(config, "projection_size", None):

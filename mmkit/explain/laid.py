@@ -67,9 +67,13 @@ def over_time(maps: Maps, name: str, weights: Tensor) -> Tensor:
 
 
 def in_frames(maps: Maps, name: str, weights: Tensor) -> Tensor:
-    """(F,) -> (F, h, w): of each frame's weight what its patches have of it."""
+    """(F,) -> (F, h, w): of each frame's weight what its patches have of it; (F * P,), of all their tokens, as they stand."""
     seen, model = maps.seen, maps.asked.model
-    part = model.encoder[model.encoder_of(name)].within
+    encoder = model.encoder[model.encoder_of(name)]
+    part = encoder.within
+    if encoder.pool == "patches":
+        of_frames = weights.unflatten(0, (len(seen.within[name].tokens), -1))
+        return _square(of_frames[:, part.prefix :], model.encoder_of(name), model.name)
     inner = _within(maps, seen, name)[:, part.prefix :]  # (F, P)
     shares = inner / inner.sum(1, keepdim=True).clamp(min=torch.finfo(inner.dtype).tiny)
     return _square(shares * weights[:, None], model.encoder_of(name), model.name)

@@ -135,6 +135,9 @@ def _said(
 ) -> tuple[list[heads.Asked], list[str]]:
     """The questions of a split that have an answer, and what the model answers."""
     if hasattr(objective, "classes"):
+        if request.shots or request.sampling:
+            what = "the model chooses among the answers that it knows: it takes no examples, and draws nothing"
+            raise UserError(what, model.name, "no --shots, --top-p and --temperature")
         samples, probabilities = heads.of_split(model, objective, data, split, request, "answered", _answered)
         return samples, [objective.classes[i] for i in probabilities.argmax(1)] if samples else []
     pace = Pace(request.batch_size, request.workers, request.progress("answered"))

@@ -28,7 +28,7 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
     if unnamed and len(there) == 1 and data.columns_of("label") and not config.input:
         where, hint = f"the dataset has {there[0]} and label", "--recipe classify learns its labels"
         raise UserError("a loss of pairs, and there is one input alone", where, hint)
-    further = _further(data)
+    further = _further(config, data)
     for name, column in further.items():
         config.input.setdefault(name, Input(column))
     for name, one in config.input.items():
@@ -69,9 +69,13 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
         reasons[f"encoder.{name}"] = "left out (no loss and no fusion reads it)"
     for name in config.encoder:
         if name != (modality := config.modality_of(name)) and not MODALITIES[modality].LANGUAGE:
-            config.data.modality.setdefault(name, {})
+            # what is said of the modality holds of it, too, where nothing else is said
+            config.data.modality[name] = to_dict(config.data[modality]) | config.data.modality.get(name, {})
             config.spec(name)
     kept = {*config.encoder, *(one.modality for one in config.input.values())}
+    if unread := next((name for name in config.data.modality if name not in kept and name not in MODALITIES), None):
+        hint = nearest(unread, config.encoder)
+        raise ConfigError(f"no encoder is called {unread!r}", f"data.{unread}", where=f"data.{unread}", hint=hint)
     config.data.modality = {name: spec for name, spec in config.data.modality.items() if name in kept}
     return config, reasons
 
@@ -84,10 +88,16 @@ def seen_by(encoder: str, config: Config, data: Dataset) -> Dataset:
     return replace(data, manifest=data.manifest | {"columns": columns}) if others else data
 
 
-def _further(data: Dataset) -> dict[str, str]:
-    """The inputs that the data has beside one of each modality, each called like its column: depth beside pictures, say."""
-    kinds = [row.KINDS[0] for row in MODALITIES.values() if not row.LANGUAGE]
-    return {name: name for kind in kinds for name in data.columns_of(kind)[1:]}
+def _further(config: Config, data: Dataset) -> dict[str, str]:
+    """The inputs that the data has beside one of each modality, each called like its column: depth beside pictures, say; those
+    that no other input reads."""
+    read = {one.column for name, one in config.input.items() if name != one.column}
+    return {name: name for name in _beside(data) if name not in read}
+
+
+def _beside(data: Dataset) -> list[str]:
+    """The columns of each modality but words that stand behind its first."""
+    return [name for row in MODALITIES.values() if not row.LANGUAGE for name in data.columns_of(row.KINDS[0])[1:]]
 
 
 def _without(config: Config, data: Dataset, there: list[str], reasons: dict[str, str]) -> Config:
@@ -136,7 +146,7 @@ def _complete(name: str, one: Input, data: Dataset) -> None:
         path = f"input.{name}.modality"
         raise ConfigError(f"no modality {one.modality!r}", path, where=path, hint=nearest(one.modality, MODALITIES))
     one.column = one.column or _column(MODALITIES[one.modality].KINDS[0], data)
-    one.encoder = one.encoder or (name if one.column in _further(data) else one.modality)
+    one.encoder = one.encoder or (name if one.column in _beside(data) else one.modality)
 
 
 def _column(kind: str, data: Dataset) -> str:

@@ -114,8 +114,9 @@ def _thumbnails(made: Map, most: int) -> tuple[dict[int, bytes], int]:
     """row -> small JPEG, evenly spaced over the rows of which there is a picture, and how many of these there are."""
     from mmkit.views.map_page import thumbnail
 
-    source = (made.found.meta or {}).get("data")
-    rows = np.flatnonzero(np.isin(made.found.modality, shown_of(source, np.unique(made.found.modality).tolist())))
+    meta = made.found.meta or {}
+    source, columns = meta.get("data"), meta.get("columns", {})
+    rows = np.flatnonzero(np.isin(made.found.modality, shown_of(source, np.unique(made.found.modality).tolist(), columns)))
     if not source or not most or not len(rows):
         return {}, len(rows)
     chosen = rows[np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(int))]
@@ -125,7 +126,7 @@ def _thumbnails(made: Map, most: int) -> tuple[dict[int, bytes], int]:
     found: dict[int, bytes] = {}
     for (split, name), ids in wanted.items():
         try:
-            modality, stored = of_source(source, ids, name, split)
+            modality, stored = of_source(source, ids, name, split, columns.get(name))
         except UserError:  # the dataset has moved or is another one now: the map itself needs none of it
             continue
         found |= {ids[id]: thumbnail(shown(modality, held)) for id, held in stored.items()}

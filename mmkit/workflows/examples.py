@@ -43,9 +43,10 @@ class Side:
 
     def fetch(self, items: Iterable[int]) -> None:
         """Read the pictures of some items, where it has any."""
-        if pictures.column_of(self.data, self.name):
+        column = (self.found.meta or {}).get("columns", {}).get(self.name)
+        if pictures.column_of(self.data, self.name, column):
             wanted = {self.ids[i] for i in items} - self.photos.keys()
-            self.photos |= pictures.of_dataset(self.data, wanted, self.name, self.split)
+            self.photos |= pictures.of_dataset(self.data, wanted, self.name, self.split, column)
 
     def tile(self, item: int, score: float | None = None, mark: bool | None = None) -> Tile:
         """An item as a picture, as its text, or else by its id."""

@@ -137,15 +137,16 @@ def then_answers(
 
 
 def seeing(recipe: str, options: str) -> System:
-    """A language model that sees, over the picture encoder of a run of `vqa` and a language model of the captions: questions and
-    captions of the 300 unseen scenes; beside it a model of the question alone, and the nearest picture's caption."""
+    """A language model that sees, over the picture encoder of a run of `caption` and a language model of the captions:
+    questions and captions of the 300 unseen scenes; beside it a model of the question alone, and the nearest picture's
+    caption."""
     caption, answer = (f"mmkit eval {metric} --data shapes --model runs/{{}} --json" for metric in ("caption", "vqa"))
     return System(
         name=recipe,
         train=(
-            "mmkit train shapes --recipe vqa --steps 2500 --name eyes",
+            "mmkit train shapes --recipe caption --steps 1600 --name eyes",
             "mmkit train shapes --init runs/eyes --recipe clip --lock-image --set encoder.text.causal=true "
-            "--set encoder.text.pool=eos --set encoder.text.layers=2 --set loss.lm.kind=lm --set loss.lm.of=text "
+            "--set encoder.text.pool=eos --set encoder.text.layers=4 --set loss.lm.kind=lm --set loss.lm.of=text "
             "--set data.text.context=32 --lr 1.5e-3 --batch-size 64 --steps 300 --name seen",
             f"mmkit train shapes --recipe {recipe} --init runs/seen {options} --name {recipe}",
         ),
@@ -228,8 +229,8 @@ SYSTEMS = (
         ),
         beside=(Figure("by type of question alone", "chance.vqa_accuracy"),),
     ),
-    seeing("llava", "--steps 500"),
-    seeing("flamingo", "--steps 300"),
+    seeing("llava", "--steps 1500"),
+    seeing("flamingo", "--steps 2500"),
 )
 
 

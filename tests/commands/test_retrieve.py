@@ -92,7 +92,10 @@ def test_an_embeddings_file(colours, colour_model, invoke):
 
 
 def test_lines_on_stdin_are_answered_one_by_one(colours, colour_model, photos, invoke):
-    lines = [{"id": 1, "text": "red"}, {"id": "x", "image": str(photos / "deep" / "blue.png")}]
+    lines = [
+        {"id": 1, "split": "test", "captions": ["green"], "text": "red"},
+        {"id": "x", "image": str(photos / "deep" / "blue.png")},
+    ]
     stdin = "\n".join(map(json.dumps, lines)) + "\n\n"
     answers = invoke("retrieve", "-", "--top", 1, "--split", "test", cwd=colours.parent, stdin=stdin).lines
     assert [(a["query_id"], a["modality"]) for a in answers] == [(1, "image"), ("x", "text")]

@@ -84,7 +84,10 @@ def test_examples_are_shown_before_what_is_asked(base: Path, invoke: Callable[..
     run = ("--model", "runs/few", "--data", "shapes")
     asked = ("answer", "red.png", "what colour is it?", *run)
     few = [invoke(*asked, "--shots", 2, "--seed", seed, cwd=base).lines[0] for seed in (0, 0, 1)]
-    assert few[0] == few[1] != few[2] and few[0] != invoke(*asked, cwd=base).lines[0]
+    alone = ("answer", "red.png", "what colour is it?", "--model", "runs/few")
+    assert few[0] == few[1] != few[2] and few[0] != invoke(*alone, cwd=base).lines[0]
+    for_nothing = invoke(*asked, cwd=base)
+    assert for_nothing.code == 2 and "--data says where --shots examples come from, --data shapes" in for_nothing.stderr
     assert invoke("caption", "red.png", *run, "--shots", 2, "--top", 2, cwd=base).lines[0]["caption"]
     record = invoke("eval", "vqa", *run, "--split", "val", "--limit", 2, "--shots", 2, "--seed", 3, "--json", cwd=base).lines[0]
     assert (record["shots"], record["seed"], record["beams"]) == (2, 3, 1)

@@ -223,7 +223,7 @@ class Reader:
         assert self.spec.length is not None
         start = max(0, steps - self.spec.length) // 2
         across = Axis("steps", np.arange(steps), [int(tick) for tick in nice(0, steps - 1) if tick == int(tick)])
-        up = Axis("channels", np.arange(1, channels + 1), range(1, channels + 1))
+        up = Axis("channels", np.arange(1, channels + 1), [int(tick) for tick in nice(1, channels) if tick == int(tick)])
         box = (float(start), 0.0, float(min(steps, start + self.spec.length)), float(channels))
         return Canvas([curves(values)], (steps, channels), box, across, up)
 
