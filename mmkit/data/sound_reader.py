@@ -9,8 +9,6 @@ import json
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmkit.errors import UserError
-
 if TYPE_CHECKING:
     import random
 
@@ -123,17 +121,9 @@ class Reader:
         return (tensors["sound"] * slopes["sound"])[0].T
 
     def without(self, prepared: torch.Tensor, gone: torch.Tensor) -> torch.Tensor:
-        """Prepared frames with the mean of its band for some of their values, bool (F, N).
-
-        Raises:
-            UserError: they are what a checkpoint's extractor made.
-        """
+        """Prepared frames with the mean of its band for some of their values, bool (F, N)."""
         import torch
 
-        if self.spec.extractor:
-            raise UserError(
-                "of what a checkpoint's extractor makes of a sound no parts can be taken away", hint="no --faithfulness"
-            )
         return torch.where(gone.T, prepared.mean(0, keepdim=True), prepared)
 
     def draw(self, prepared: Any, rng: random.Random, mates: list[str]) -> Any:

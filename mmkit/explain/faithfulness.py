@@ -47,7 +47,7 @@ def faithfulness(asked: Asked, grid: np.ndarray, seed: int = 0) -> Faithfulness:
     """
     item = asked.items[asked.looked]
     if not isinstance(item, Tensor):
-        raise UserError("the model takes nothing of which parts can be taken away", asked.model.name)
+        raise UserError("the model takes nothing of which parts can be taken away", asked.model.name, "no --faithfulness")
     rng = np.random.default_rng(seed)
     flat = grid.ravel()
     orders = [np.argsort(-flat, kind="stable"), *(rng.permutation(len(flat)) for _ in range(DRAWS))]

@@ -37,7 +37,7 @@ def drawn(
         return []
     check_examples(model, objective)
     if not data.splits.get(SPLIT) or column is None:
-        raise UserError(f"no {SPLIT} split of texts to take --shots {count} from", data.path)
+        raise UserError(f"no {SPLIT} split of texts to take --shots {count} from", data.path, "--data DATA names another")
     if split in (SPLIT, None):
         raise UserError(f"examples are rows of {SPLIT}, whose answers they would tell", data.path, "--split val, or no --shots")
     names = others(model, objective)

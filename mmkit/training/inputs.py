@@ -158,6 +158,8 @@ def _column(kind: str, data: Dataset) -> str:
     try:
         return data.column(kind)
     except UserError as e:
+        if hasattr(MODALITIES.get(kind), "MADE_BY"):
+            raise
         there = [name for name, row in MODALITIES.items() if _columns(row, data)]
         fits = "nmodal" if len(there) > 1 else "classify" if data.columns_of("label") and there else ""
         e.hint = f"{e.hint}; for such data: --recipe {fits}" if fits else e.hint
