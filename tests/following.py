@@ -65,6 +65,8 @@ def commands_of(line: str, hint: str, wrong: str = "") -> Iterator[list[list[str
     typed = shlex.split(line)
     if found := COMMAND.search(hint):
         first = shlex.split(found[1])
+        if first[:2] == ["prep", "shapes"] and "--limit" not in first:
+            first += ["--limit", "60"]  # of 10,000 scenes, which take their time
         yield [first] if first[0] == typed[0] or found[2] else [first, typed]
     elif left := LEAVE.search(hint):
         for option, *value in map(str.split, left[1].split(" and ")):
