@@ -27,7 +27,6 @@ KEPT = {"loss": ("between", "of", "weight", "share", "anchor"), "project": ("dim
 # what says what is learnt, beside what it is learnt with
 OF_RECIPE = ("recipe", "input", "fusion", "loss", "without", "at")
 FUSED = "fused"
-# so alike are a name and a misspelt one, of 1
 
 Tables = dict[str, Any]
 Level = Tables | Callable[[Tables], Tables]  # or what it is over the levels below

@@ -67,12 +67,12 @@ def predict(
     if objective and not texts:
         _say_unread(loaded, objective)
     if image != "-":
-        _show(image, _answers(loaded, image, texts or [], by))
+        _show(image, _named(loaded, image, texts or [], by))
         return
     for asked in predict_lines(sys.stdin, texts or [], classes=objective is not None):
         line = asked.query
         with asked.named():
-            answers = _answers(loaded, line["image"], line["texts"], by)
+            answers = _named(loaded, line["image"], line["texts"], by)
         for answer in answers:
             console.record(({"id": line["id"]} if "id" in line else {}) | answer)
 
@@ -87,6 +87,14 @@ def _say_unread(model: LoadedModel, objective: Any) -> None:
     if unread := [name for name in names if name != shown]:
         what = "the classes are those" if objective.classes else f"the {objective.column} is that"
         console.say(f"{what} for the {shown} alone; the model reads {' and '.join(unread)}, too")
+
+
+def _named(model: LoadedModel, path: str, texts: list[str], by: str | None) -> list[dict[str, Any]]:
+    """The answers, each with the file, which is called by what it is."""
+    from mmkit.cli.queries import called
+
+    kind = called(model, path)
+    return [{kind: path} | answer for answer in _answers(model, path, texts, by)]
 
 
 def _answers(model: LoadedModel, path: str, texts: list[str], by: str | None) -> list[dict[str, Any]]:
@@ -115,21 +123,16 @@ def _answers(model: LoadedModel, path: str, texts: list[str], by: str | None) ->
 
 
 def _of_classes(model: LoadedModel, objective: Any, path: str) -> list[dict[str, Any]]:
-    from mmkit.cli.queries import called
     from mmkit.metrics import heads
 
     found = heads.scored(model, objective, [heads.of_file(model, objective, path)])
     logits, probabilities = (values[0].tolist() for values in found)
     best_first = sorted(range(len(logits)), key=lambda c: -logits[c])
-    return [
-        {called(model, path): path, "text": objective.classes[c], "probability": probabilities[c], "score": logits[c]}
-        for c in best_first
-    ]
+    return [{"text": objective.classes[c], "probability": probabilities[c], "score": logits[c]} for c in best_first]
 
 
 def _of_numbers(model: LoadedModel, objective: Any, path: str, texts: list[str]) -> list[dict[str, Any]]:
     """The number that is predicted, of the file with each text, or alone: a number has no probability."""
-    from mmkit.cli.queries import called
     from mmkit.metrics import heads
 
     inputs = heads.of_file(model, objective, path)
@@ -139,16 +142,13 @@ def _of_numbers(model: LoadedModel, objective: Any, path: str, texts: list[str])
     asked = [inputs | {words: model.reader(words).prepare(text)} for text in texts] if words else []
     found = heads.scored(model, objective, asked or [inputs])[1][:, 0].tolist()
     said = texts or [objective.column]
-    return [
-        {called(model, path): path, "text": text, "probability": None, "score": n} for text, n in zip(said, found, strict=True)
-    ]
+    return [{"text": text, "probability": None, "score": n} for text, n in zip(said, found, strict=True)]
 
 
 def _of_texts(model: LoadedModel, path: str, texts: list[str]) -> list[dict[str, Any]]:
     import numpy
     import torch
 
-    from mmkit.cli.queries import called
     from mmkit.embedding import cut_off, embed_file, embed_texts, language_of, suffixes
     from mmkit.encode import diverged
     from mmkit.metrics.ranking import Scores
@@ -163,10 +163,7 @@ def _of_texts(model: LoadedModel, path: str, texts: list[str]) -> list[dict[str,
     if not probabilities.isfinite().all():  # a scale that has diverged beside vectors that have not
         raise diverged(model, "a probability is not finite")
     pairs = zip(texts, probabilities.tolist(), scores.tolist(), strict=True)
-    return [
-        {called(model, path): path, "text": text, "probability": probability, "score": score}
-        for text, probability, score in pairs
-    ]
+    return [{"text": text, "probability": probability, "score": score} for text, probability, score in pairs]
 
 
 def _matched(model: LoadedModel, objective: Any, path: str, texts: list[str]) -> list[dict[str, Any]]:
@@ -174,7 +171,6 @@ def _matched(model: LoadedModel, objective: Any, path: str, texts: list[str]) ->
     import numpy
     import torch
 
-    from mmkit.cli.queries import called
     from mmkit.embedding import file_item
     from mmkit.metrics import fused, pairs
 
@@ -185,10 +181,7 @@ def _matched(model: LoadedModel, objective: Any, path: str, texts: list[str]) ->
     found = zip(
         texts, objective.probabilities(torch.from_numpy(logits))[:, 1].tolist(), fused.scores(logits).tolist(), strict=True
     )
-    return [
-        {called(model, path): path, "text": text, "probability": probability, "score": score}
-        for text, probability, score in found
-    ]
+    return [{"text": text, "probability": probability, "score": score} for text, probability, score in found]
 
 
 def _show(path: str, answers: list[dict[str, Any]]) -> None:

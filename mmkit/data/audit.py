@@ -39,9 +39,8 @@ class Count:
 
     def __init__(self, data: Dataset) -> None:
         kinds = [kind for kind in (*MODALITIES, *EXTRA) if data.columns_of(kind)]
-        for row in (MODALITIES[kind] for kind in kinds if kind in MODALITIES):
-            if hasattr(row, "ready"):
-                row.ready()
+        for kind in kinds:
+            getattr(MODALITIES.get(kind), "ready", lambda: None)()
         self.tallies = {kind: tally_of(kind) for kind in kinds}
         self.columns = {name: self.tallies[kind] for kind in kinds for name in data.columns_of(kind)}
         self.texts = [name for kind in MODALITIES for name in data.columns_of(kind)]

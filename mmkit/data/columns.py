@@ -21,7 +21,6 @@ TARGET_NAMES = ("target", "sentiment", "sentiment_score", "valence", "polarity",
 # what programs call columns that have no name: their numbers tell nothing
 NAMELESS = ("column", "col", "field", "unnamed", "var", "feature")
 NAMED_COLUMNS = 8
-# so alike are a role and a misspelt one, of 1
 ROLES_HINT = "it may hold pictures, sounds, videos or series: files, bytes or lists of numbers"
 # a picture column of this grade holds files, or is called so; a caption column of that is the only one of texts
 SURE, ANY = 4, 7

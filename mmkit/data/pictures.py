@@ -88,7 +88,7 @@ def of_dataset(
     """id -> what is shown of an input, for those of `ids` that the dataset has.
 
     Args:
-        name: of a modality or a column.
+        name, column: see `column_of`.
 
     Raises:
         UserError: one cannot be read.

@@ -16,7 +16,7 @@ from mmkit.layers import Encoded, everywhere
 # --size -> `base` and `large` are the paper's; a smaller net has few layers, whose branches need no small gain
 SIZES: dict[str, dict[str, Any]] = {
     "tiny": dict(dim=128, layers=2, codes=128, patch=4, fold=4, gain=1.0, linear=True, lr_factor=0.01),
-    "small": dict(dim=128, layers=2, codes=1024, patch=8, fold=4, gain=1.0, linear=True, lr_factor=0.01),
+    "small": dict(dim=128, layers=2, codes=1024, patch=8, fold=4, gain=1.0, linear=True),
     "base": dict(dim=256, layers=2, codes=8192, patch=8),
     "large": dict(dim=256, layers=2, codes=8192, patch=8),
 }
