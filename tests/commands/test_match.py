@@ -143,7 +143,7 @@ def test_two_samples_are_too_few_to_match(asked: Path, invoke: Callable[..., Any
 
 def test_it_learns_what_belongs_together(place: Path, invoke: Callable[..., Any], tmp_path: Path) -> None:
     """Of three colours, by the hard negatives too; the loss of one that cannot tell is that of one pair in three that match."""
-    level: dict[str, Any] = {"train": {"steps": 150, "lr": 0.003, "eval_every": 150, "checkpoint_every": 150}}
+    level: dict[str, Any] = {"train": {"steps": 300, "lr": 0.003, "eval_every": 300, "checkpoint_every": 300}}
     config = smallest("match", place / "colours", level, {"loss": {"itm": {"hard_from": 20.0}}})
     run = fit.start(config, tmp_path / "runs", "learns", False, "cpu", Talk())
     rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
@@ -151,5 +151,4 @@ def test_it_learns_what_belongs_together(place: Path, invoke: Callable[..., Any]
     chance = -math.log(1 / 3) / 3 - 2 * math.log(2 / 3) / 3
     assert losses[-1] < 0.1 < chance < losses[0] + 0.1
     (record,) = invoke("eval", "match", "--data", place / "colours", "--model", run, "--json", cwd=tmp_path).lines
-    # where the line between yes and no falls hangs on the machine's rounding, for there are few pairs; their order does not
-    assert record["metrics"]["match_auroc"] >= 0.95 and record["metrics"]["match_accuracy"] > record["chance"]["match_accuracy"]
+    assert min(record["metrics"].values()) >= 0.95
