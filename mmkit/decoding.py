@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from mmkit.batch import Batch, Interleaved, Want
-from mmkit.encode import diverged, encoded_once
+from mmkit.encode import at_once, diverged, encoded_once
 from mmkit.errors import UserError
 from mmkit.layers import Encoded, State
 from mmkit.losses.interleave import Part, packed
@@ -115,7 +115,8 @@ def generate(
         return texts
     most = objective.reader.tokenizer.context
     length = most if length is None else min(length, most)
-    want, each = Want(objective.name, "logits"), max(1, batch_size // beams)
+    want = Want(objective.name, "logits")
+    each = at_once(model, others(model, objective), samples, max(1, batch_size // beams), features)
     own = [objective.prompt_ids(one) for one in prompts] if prompts is not None else [[objective.ends[0]]] * len(samples)
     shown = objective.reader.tokenizer.encode([objective.told(one.text, one.question) for one in examples]) if examples else []
     if examples:

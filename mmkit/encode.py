@@ -23,6 +23,7 @@ from mmkit.model import Model
 from mmkit.ragged import Ragged
 
 BATCHES_AHEAD = 2
+ENCODED_LIMIT = 8 << 20  # bytes of prepared items that are encoded together: a video is as many pictures as it has frames
 
 Row = dict[str, Any]
 
@@ -123,6 +124,20 @@ def cell_items(model: Model, name: str, cell: Any) -> list[Any]:
     return MODALITIES[str(model.inputs[name].modality)].items(cell)
 
 
+def at_once(
+    model: Model, names: Iterable[str], samples: Sequence[Mapping[str, Any]], most: int, features: Mapping[str, Any] | None = None
+) -> int:
+    """How many of some samples are encoded together: at most `most`, and no more than fill ENCODED_LIMIT.
+
+    Args:
+        names: inputs; samples: for each of them the prepared item, or none.
+        features: of the inputs whose encoder ran before, which weigh nothing.
+    """
+    weights = {name: model.reader(name).weight for name in names if not features or name not in features}
+    own = (sum(weight(one[name]) for name, weight in weights.items() if one.get(name) is not None) for one in samples)
+    return max(1, min(most, ENCODED_LIMIT // max(1, max(own, default=0))))
+
+
 @torch.inference_mode()
 def encode(
     model: Model,
@@ -148,6 +163,7 @@ def encode(
     order = list(range(len(items)))
     if features is None:
         order.sort(key=lambda i: reader.length(items[i]))
+        batch_size = at_once(model, [name], [{name: item} for item in items], batch_size)
     collate = reader.collate if features is None else features.collate
     found: dict[str, list[Any]] = {what: [None] * len(items) for what in wants}
     for start in range(0, len(order), batch_size):
@@ -213,7 +229,7 @@ def answer(
         names: inputs; samples: for each of them the prepared item, or none.
         features: of the inputs whose encoder ran before: where their items come from.
     """
-    parts = []
+    parts, batch_size = [], at_once(model, names, samples, batch_size, features)
     for start in range(0, len(samples), batch_size):
         part = samples[start : start + batch_size]
         with torch.inference_mode():

@@ -5,9 +5,10 @@ import pytest
 import torch
 from torch import nn
 
+from mmkit import encode
 from mmkit.data.shards import open_dataset
 from mmkit.embedding import embed_dataset, embed_texts, embeddings_path, files_in, suffixes
-from mmkit.encode import BATCHES_AHEAD, Pace, chunks
+from mmkit.encode import BATCHES_AHEAD, Pace, chunks, vectors
 from mmkit.errors import UsageError, UserError
 from mmkit.layers import Encoded
 from mmkit.search.gallery import Gallery
@@ -29,6 +30,17 @@ def test_no_more_rows_are_read_than_a_few_batches_ahead():
     for done, (batch, items) in enumerate(read):
         assert len(batch) == len(items["image"]) == 4
         assert taken <= 4 * (done + 1 + BATCHES_AHEAD)
+
+
+def test_large_items_are_encoded_few_at_a_time(monkeypatch):
+    """However many are asked for: a video is as many pictures as it has frames."""
+    model, sizes = small(), []
+    items = [model.reader("image").prepare(coloured_row(str(n), colour)["image"]) for n, colour in enumerate(["red", "blue"] * 4)]
+    embed, whole = model.encoder["image"].embed, vectors(model, "image", items, 8)
+    monkeypatch.setattr(encode, "ENCODED_LIMIT", 3 * model.reader("image").weight(items[0]) + 1)
+    monkeypatch.setattr(model.encoder["image"], "embed", lambda pixels: sizes.append(len(pixels)) or embed(pixels))
+    np.testing.assert_allclose(vectors(model, "image", items, 8), whole, atol=1e-6)
+    assert sizes == [3, 3, 2]
 
 
 def test_each_text_gets_its_own_vector_whatever_its_length(tmp_path):

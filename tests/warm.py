@@ -34,7 +34,10 @@ def command(folder: Path, path: Path) -> Path:
 
 def serve(path: str) -> None:
     """Answer calls until the process is ended."""
-    # what takes commands the longest: torch, umap-learn with its compiler, the parts of a report
+    # what takes commands the longest: torch with what its optimizers import, umap-learn with its compiler, the parts of a report
+    import torch._dynamo
+    import torch.fx.experimental.symbolic_shapes  # noqa: F401
+
     import mmkit.workflows.fit
     import mmkit.workflows.report  # noqa: F401
     from mmkit.space.layout import _compiled_once

@@ -171,7 +171,11 @@ def _others() -> list[Any]:
 
 
 def _is_of(modality: Any, name: str, sample: Rows) -> bool:
-    return _share(sample, name, modality.holds) == 1
+    """All of a column is of a modality; what may be of two, as a GIF may, by the name of the column or what else is in it."""
+    if (share := _share(sample, name, modality.holds)) == 1:
+        return True
+    called = share > 0 or _plain(name) in modality.NAMES
+    return called and hasattr(modality, "may_hold") and _share(sample, name, modality.may_hold) == 1
 
 
 def _kind(role: str, names: Sequence[str], sample: Rows, table: Table) -> str:

@@ -10,7 +10,7 @@ from mmkit.config import Config, Stage
 from mmkit.data.loader import Loader, Source, first_rows
 from mmkit.data.modalities import MODALITIES
 from mmkit.data.shards import Dataset
-from mmkit.encode import Pace
+from mmkit.encode import Pace, chunks, columns_of
 from mmkit.errors import ConfigError, nearest
 from mmkit.metrics.evaluation import Val, metric, metrics_of
 from mmkit.model import Model
@@ -20,6 +20,8 @@ from mmkit.training.features import Cache, Features, check_limit
 from mmkit.training.stages import frozen, stages_of
 
 VAL_LIMIT = 2000  # rows of val measured while training; `mmkit eval` measures all
+VAL_BYTES = 1 << 30  # that they take, prepared: so many videos would take several times as much
+WEIGHED = 8  # of its rows, for how much that is
 
 
 def loader(config: Config, data: Dataset, model: Model, stages: list[Stage], talk: Talk, cached: bool = True) -> Loader:
@@ -60,9 +62,11 @@ def evaluation(config: Config, data: Dataset, model: Model, talk: Talk) -> Calla
     """
     if not data.splits.get("val"):
         return None
-    features = _features(config, data, model, stages_of(config), "val", VAL_LIMIT, talk)
+    kept = still(config, model, stages_of(config)) if check_limit(config.train.cache_limit) else []
+    limit = _val_rows(model, [name for name in model.inputs if name not in kept], data, talk)
+    features = _features(config, data, model, stages_of(config), "val", limit, talk)
     pace = Pace(workers=config.data.workers, progress=talk.progress("read val"))
-    val = Val(data, "val", VAL_LIMIT, features, pace)
+    val = Val(data, "val", limit, features, pace)
     modules = [metric(name) for name in metrics_of(model)]
     names = [name for module in modules for name in module.names(model)]
     if config.train.select not in (None, *names):
@@ -81,6 +85,20 @@ def evaluation(config: Config, data: Dataset, model: Model, talk: Talk) -> Calla
         return Measured(name, values[name], {name: values[name], **values})
 
     return evaluate
+
+
+def _val_rows(model: Model, names: list[str], data: Dataset, talk: Talk) -> int:
+    """How many rows of val a run is measured on, by what these inputs of the first ones weigh."""
+    columns = columns_of(model, data, names)
+    rows = data.rows("val", list(dict.fromkeys(["id", *columns.values()])), WEIGHED)
+    ((_, items),) = chunks(model, columns, rows, Pace(WEIGHED))
+    weight = sum(model.reader(name).weight(item.value) for name, own in items.items() for item in own)
+    limit, there = VAL_LIMIT, data.splits["val"]
+    if weight * there > VAL_BYTES * WEIGHED:
+        limit = min(limit, max(1, VAL_BYTES * WEIGHED // weight))
+    if limit < min(VAL_LIMIT, there):
+        talk.say(f"val is measured on its first {limit:,} of {there:,} rows, which take {VAL_BYTES >> 30} GB of memory")
+    return limit
 
 
 def still(config: Config, model: Model, stages: list[Stage]) -> list[str]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -159,14 +158,9 @@ HEAVY = ("torch", "transformers", "datasets", "matplotlib", "umap", "pyarrow", "
 
 
 @pytest.mark.parametrize("command", ["", "shapes", "coco", "flickr", "table", "folder", "audit"])
-def test_help_is_fast_and_light(command: str) -> None:
+def test_help_is_light(command: str) -> None:
     code = "import sys; from mmkit.cli.app import main; main(sys.argv[1:]); print(*sys.modules, file=sys.stderr)"
-    times = []
-    for _ in range(3):
-        start = time.perf_counter()
-        done = subprocess.run([sys.executable, "-c", code, *f"prep {command} --help".split()], capture_output=True, text=True)
-        times.append(time.perf_counter() - start)
+    done = subprocess.run([sys.executable, "-c", code, *f"prep {command} --help".split()], capture_output=True, text=True)
     assert not set(HEAVY) & set(done.stderr.split())
     assert done.stdout.partition("Examples:")[2].count("mmkit prep") in (2, 3)
     assert all(len(line) < 80 for line in done.stdout.splitlines())
-    assert min(times) <= 0.5

@@ -15,6 +15,7 @@ from PIL import Image
 from safetensors.torch import load_file
 
 from mmkit.data.shards import open_dataset
+from mmkit.workflows import feed
 from tests.conftest import Outcome
 from tests.moving import scene, write_folder, write_gif, write_mp4
 
@@ -50,6 +51,24 @@ def test_recall_both_ways(trained: Path, invoke: Invoke) -> None:
     (record,) = outcome.lines
     assert set(record["n"]) == {"video", "text"}
     assert {"video_retrieval_recall@1", "text_retrieval_recall@1"} <= record["metrics"].keys()
+
+
+def test_val_is_as_many_rows_as_memory_is_meant_for_them(
+    trained: Path, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(feed, "VAL_BYTES", 4 * 3 * 3 * 16 * 16)  # 4 clips of 3 frames
+    rows = [f"raw/{i:05d}.{'gif' if i < 24 else 'mp4'},clip {i},{'val' if i % 2 else 'train'}" for i in range(32)]
+    (tmp_path / "t.csv").write_text("\n".join(["video,caption,split", *rows]))
+    (tmp_path / "raw").symlink_to(trained / "raw")
+    for args in (
+        ("prep", "table", "data", "--source", "t.csv"),
+        ("train", "--recipe", "nmodal", "--steps", 1, "--batch-size", 8, *TINY),
+    ):
+        outcome = invoke(*args, cwd=tmp_path)
+        assert outcome.code == 0, outcome.stderr
+    assert "val is measured on its first 4 of 16 rows" in outcome.stderr
+    row = json.loads((tmp_path / "runs/latest/metrics.jsonl").read_text().splitlines()[-1])
+    assert row["val/chance@1"] == 1 / 4
 
 
 def test_a_clip_is_a_query_and_an_answer(trained: Path, invoke: Invoke) -> None:
@@ -133,19 +152,24 @@ def test_a_table_names_clips_and_damage_is_rejected(trained: Path, invoke: Invok
     gif = tmp_path / "clips" / "00001.gif"
     gif.write_bytes(gif.read_bytes()[:400])
     names = ["00024.mp4", "00025.mp4", "00026.mp4", "gone.mp4", "00000.gif", "00001.gif"]
-    (tmp_path / "t.csv").write_text("clip,caption\n" + "".join(f"clips/{n},a clip {i}\n" for i, n in enumerate(names)))
-    typed = ("--column", "video=clip", "--splits", "train:1")
-    outcome = invoke("prep", "table", "data", "--source", "t.csv", *typed, "--json", cwd=tmp_path)
+    (tmp_path / "t.csv").write_text("shown,caption\n" + "".join(f"clips/{n},a clip {i}\n" for i, n in enumerate(names)))
+    outcome = invoke("prep", "table", "data", "--source", "t.csv", "--splits", "train:1", "--json", cwd=tmp_path)
     assert outcome.code == 0, outcome.stderr
     data = open_dataset(tmp_path / "data")
     assert data.splits == {"train": 3} and data.columns == {"captions": "text", "video": "video"}
     found = {r["where"]: r["reason"] for r in map(json.loads, (tmp_path / "data" / "rejected.jsonl").read_text().splitlines())}
     assert found["t.csv row 3"].startswith("damaged video") and found["t.csv row 5"].startswith("missing file")
     assert found["t.csv row 7"].startswith("truncated video")
-    # without GIFs the column is found
-    (tmp_path / "t.csv").write_text("clip,caption\nclips/00024.mp4,one\nclips/00026.mp4,two\n")
-    outcome = invoke("prep", "table", "other", "--source", "t.csv", "--splits", "train:1", cwd=tmp_path)
-    assert "video column 'clip'" in outcome.stderr
+
+
+@pytest.mark.parametrize(("column", "modality"), [("clip", "video"), ("gif", "video"), ("shown", "image"), ("image", "image")])
+def test_a_column_of_gifs_is_what_it_is_called(trained: Path, invoke: Invoke, tmp_path: Path, column: str, modality: str) -> None:
+    (tmp_path / "t.csv").write_text(f"{column},caption\nraw/00001.gif,one\nraw/00002.gif,two\n")
+    (tmp_path / "raw").symlink_to(trained / "raw")
+    outcome = invoke("prep", "table", "data", "--source", "t.csv", "--splits", "train:1", cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    assert f"{modality} column {column!r}" in outcome.stderr
+    assert open_dataset(tmp_path / "data").columns == {"captions": "text", modality: modality}
 
 
 def test_gifs_are_pictures_where_it_is_typed_or_others_are(trained: Path, invoke: Invoke, tmp_path: Path) -> None:

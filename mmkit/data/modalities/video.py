@@ -24,7 +24,7 @@ ROLE = COLUMN = "video"
 FEATURE = {"decode": False, "_type": "Video"}
 # a GIF is a picture where nothing says that it is a video
 SUFFIXES = {".mp4", ".m4v", ".webm", ".avi", ".mov", ".mkv", ".gif"}
-NAMES = ("video", "video_path", "video_file", "video_name", "clip", "clip_path", "movie", "mp4", "video_id", "videoid")
+NAMES = ("video", "video_path", "video_file", "video_name", "clip", "clip_path", "movie", "mp4", "gif", "video_id", "videoid")
 KINDS = ("video",)
 PLURAL, FILES, READ_AS = "videos", "video files", "MP4"
 UNREAD = {".wmv", ".flv", ".mpg", ".mpeg", ".3gp", ".ogv", ".mts"}
@@ -50,8 +50,17 @@ TRAINING = image.TRAINING
 
 def holds(value: Any) -> bool:
     """The name of a video file, or the struct {bytes, path} of one."""
+    return _suffix(value) in SUFFIXES - image.SUFFIXES
+
+
+def may_hold(value: Any) -> bool:
+    """The same, or that of a file which is a picture or a video."""
+    return _suffix(value) in SUFFIXES
+
+
+def _suffix(value: Any) -> str:
     path = value.get("path") if isinstance(value, dict) else value
-    return isinstance(path, str) and Path(path.strip()).suffix.lower() in SUFFIXES - image.SUFFIXES
+    return Path(path.strip()).suffix.lower() if isinstance(path, str) else ""
 
 
 def is_shown_by(path: Path) -> bool:
@@ -249,7 +258,7 @@ class Reader:
         return self.picture.key(item)
 
     def weight(self, prepared: Any) -> int:
-        return sum(map(self.picture.weight, prepared))
+        return int(prepared.numel()) if self.still else sum(map(self.picture.weight, prepared))
 
     def length(self, prepared: Any) -> int:
         return len(prepared)
