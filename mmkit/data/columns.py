@@ -16,6 +16,8 @@ from mmkit.errors import UsageError, UserError, misspelt, nearest
 
 # columns called so hold splits where their values say so; `fold` and `set` may be anything
 SPLIT_NAMES = ("split", "partition", "subset", "set", "usage", "use", "phase", "fold", "part")
+# a column of texts called so is what the only captions are, and classes as well
+CLASS_NAMES = ("category", "class", "class_name", "classname", "label_name", "emotion", "genre", "species")
 # columns of numbers called so are what a model is to predict
 TARGET_NAMES = ("target", "sentiment", "sentiment_score", "valence", "polarity", "rating", "score")
 # what programs call columns that have no name: their numbers tell nothing
@@ -159,6 +161,8 @@ def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Co
     if len(of) + bool(named["label"]) + bool(named["target"]) < 2:
         hint = f"name it with --column {text.ROLE}=NAME; columns: {', '.join(table.columns)}"
         raise UserError(f"no {text.ROLE} column found", str(table.path), hint)
+    if text.ROLE not in named and not named["label"] and [_plain(name) in CLASS_NAMES for name in captions] == [True]:
+        named["label"] = tuple(captions)
     noted = [name for name in free if name not in captions and (_is_of_note(name, sample) or numbers.get(name) in of)]
     label, target, split, key = (next(iter(named[role]), None) for role in ("label", "target", "split", "id"))
     of = {role: of[role] for role in (*(m.ROLE for m in MODALITIES.values()), *kinds) if role in of}
@@ -223,7 +227,7 @@ def _inputs(
     if not of and not graded and ((text.ROLE in named and named["label"]) or named["target"]):
         return {}  # texts with labels, as someone who names the texts may mean it, or with numbers to predict
     if not of and not graded:
-        hint = f"name it with --column {image.ROLE}=NAME; columns: {', '.join(table.columns)}"
+        hint = f"name it with --column {image.ROLE}=NAME (or audio, video, series); columns: {', '.join(table.columns)}"
         raise UserError(f"no {image.ROLE} column found", str(table.path), hint)
     return of or {image.ROLE: (best[1],)}
 

@@ -132,9 +132,9 @@ class Lookup:
             if start == 0 or spelled.elsewhere or start < len(parts) - 1 or _key(parts[start - 1]) == self._called:
                 yield start
 
-    def _folders(self, parts: list[str], same_case: bool) -> list[str]:
-        """The folders below the root that the parts lead to, as they are called."""
-        found = [""]
+    def _folders(self, parts: list[str], same_case: bool, start: str = "") -> list[str]:
+        """The folders below the root, or a folder of it, that the parts lead to, as they are called."""
+        found = [start]
         for part in parts:
             listings = [(above, self._listing(above)) for above in found]
             found = [
@@ -156,13 +156,21 @@ class Lookup:
             for place in self._folders(folders, same_case=False):
                 if others := self._listing(place).stems.get(_key(Path(file).stem)):
                     return f"; {_few(sorted(others))} is there"
-            subfolders = sorted(self._listing("").folders)
-            for subfolder in subfolders if len(subfolders) <= HINT_FOLDERS else ():
-                for place in self._folders([subfolder, *folders], same_case=False):
-                    if self._listing(place).fits(file):
-                        return f"; it is there with --image-root {self.root / subfolder}"
+            for start in self._near():
+                if any(self._listing(place).fits(file) for place in self._folders(folders, False, start)):
+                    return f"; it is there with --image-root {os.path.normpath(self.root / start)}"
         packed = sorted(name for name in self._listing("").files if name.lower().endswith(ARCHIVES))
         return f"; {_few(packed)} beside it: unpack first" if packed else ""
+
+    def _near(self) -> Iterator[str]:
+        """Folders that paths may start from instead: those in the root, or, where it holds tables alone as a `meta` does, the one
+        it is in and those beside it."""
+        own = self._listing("")
+        alone = not own.folders and not any(Path(file).suffix.lower() in file_suffixes() for file in own.files)
+        for base in ("", "..") if alone else ("",):
+            folders = sorted(self._listing(base).folders)
+            yield from [base] if base else []
+            yield from (posixpath.join(base, folder) for folder in folders if len(folders) <= HINT_FOLDERS)
 
 
 @dataclass(frozen=True, slots=True)

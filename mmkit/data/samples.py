@@ -112,10 +112,10 @@ def _columns(table: Table, sample: list[dict[str, Any]], roots: list[Path], how:
         unseen = columns.of.keys() == {text.ROLE}
     except UserError:
         unseen = True
-        if image.ROLE in how.columns or (found := _image_by_files(table, sample, roots)) is None:
+        if any(m.ROLE in how.columns for m in of_files()) or (found := _by_files(table, sample, roots)) is None:
             raise
-    if unseen and (found := found or _image_by_files(table, sample, roots)):
-        columns = choose(table, sample, how.columns | {image.ROLE: [found]})
+    if unseen and (found := found or _by_files(table, sample, roots)):
+        columns = choose(table, sample, how.columns | found)
     if not columns.files or text.ROLE in columns.of:
         return columns, None
     words = [value for row in sample if not is_missing(text_of(value := value_of(row, columns.label)))]
@@ -124,10 +124,16 @@ def _columns(table: Table, sample: list[dict[str, Any]], roots: list[Path], how:
     return columns, how.template or next(m.TEMPLATE for m in of_files() if m.ROLE in columns.of)
 
 
-def _image_by_files(table: Table, sample: list[dict[str, Any]], roots: list[Path]) -> str | None:
-    """The only column that names files that are there, whatever it is called."""
-    found = [name for name in table.columns if _found(sample, name, roots[0]) or _found(sample, name, roots[-1])]
-    return found[0] if len(found) == 1 else None
+def _by_files(table: Table, sample: list[dict[str, Any]], roots: list[Path]) -> dict[str, list[str]] | None:
+    """The only column that names files that are there, whatever it is called, as what the first of them is."""
+    found = {
+        name: files for name in table.columns if (files := next(filter(None, (_named(sample, name, root) for root in roots)), []))
+    }
+    if len(found) != 1:
+        return None
+    ((name, files),) = found.items()
+    suffix = Path(files[0]).suffix.lower()
+    return {next((m.ROLE for m in of_files() if suffix in m.SUFFIXES), image.ROLE): [name]}
 
 
 def _roots(part: Part, how: Reading) -> list[Path]:
@@ -146,17 +152,20 @@ def _root(part: Part, table: Table, columns: Columns, how: Reading) -> Path:
 
 
 def _found(sample: list[dict[str, Any]], column: str | None, root: Path) -> bool:
-    """Most of the pictures that the first rows name in this column are below the root."""
-    if column is None:
-        return False
+    """Most of the files that the first rows name in this column are below the root."""
+    return column is not None and bool(_named(sample, column, root))
+
+
+def _named(sample: list[dict[str, Any]], column: str, root: Path) -> list[str]:
+    """The files below the root that the first rows name in a column; none where they are less than half."""
     names = [name for row in sample[:PROBES] if (name := _name(value_of(row, column)))]
-    lookup, found = Lookup(root), 0
+    lookup, found = Lookup(root), []
     for name in names:
         try:
-            found += bool(lookup.find(name))
+            found.append(str(lookup.find(name).path))
         except (OSError, ValueError):
             continue
-    return 2 * found > len(names)
+    return found if 2 * len(found) > len(names) else []
 
 
 def _check(table: Table, lead: Table, columns: Columns) -> None:

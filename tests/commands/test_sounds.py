@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from mmkit.data.shards import open_dataset
 from tests.conftest import Outcome
 from tests.core import wav
 from tests.encoders.test_listening import checkpoint
@@ -33,6 +34,18 @@ def place(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReque
             tone = 0.5 * np.sin(2 * np.pi * pitch * rng.uniform(0.95, 1.05) * time) + rng.normal(0, 0.02, len(time))
             (folder / "raw" / name / f"{n}.wav").write_bytes(wav(tone))
     return folder
+
+
+def test_a_table_names_sounds_by_ids(place: Path, invoke: Invoke, tmp_path: Path) -> None:
+    """As AudioCaps does: the file is `<youtube_id>.wav`."""
+    rows = [f"{n},{n},30,a low tone number {n}" for n in range(8)]
+    (tmp_path / "t.csv").write_text("\n".join(["audiocap_id,youtube_id,start_time,caption", *(f"x{row}" for row in rows)]))
+    for n in range(8):
+        shutil.copy(place / "raw/low" / f"{n}.wav", tmp_path / f"{n}.wav")
+    outcome = invoke("prep", "table", "data", "--source", "t.csv", "--splits", "train:1", cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    assert "audio column 'youtube_id'; 8 of 8 paths: without extension" in outcome.stderr
+    assert open_dataset(tmp_path / "data").columns == {"audio": "audio", "captions": "text"}
 
 
 def test_from_a_folder_to_answers(place: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:

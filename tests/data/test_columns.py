@@ -48,6 +48,24 @@ def test_numbered_columns_are_several_captions(tmp_path: Path, names: list[str])
     assert chosen(tmp_path, f"file,{','.join(names)}", f"0.jpg,{row}").of["caption"] == tuple(names)
 
 
+@pytest.mark.parametrize(
+    ("header", "row", "label"),
+    [
+        ("file,category", "0.jpg,chirping birds", "category"),
+        ("file,Class Name", "0.jpg,hen", "Class Name"),
+        ("file,remark", "0.jpg,a hen", None),
+        ("file,category,caption", "0.jpg,hen,a hen on a roof", None),
+        ("file,category,label", "0.jpg,hen,bird", "label"),
+    ],
+)
+def test_the_only_texts_are_classes_where_they_are_called_so(tmp_path: Path, header: str, row: str, label: str | None) -> None:
+    columns = chosen(tmp_path, header, row)
+    assert (columns.label, columns.of["caption"][0]) == (label, header.split(",")[-1 if label is None else 1])
+    assert chosen(tmp_path, header, row, typed=(f"caption={header.split(',')[1]}",)).label == (
+        "label" if label == "label" else None
+    )
+
+
 def test_columns_of_one_name_are_several_captions(tmp_path: Path) -> None:
     columns = chosen(tmp_path, "image,caption,caption,caption", "0.jpg,a b,c d,e f")
     assert columns.of["caption"] == ("caption", "caption.1", "caption.2")

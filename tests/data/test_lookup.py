@@ -149,6 +149,18 @@ def test_a_missing_picture_says_what_is_there_instead(tmp_path: Path) -> None:
         assert str(e.value) == f"missing file {tmp_path / written}{hint}"
 
 
+def test_a_missing_sound_may_lie_beside_the_folder_of_the_table(tmp_path: Path) -> None:
+    laid_out(tmp_path, "set/audio/1.wav", "set/meta/t.csv", "set/2.wav", "others/3.wav")
+    for written, hint in {
+        "1.wav": f"; it is there with --image-root {tmp_path / 'set/audio'}",
+        "audio/1.wav": f"; it is there with --image-root {tmp_path / 'set'}",
+        "3.wav": "",
+    }.items():
+        with pytest.raises(FileNotFoundError) as e:
+            Lookup(tmp_path / "set/meta").find(written)
+        assert str(e.value) == f"missing file {tmp_path / 'set/meta' / written}{hint}"
+
+
 def test_pictures_that_are_still_packed(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"missing file .*; images\.zip beside it: unpack first"):
         laid_out(tmp_path, "images.zip", "t.csv").find("images/1.jpg")
