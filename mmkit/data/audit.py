@@ -173,7 +173,8 @@ def table(found: dict[str, Any]) -> list[list[str]]:
         rows.append(["frames a video, median", str(frames["p50"]), _range(frames)])
     if "series" in found:
         channels, length = found["series"]["channels"], found["series"]["length"]
-        rows.append(["channels a series", str(channels["p50"]), _range(channels)])
+        turned = "more than values: does time come first? Series are channels x time. " if channels["p50"] > length["p50"] else ""
+        rows.append(["channels a series", str(channels["p50"]), turned + _range(channels)])
         rows.append(["values a channel, median", str(length["p50"]), _range(length)])
     if "regions" in found:
         count, width = found["regions"]["per_row"], found["regions"]["features"]

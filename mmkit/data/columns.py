@@ -16,8 +16,11 @@ from mmkit.errors import UsageError, UserError, misspelt, nearest
 
 # columns called so hold splits where their values say so; `fold` and `set` may be anything
 SPLIT_NAMES = ("split", "partition", "subset", "set", "usage", "use", "phase", "fold", "part")
-# a column of texts called so is what the only captions are, and classes as well
-CLASS_NAMES = ("category", "class", "class_name", "classname", "label_name", "emotion", "genre", "species")
+# a column called so holds classes where no other says what a row is: texts, which are its captions as well, or numbers
+CLASS_NAMES = (
+    *("category", "class", "classes", "class_name", "classname", "class_id", "labels", "label_name", "label_id", "y"),
+    *("emotion", "genre", "species", "activity", "gesture"),
+)
 # columns of numbers called so are what a model is to predict
 TARGET_NAMES = ("target", "sentiment", "sentiment_score", "valence", "polarity", "rating", "score")
 # what programs call columns that have no name: their numbers tell nothing
@@ -158,6 +161,8 @@ def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Co
     texts = [name for name in free if name not in numbers]
     captions = named.get(text.ROLE) or _captions(texts, sample, image.ROLE in of or not named["label"])
     of |= {text.ROLE: captions} if captions else {}
+    if of and len(of) + bool(named["label"]) + bool(named["target"]) < 2:
+        named["label"] = tuple(name for name in free if _plain(name) in CLASS_NAMES and _share(sample, name, is_code) == 1)[:1]
     if len(of) + bool(named["label"]) + bool(named["target"]) < 2:
         hint = f"name it with --column {text.ROLE}=NAME; columns: {', '.join(table.columns)}"
         raise UserError(f"no {text.ROLE} column found", str(table.path), hint)

@@ -16,6 +16,7 @@ from mmkit.data import delimited
 from mmkit.data.cells import DAMAGED
 from mmkit.data.compressed import open_text, suffix_of, whole
 from mmkit.data.encoding import detect_encoding
+from mmkit.data.splits import folder_split
 from mmkit.data.unread import refuse
 from mmkit.errors import UserError
 
@@ -175,8 +176,8 @@ def _damaged(path: Path, e: Exception) -> UserError:
     return UserError(f"the Parquet file is truncated or damaged ({str(e).splitlines()[0]})", str(path), "get it again")
 
 
-def _arrays(path: Path, names: list[str] | None = None) -> dict[str, Any]:
-    """Name -> array, whose first axis is the rows; a lone number, such as a rate, is none.
+def _arrays(path: Path) -> dict[str, Any]:
+    """Name -> array, whose first axis is the rows; a lone number, such as a rate, is none. Arrays of several splits are one.
 
     Raises:
         UserError: the file is damaged, an array holds Python objects, or the arrays differ in their number of rows.
@@ -186,7 +187,7 @@ def _arrays(path: Path, names: list[str] | None = None) -> dict[str, Any]:
     found, name = {}, ""
     try:
         with np.load(path, allow_pickle=False) as file:
-            for name in file.files if names is None else names:
+            for name in file.files:
                 if (array := file[name]).ndim:
                     found[name] = array
     except ValueError as e:
@@ -194,14 +195,35 @@ def _arrays(path: Path, names: list[str] | None = None) -> dict[str, Any]:
         raise UserError(what, str(path), "save texts with numpy.array(texts, dtype=str)") from e
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as e:
         raise UserError(f"the NPZ file is truncated or damaged ({e})", str(path), "get it again") from e
+    if len({len(array) for array in found.values()}) > 1 and (whole := _of_splits(found)):
+        return whole
     if len({len(array) for array in found.values()}) > 1:
         rows = ", ".join(f"{name} {len(array):,}" for name, array in found.items())
         raise UserError(f"the arrays differ in their number of rows: {rows}", str(path), "the first axis of each is the rows")
     return found
 
 
+def _of_splits(arrays: dict[str, Any]) -> dict[str, Any]:
+    """`X_train`, `y_train`, `X_test`, `y_test` as `X`, `y` and `split`; nothing where they are called otherwise."""
+    import numpy as np
+
+    parts: dict[str, dict[str, Any]] = {}
+    for name, array in arrays.items():
+        base, _, split = name.rpartition("_")
+        parts.setdefault(split, {})[base] = array
+    bases = [part.keys() for part in parts.values()]
+    lengths = {split: {len(array) for array in part.values()} for split, part in parts.items()}
+    if any(keys != bases[0] for keys in bases) or not all(map(folder_split, parts)) or any(len(n) > 1 for n in lengths.values()):
+        return {}
+    try:
+        whole = {base: np.concatenate([part[base] for part in parts.values()]) for base in bases[0]}
+    except ValueError:  # of several shapes
+        return {}
+    return whole | {"split": np.repeat(list(parts), [n.pop() for n in lengths.values()])}
+
+
 def _array_rows(path: Path, columns: list[str] | None) -> Iterator[tuple[int, dict[str, Any]]]:
-    found = _arrays(path, columns)
+    found = _arrays(path)
     for n in range(len(next(iter(found.values()), ()))):
-        row = {name: array[n].tolist() for name, array in found.items()}
+        row = {name: array[n].tolist() for name, array in found.items() if columns is None or name in columns}
         yield n + 1, {name: v.decode("utf-8", "surrogateescape") if isinstance(v, bytes) else v for name, v in row.items()}

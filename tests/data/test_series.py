@@ -105,6 +105,33 @@ def test_a_series_that_cannot_be_used_is_a_reject_that_names_its_row(tmp_path: P
     }
 
 
+def test_arrays_of_splits_with_classes_as_numbers(tmp_path: Path, invoke: Invoke) -> None:
+    """As `X_train`, `y_train` and so on are saved; the arrays of a split are of one length."""
+    classes = np.arange(len(WAVES)) % 3
+    parts = {"X_train": WAVES[:8], "y_train": classes[:8], "X_test": WAVES[8:], "y_test": classes[8:]}
+    np.savez(tmp_path / "t.npz", **parts)
+    outcome = invoke("prep", "table", "data", "--source", "t.npz", cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    assert "series column 'X', 'split' column, label column 'y'" in outcome.stderr
+    data = open_dataset(tmp_path / "data")
+    assert data.columns == {"series": "series", "label": "label"} and data.splits == {"train": 8, "test": len(WAVES) - 8}
+    for split, waves, own in (("train", WAVES[:8], classes[:8]), ("test", WAVES[8:], classes[8:])):
+        rows = sorted(data.rows(split), key=lambda row: int(row["id"].split()[-1]))
+        assert np.allclose([row["series"] for row in rows], waves) and [row["label"] for row in rows] == [str(c) for c in own]
+    np.savez(tmp_path / "u.npz", **parts | {"y_test": classes[9:]})
+    outcome = invoke("prep", "table", "other", "--source", "u.npz", cwd=tmp_path)
+    assert outcome.code == 1 and "the arrays differ in their number of rows" in outcome.stderr
+
+
+def test_more_channels_than_values_are_said(tmp_path: Path, invoke: Invoke) -> None:
+    for name, waves, said in (("t", WAVES.transpose(0, 2, 1), True), ("u", WAVES, False)):
+        np.savez(tmp_path / f"{name}.npz", x=waves, labels=np.array(LABELS))
+        outcome = invoke("prep", "table", name, "--source", f"{name}.npz", cwd=tmp_path)
+        assert outcome.code == 0, outcome.stderr
+        assert ("does time come first?" in outcome.stderr) == said
+        assert open_dataset(tmp_path / name).columns["label"] == "label"
+
+
 def test_a_row_may_lack_its_series(tmp_path: Path, invoke: Invoke) -> None:
     jsonl(tmp_path / "t.jsonl", wave=[None, *WAVES.tolist()[1:]], words=WORDS, label=LABELS)
     assert invoke("prep", "table", "data", "--source", "t.jsonl", cwd=tmp_path).code == 0
