@@ -48,7 +48,7 @@ app = typer.Typer(rich_markup_mode=None, add_completion=False)
 
 @app.command(cls=Page, epilog=EPILOG)
 def caption(
-    images: Annotated[list[str], typer.Argument(metavar="IMAGE...", help="Pictures, or - for JSONL on stdin: image.")],
+    images: Annotated[list[str], typer.Argument(metavar="IMAGE", help="Pictures, or - for JSONL on stdin: image.")],
     top: Annotated[
         int, typer.Option("--top", metavar="N", min=1, help="Captions of an image, best first.", rich_help_panel=CAPTIONS)
     ] = 1,

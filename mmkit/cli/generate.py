@@ -9,11 +9,11 @@ import typer
 
 from mmkit.cli.console import console
 from mmkit.cli.help import Page
-from mmkit.cli.options import OUTPUT, SEED_MOST, BatchSize, Debug, Device, Force, Json, Model, Quiet
+from mmkit.cli.options import MODEL, OUTPUT, SEED_MOST, BatchSize, Debug, Device, Force, Json, Quiet
 from mmkit.errors import UsageError, UserError
 
 if TYPE_CHECKING:
-    from mmkit.model import Model as LoadedModel
+    from mmkit.model import Model
 
 SAMPLES = "Samples"  # a heading of --help
 EPILOG = """\b
@@ -61,7 +61,9 @@ def generate(
         typer.Option("--out", "-o", metavar="FILE|FOLDER", help="A sheet: .png .jpg .pdf; or a folder.", rich_help_panel=OUTPUT),
     ] = Path("generated.png"),
     force: Force = False,
-    model: Model = "runs/latest",
+    model: Annotated[
+        str, typer.Option("--model", "-m", metavar="RUN", help="A run of recipe dalle.", rich_help_panel=MODEL)
+    ] = "runs/latest",
     device: Device = "auto",
     batch_size: BatchSize = 64,
     json: Json = False,
@@ -118,7 +120,7 @@ def _asked(text: str) -> str:
     return lines[0]
 
 
-def _judge(name: str, device: str) -> LoadedModel:
+def _judge(name: str, device: str) -> Model:
     """The model of --rerank.
 
     Raises:
@@ -135,12 +137,12 @@ def _judge(name: str, device: str) -> LoadedModel:
     return model
 
 
-def _pictured(model: LoadedModel) -> str:
+def _pictured(model: Model) -> str:
     """The input of pictures of a model that compares."""
     return next((one for one in model.embedded if model.inputs[one].modality == "image"), "image")
 
 
-def _prior(model: LoadedModel) -> Any:
+def _prior(model: Model) -> Any:
     """The loss that foretells codes.
 
     Raises:
@@ -156,7 +158,7 @@ def _prior(model: LoadedModel) -> Any:
     return found
 
 
-def _alike(model: LoadedModel, text: str, pictures: list[Any]) -> list[float]:
+def _alike(model: Model, text: str, pictures: list[Any]) -> list[float]:
     """The cosine of a text and each of some pictures."""
     import io
 
