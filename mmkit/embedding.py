@@ -98,6 +98,11 @@ def suffixes(model: Model, name: str) -> frozenset[str]:
     return frozenset(row.SUFFIXES) if hasattr(row, "of_file") else frozenset()
 
 
+def called_as(model: Model, names: Iterable[str], path: str) -> str | None:
+    """The first of some inputs whose files have the suffix of this one; None where none has: a picture may be called anything."""
+    return next((name for name in names if Path(path).suffix.lower() in suffixes(model, name)), None)
+
+
 def inputs_of_files(model: Model, folder: Path) -> dict[Path, str]:
     """The files of a folder that a model reads, by name, and the input that each is of: the first that has its suffix.
 

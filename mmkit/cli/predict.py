@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -149,12 +148,11 @@ def _of_texts(model: LoadedModel, path: str, texts: list[str]) -> list[dict[str,
     import numpy
     import torch
 
-    from mmkit.embedding import cut_off, embed_file, embed_texts, language_of, suffixes
+    from mmkit.embedding import called_as, cut_off, embed_file, embed_texts, language_of
     from mmkit.encode import diverged
     from mmkit.metrics.ranking import Scores
 
-    # a picture may be called anything
-    name = next((n for n in model.embedded if Path(path).suffix.lower() in suffixes(model, n)), "image")
+    name = called_as(model, model.embedded, path) or "image"
     image, vectors = embed_file(model, name, path), embed_texts(model, texts)
     if said := cut_off(model, texts):
         console.warn(said)

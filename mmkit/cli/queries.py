@@ -166,7 +166,7 @@ def _require_string(asked: Asked, key: str, expected: str) -> None:
 def called(model: Model, path: str) -> str:
     """What a file is in a record: the modality of the first input whose files are called so, else a picture, which may be called
     anything."""
-    from mmkit.embedding import suffixes
+    from mmkit.embedding import called_as
 
-    kinds = (str(one.modality) for name, one in model.inputs.items() if Path(path).suffix.lower() in suffixes(model, name))
-    return next(kinds, "image")
+    name = called_as(model, model.inputs, path)
+    return str(model.inputs[name].modality) if name else "image"

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mmkit.batch import Want
 from mmkit.data.modalities import MODALITIES
-from mmkit.embedding import checkpoint_name, data_name, file_item, model_name, suffixes
+from mmkit.embedding import called_as, checkpoint_name, data_name, file_item, model_name, suffixes
 from mmkit.encode import Pace, answer, chunks, columns_of, diverged
 from mmkit.errors import UserError
 
@@ -65,7 +64,7 @@ def of_file(model: Model, objective: Any, path: str) -> dict[str, Any]:
     """
     names = read_by(model, objective)
     held = [name for name in names if suffixes(model, name)]
-    name = next((name for name in held if Path(path).suffix.lower() in suffixes(model, name)), next(iter(held), None))
+    name = called_as(model, held, path) or next(iter(held), None)
     if name is None:
         hint = "its rows are in a dataset that holds them: mmkit eval vqa --data DATA, and mmkit prep regions adds a picture's"
         made = any(hasattr(MODALITIES[str(model.inputs[name].modality)], "MADE_BY") for name in names)

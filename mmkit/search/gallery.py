@@ -16,6 +16,7 @@ from mmkit.data.pictures import Held, column_of, is_shown, of_source
 from mmkit.data.shards import MANIFEST, Dataset, open_dataset
 from mmkit.data.splits import find_split
 from mmkit.embedding import (
+    called_as,
     cut_off,
     embed_dataset,
     embed_file,
@@ -150,7 +151,7 @@ class Gallery:
             name = input_called(self.model, key)
             if key in MODALITIES and not name:
                 # a suffix may be of several modalities: a GIF is a picture or a video
-                name = next((n for n in names if Path(str(value)).suffix.lower() in suffixes(self.model, n)), None)
+                name = called_as(self.model, names, str(value))
             if name:
                 return name, value
             if key != "id":

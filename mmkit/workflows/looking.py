@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mmkit.data.shards import open_dataset
-from mmkit.embedding import file_value, suffixes
+from mmkit.embedding import called_as, file_value
 from mmkit.encode import cell_items, columns_of
 from mmkit.errors import UsageError, UserError
 from mmkit.explain.asked import Asked, ask, can_be_looked_at, words_of
@@ -46,13 +46,12 @@ def of_file(model: Model, path: str, beside: str | None, of: str | None = None) 
         UsageError: the model has no such input.
     """
     names = _inputs(model, of)
-    looked = next((name for name in names if Path(path).suffix.lower() in suffixes(model, name)), names[0])
+    looked = called_as(model, names, path) or names[0]
     item = file_value(model, looked, path)
     if beside is not None:
-        kind = Path(beside).suffix.lower()
-        others = [name for name in model.embedded if name != looked and kind in suffixes(model, name)]
-        if others and looked in model.embedded and (Path(beside).is_file() or words_of(model, looked) is None):
-            return Chosen(looked, item, path, None, (others[0], file_value(model, others[0], beside)))
+        other = called_as(model, (name for name in model.embedded if name != looked), beside)
+        if other and looked in model.embedded and (Path(beside).is_file() or words_of(model, looked) is None):
+            return Chosen(looked, item, path, None, (other, file_value(model, other, beside)))
     return Chosen(looked, item, path, beside)
 
 
