@@ -170,6 +170,9 @@ def colour_model_class() -> Any:
         def length(self, prepared: str) -> int:
             return len(prepared)
 
+        def weight(self, prepared: str) -> int:
+            return 0
+
         def collate(self, drawn: list[str]) -> Any:
             hot = [next((value for word, value in COLOURS.items() if word in text), (1, 1, 1)) for text in drawn]
             return {"colour": torch.tensor(hot).float()}

@@ -123,7 +123,8 @@ def test_arrays_of_splits_with_classes_as_numbers(tmp_path: Path, invoke: Invoke
     assert outcome.code == 1 and "the arrays differ in their number of rows" in outcome.stderr
 
 
-def test_more_channels_than_values_are_said(tmp_path: Path, invoke: Invoke) -> None:
+def test_more_channels_than_values_are_said(tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "200")  # the table breaks no line
     for name, waves, said in (("t", WAVES.transpose(0, 2, 1), True), ("u", WAVES, False)):
         np.savez(tmp_path / f"{name}.npz", x=waves, labels=np.array(LABELS))
         outcome = invoke("prep", "table", name, "--source", f"{name}.npz", cwd=tmp_path)
