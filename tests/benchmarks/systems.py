@@ -146,7 +146,7 @@ def seeing(recipe: str, options: str) -> System:
         train=(
             "mmkit train shapes --recipe caption --steps 1600 --name eyes",
             "mmkit train shapes --init runs/eyes --recipe clip --lock-image --set encoder.text.causal=true "
-            "--set encoder.text.pool=eos --set encoder.text.layers=4 --set loss.lm.kind=lm --set loss.lm.of=text "
+            "--set encoder.text.pool=eos --set encoder.text.layers=2 --set loss.lm.kind=lm --set loss.lm.of=text "
             "--set data.text.context=32 --lr 1.5e-3 --batch-size 64 --steps 300 --name seen",
             f"mmkit train shapes --recipe {recipe} --init runs/seen {options} --name {recipe}",
         ),
@@ -229,8 +229,8 @@ SYSTEMS = (
         ),
         beside=(Figure("by type of question alone", "chance.vqa_accuracy"),),
     ),
-    seeing("llava", "--steps 1500"),
-    seeing("flamingo", "--steps 2500"),
+    seeing("llava", "--steps 2000"),
+    seeing("flamingo", "--steps 3500"),
 )
 
 
