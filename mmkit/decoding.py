@@ -343,7 +343,7 @@ def drawn(
         logits = writer.next(ids[:, -1])
         if not logits.isfinite().all():
             raise FloatingPointError("a probability is not finite")
-        draws = torch.tensor([streams[i].random() for i in there.tolist()], dtype=torch.float64, device=rows.device)
+        draws = torch.tensor([streams[i].random() for i in there.tolist()], dtype=torch.float64)
         token = nucleus(logits.float(), draws, sampling)
         scores = scores + logits.float().log_softmax(-1).gather(1, token[:, None])[:, 0]
         ids = torch.cat([ids, token[:, None]], 1)
@@ -361,6 +361,7 @@ def drawn(
 def nucleus(logits: Tensor, draws: Tensor, sampling: Sampling) -> Tensor:
     """The tokens (R,) that numbers in 0..1 (R,) draw by logits (R, V): of the smallest set of the likeliest whose probability
     reaches `top_p`."""
+    device, logits, draws = logits.device, logits.cpu(), draws.cpu()  # not every device has float64
     whole = (logits.double() / sampling.temperature).softmax(-1)
     probabilities, tokens = torch.sort(whole, dim=-1, descending=True, stable=True)
     before = probabilities.cumsum(-1) - probabilities
@@ -369,7 +370,7 @@ def nucleus(logits: Tensor, draws: Tensor, sampling: Sampling) -> Tensor:
     reached = kept.cumsum(-1)
     at = torch.searchsorted(reached, (draws * reached[:, -1])[:, None], right=True)[:, 0]
     last = (kept > 0).sum(-1) - 1
-    return tokens.gather(1, torch.minimum(at, last)[:, None])[:, 0]
+    return tokens.gather(1, torch.minimum(at, last)[:, None])[:, 0].to(device)
 
 
 def _grown(beams: _Beams, log_probabilities: Tensor) -> tuple[_Beams, Tensor]:

@@ -24,7 +24,7 @@ from mmkit.data.images import load_rgb
 from mmkit.data.modalities import MODALITIES
 from mmkit.decoding import Example, Sampling, Written
 from mmkit.errors import UserError
-from mmkit.files import sha256
+from mmkit.files import sha256, stable_hash
 from mmkit.prompting import CAPTION, MANNER, MANNERS, QUESTION, SLOT, Turn, chatted, prompted
 
 PICTURE, WORDS, EXTRA = "image", "text", "vlm"
@@ -168,11 +168,14 @@ class VisionLanguage:
         lengths = [len(self.processor.tokenizer(prompt).input_ids) if prompt else 0 for prompt in prompts]
         turns = [Turn(one.inputs[PICTURE], form.replace(SLOT, one.question or ""), one.text) for one in examples]
         found: list[list[Written]] = [[] for _ in samples]
-        for part in self._parts(samples, prompts, lengths, max(1, batch_size // beams), turns):
+        # transformers draws of a batch as a whole: what is drawn of a sample would depend on the others
+        most = max(1, batch_size // beams) if sampling is None else 1
+        for part in self._parts(samples, prompts, lengths, most, turns):
             pictures, asked = [samples[i][PICTURE] for i in part], [prompts[i] for i in part]
-            written = self._written(pictures, asked, turns, self._settings(beams, top, length, sampling), sampling)
+            seed = None if sampling is None else stable_hash(f"{sampling.seed} {sampling.first + part[0]}")
+            written = self._written(pictures, asked, turns, self._settings(beams, top, length, sampling), seed)
             for i, texts in zip(part, written, strict=True):
-                found[i] = texts
+                found[i] = sorted(texts, key=lambda text: -text.score)
         return found
 
     def _parts(
@@ -223,11 +226,11 @@ class VisionLanguage:
         return settings
 
     def _written(
-        self, pictures: list[Any], prompts: list[str], turns: Sequence[Turn], settings: Any, sampling: Sampling | None
+        self, pictures: list[Any], prompts: list[str], turns: Sequence[Turn], settings: Any, seed: int | None
     ) -> list[list[Written]]:
         """The texts of each; in two halves where memory does not hold them at once."""
         try:
-            return self._generated(self._processed(pictures, prompts, turns), len(pictures), settings, sampling)
+            return self._generated(self._processed(pictures, prompts, turns), len(pictures), settings, seed)
         except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
             if not is_of_memory(e):
                 raise
@@ -238,15 +241,15 @@ class VisionLanguage:
         return [
             texts
             for part in (slice(None, half), slice(half, None))
-            for texts in self._written(pictures[part], prompts[part], turns, settings, sampling)
+            for texts in self._written(pictures[part], prompts[part], turns, settings, seed)
         ]
 
     @torch.inference_mode()
-    def _generated(self, inputs: dict[str, Tensor], B: int, settings: Any, sampling: Sampling | None) -> list[list[Written]]:
+    def _generated(self, inputs: dict[str, Tensor], B: int, settings: Any, seed: int | None) -> list[list[Written]]:
         given = {name: x.to(self.device, self.body.dtype if x.is_floating_point() else x.dtype) for name, x in inputs.items()}
-        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else [], enabled=sampling is not None):
-            if sampling is not None:
-                torch.manual_seed(sampling.seed + sampling.first)
+        with torch.random.fork_rng([self.device] if self.device.type == "cuda" else [], enabled=seed is not None):
+            if seed is not None:
+                torch.manual_seed(seed)
             out = self.body.generate(**given, generation_config=settings)
         new, scores = _scored(out.sequences, out.logits, getattr(out, "beam_indices", None))
         texts = [self._cut(*each) for each in zip(new.tolist(), scores.tolist(), strict=True)]
@@ -280,7 +283,10 @@ def _scored(sequences: Tensor, logits: tuple[Tensor, ...], rows: Tensor | None) 
 
 
 def is_of_memory(e: BaseException) -> bool:
-    return isinstance(e, torch.OutOfMemoryError | MemoryError) or "memory" in str(e).lower()
+    """A device, or the machine, has none left; an illegal access to it is another failure."""
+    said = str(e).lower()
+    refused = any(words in said for words in ("out of memory", "not enough memory", "can't allocate memory"))
+    return isinstance(e, torch.OutOfMemoryError | MemoryError) or refused
 
 
 def _hash(checkpoint: Checkpoint) -> str:

@@ -86,4 +86,4 @@ def drawn(logits: Tensor, chances: list[torch.Generator], temperature: float, to
     if temperature == 0:
         return logits.argmax(-1)
     uniform = torch.stack([torch.rand((), generator=chance, dtype=torch.float64) for chance in chances])
-    return nucleus(logits, uniform.to(logits.device), Sampling(top_p, temperature))
+    return nucleus(logits, uniform, Sampling(top_p, temperature))

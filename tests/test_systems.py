@@ -56,7 +56,7 @@ def test_commands_are_run_as_typed(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     with pytest.raises(SystemExit) as e:
         systems.main(["one", "--check", "--folder", str(tmp_path / "scratch")])
     assert e.value.code == 1 and "one: X is 0.250, below 0.5" in capsys.readouterr().err
-    assert (tmp_path / "scratch/made").exists() and "X" not in page.read_text()
+    assert (tmp_path / "scratch/one/made").exists() and "X" not in page.read_text()
     systems.main([])
     assert "| 7 | 0 | X 0.25 |  |" in page.read_text()
     with pytest.raises(SystemExit, match="no system 'two'; there are: one"):

@@ -271,7 +271,7 @@ def _only(state: Ablation, runs: Runs) -> int:
     with _view(name) as talk:
         row = workflow.work(state, name, runs.device, talk)
     if row is None:
-        raise UserError("another mmkit is at this cell", str(state.folder / workflow.CELLS / name), "wait for it to end")
+        raise UserError(ablation_jobs.BUSY, str(state.folder / workflow.CELLS / name), "wait for it to end")
     console.record(row)
     return Exit.FAILED if row["error"] else Exit.DONE
 

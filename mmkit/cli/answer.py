@@ -139,4 +139,5 @@ def _show(answers: list[dict[str, Any]]) -> None:
             console.record(one)
         return
     rows = [[one["answer"], f"{one['probability']:.3f}"] for one in answers]
-    console.table(f"{answers[0]['image']}: {answers[0]['question']}", ["answer", "probability"], rows, to_stdout=True)
+    path = next(iter(answers[0].values()))  # under what the file is
+    console.table(f"{path}: {answers[0]['question']}", ["answer", "probability"], rows, to_stdout=True)

@@ -127,6 +127,7 @@ def _show(scribe: Scribe, images: list[str]) -> None:
                 console.record(one)
         return
     captions = [one for path in images for one in _captions(scribe, path)]
-    rows = [[one["image"], one["caption"], f"{one['score']:.3f}"] for one in captions]
+    # the first key says what the file is
+    rows = [[next(iter(one.values())), one["caption"], f"{one['score']:.3f}"] for one in captions]
     title = "score: the mean log-probability of the tokens"
-    console.table(title, ["image", "caption", "score"], rows, to_stdout=True)
+    console.table(title, [next(iter(captions[0])), "caption", "score"], rows, to_stdout=True)

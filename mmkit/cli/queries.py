@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 QUERY_LINE = '{"id": 1, "text": "…"} or {"id": 1, "image": "…"}'
 ANSWER_LINE = '{"id": 1, "image": "cat.jpg", "question": "what is it?"}'
 CAPTION_LINE = '{"id": 1, "image": "cat.jpg"}'
+OTHER_FILES = ("audio", "video", "series")  # what a line may name in the place of an image
 PREDICT_LINE = '{"id": 1, "image": "cat.jpg", "texts": ["a cat", "a dog"]}'
 
 
@@ -119,12 +120,14 @@ def caption_lines(stream: Iterable[str]) -> Iterator[Asked]:
 
 
 def _lines_of(stream: Iterable[str], keys: tuple[str, ...], expected: str) -> Iterator[Asked]:
-    """Lines that have a string of each key.
+    """Lines that have a string of each key; a sound, video or series may be called so.
 
     Raises:
         UserError: a line is not such an object; its number is named, and its id where it has one.
     """
     for asked in _objects(stream, expected):
+        if "image" not in asked.query and (kind := next((k for k in OTHER_FILES if k in asked.query), None)):
+            asked.query["image"] = asked.query.pop(kind)
         for key in keys:
             _require_string(asked, key, expected)
         yield asked

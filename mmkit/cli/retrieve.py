@@ -154,10 +154,12 @@ def retrieve(
                     console.record(({"query_id": query["id"]} if "id" in query else {}) | answer.record())
             else:
                 _table(_title(query, answers, gallery), answers, gallery)
-            if figure and len(drawn) < DRAWN:
+            if figure and len(drawn) <= DRAWN:  # one more tells that there are more
                 drawn.append((query, answers))
     if figure:
-        _draw(drawn, gallery, figure, force)
+        if len(drawn) > DRAWN:
+            console.say(f"the figure shows the first {DRAWN} queries")
+        _draw(drawn[:DRAWN], gallery, figure, force)
 
 
 @contextmanager
@@ -205,11 +207,9 @@ def _draw(asked: list[Found], gallery: Gallery, figure: Path, force: bool) -> No
     from mmkit.views.sheet import save_answers
 
     pictures = gallery.pictures([answer for _, answers in asked for answer in answers])
-    if len(asked) == DRAWN:
-        console.say(f"the figure shows the first {DRAWN} queries")
     known = set(gallery.found.ids)
     strips = [
-        _strip(query, _title(query, answers, gallery), answers, gallery, pictures, query.get("id") in known)
+        _strip(query, _title(query, answers, gallery), answers, gallery, pictures, str(query.get("id")) in known)
         for query, answers in asked
     ]
     make_way(figure, force)
@@ -228,7 +228,7 @@ def _strip(
     from mmkit.data.pictures import exhibit, is_picture, is_shown
     from mmkit.views.sheet import Strip, Tile, verdicts
 
-    marks = verdicts([a.id == query["id"] for a in answers]) if judged else [None] * len(answers)
+    marks = verdicts([a.id == str(query["id"]) for a in answers]) if judged else [None] * len(answers)
     tiles = []
     for a, mark in zip(answers, marks, strict=True):
         kind = gallery.kind(a.modality)

@@ -48,7 +48,7 @@ class Reader:
         from mmkit.data.sounds import HOP
 
         assert self.spec.rate and self.spec.seconds
-        frames = 1 + int(self.spec.seconds * self.spec.rate) // round(self.spec.rate * HOP)
+        frames = 1 + round(self.spec.seconds * self.spec.rate) // round(self.spec.rate * HOP)
         return {"bands": self.spec.bands, "frames": frames}
 
     @property
@@ -82,6 +82,7 @@ class Reader:
         assert self.spec.rate
         sound = decode(source, seconds, at)
         values = resample(sound.values, sound.rate, self.spec.rate)
+        values = values[: round(seconds * self.spec.rate)] if seconds else values  # two rates may round to a sample more
         return self._features(values) if self.still or not self.spec.extractor else values
 
     def _features(self, values: Any) -> Any:
@@ -139,7 +140,7 @@ class Reader:
         if isinstance(prepared, Long):
             longest = self.spec.seconds * (1 + self.spec.stretch * ("stretch" in kinds))
             prepared = self._read(prepared.source, longest, rng.random())
-        most = self.given()["frames"] if own else int(self.spec.seconds * self.spec.rate)
+        most = self.given()["frames"] if own else round(self.spec.seconds * self.spec.rate)
         if own and "stretch" in kinds:
             prepared = stretched(prepared, self.spec.stretch, rng)
         if len(prepared) > most:

@@ -150,24 +150,26 @@ class _Decoded:
 def _measured(container: Any, stream: Any) -> Look:
     """The time stamps of all packets; nothing is decoded."""
     stamps: list[tuple[int, bool, int]] = []
+    trimmed = False  # by an edit list, as phones do it: the container still counts the frames that it hides
     with _reasons(""):
         for packet in container.demux(stream):
             if packet.is_corrupt:
                 raise UserError("damaged video: a packet of it is corrupt")
+            trimmed |= packet.is_discard
             # the last packet is empty, and what an edit list hides is not shown
             if packet.pts is not None and packet.size and not packet.is_discard:
                 stamps.append((packet.pts, packet.is_keyframe, packet.duration or 0))
     if not stamps:
         raise UserError("no frames in the video")
-    if stream.frames and len(stamps) < stream.frames - 1:
+    if stream.frames and not trimmed and len(stamps) < stream.frames - 1:
         raise UserError(f"truncated video: {len(stamps):,} of {stream.frames:,} frames are there")
     stamps.sort()
     base, first = float(stream.time_base), stamps[0][0]
     times = [(pts - first) * base for pts, _, _ in stamps]
     # a last frame of no duration is shown as long as others
     last = stamps[-1][2] * base or (times[-1] / (len(times) - 1) if len(times) > 1 else 0.0)
-    said = (container.duration or 0) / 1e6
-    if not container.streams.audio and times[-1] + last < (1 - MISSING) * said - last:
+    said = float(stream.duration * stream.time_base) if stream.duration else (container.duration or 0) / 1e6
+    if (stream.duration or not container.streams.audio) and times[-1] + last < (1 - MISSING) * said - last:
         raise UserError(f"truncated video: {times[-1] + last:.2f} s of {said:.2f} s are there")
     return Look(_size(stream), times, times[-1] + last, [key for _, key, _ in stamps], first)
 

@@ -55,11 +55,14 @@ def drive(
         mask: of x and of all that `state` holds before it, (B, M).
         between: what becomes of x before the block of a number.
     """
+    known = inspect.signature(body.forward).parameters
     # renamed within transformers 5, where the old name warns
-    name = "cache" if "cache" in inspect.signature(body.forward).parameters else "past_key_values"
-    past = {} if state is None else {name: state.caches[0][0].held, "use_cache": True}
+    name = "cache" if "cache" in known else "past_key_values"
+    more = {} if state is None else {name: state.caches[0][0].held, "use_cache": True}
+    if "position_ids" in known:  # else padding would count, and with it how long the others of a batch are
+        more["position_ids"] = (mask.cumsum(1) - 1).clamp(min=0)[:, -x.size(1) :]
     with _before_blocks(body, between):
-        out = body(inputs_embeds=x, attention_mask=mask.long(), **past)
+        out = body(inputs_embeds=x, attention_mask=mask.long(), **more)
     tokens: Tensor = out.last_hidden_state
     return tokens
 

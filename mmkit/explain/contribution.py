@@ -63,7 +63,7 @@ def values(
         gone = {name: held[name].without(samples, removal, own) for name, own in zip(held, partners, strict=True)}
         for c in range(found.shape[1]):
             seen = {name: (there if c >> i & 1 else gone)[name] for i, name in enumerate(held)}
-            found[samples.numpy(), c] = support.value(_answers(model, support, seen), samples).double().cpu().numpy()
+            found[samples.numpy(), c] = support.value(_answers(model, support, seen), samples).cpu().double().numpy()
     return found
 
 

@@ -20,7 +20,7 @@ ROW, COLUMN, CONV = "row", "column", "conv"
 
 def paper(layers: int) -> list[str]:
     """Which codes each block looks at in the paper: row, column, row, row over and over, the last one as a convolution."""
-    return [CONV if i == layers - 1 else COLUMN if (i - 2) % 4 == 0 else ROW for i in range(layers)]
+    return [CONV if i == layers - 1 else COLUMN if i % 4 == 1 else ROW for i in range(layers)]
 
 
 def seen(pattern: str, texts: int, grid: int, kernel: int = 11) -> Tensor:

@@ -206,5 +206,6 @@ class Dvae(Objective):
 
 def usage(counts: Tensor) -> dict[str, float]:
     """How many codes are used by how often each is, (K,): `codes_used`, and `code_perplexity`, exp of their entropy."""
-    share = counts[counts > 0].double() / counts.sum()
+    counts = counts.cpu().double()  # not every device has float64
+    share = counts[counts > 0] / counts.sum()
     return {"codes_used": float(len(share)), "code_perplexity": float((-(share * share.log()).sum()).exp())}

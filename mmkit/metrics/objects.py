@@ -120,4 +120,9 @@ def things(path: Path | None = None) -> Things:
     groups = [group for group in groups if group]
     if not groups:
         raise UserError("the file names no things", str(path), FORM)
+    owner: dict[tuple[str, ...], str] = {}
+    for group in groups:
+        for word in group:
+            if owner.setdefault(words_of(word), group[0]) != group[0]:
+                raise UserError(f"{word!r} means both {owner[words_of(word)]} and {group[0]}", str(path), FORM)
     return Things(NAME if path is None else path.name, groups)

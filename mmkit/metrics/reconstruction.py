@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,13 +32,19 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
     objective = heads.objective_of(model, METRIC, "to make pictures of codes (loss kind dvae)")
     split, record, stem = heads.scope(model, data, request, METRIC)
     pace = Pace(request.batch_size, request.workers, request.progress("made anew"))
-    ids, items = _items(model, objective, data, split, request.limit, pace)
-    if not items:
+    ids: list[str] = []
+
+    def parts() -> Iterator[list[Any]]:
+        for names, items in _parts(model, objective, data, split, request.limit, pace):
+            ids.extend(names)
+            yield items
+
+    errors, values, mean = measured(model, objective, parts())
+    if not ids:
         raise UserError(f"no row of the split has a {objective.input}", f"{data.path} {split or 'all'}")
-    errors, values, mean = measured(model, objective, items, request.batch_size)
     if not np.isfinite(errors).all():
         raise diverged(model, "a pixel is not finite")
-    record |= {"task": METRIC, "n": {objective.input: len(items)}, "metrics": values, "chance": {"mse": mean}}
+    record |= {"task": METRIC, "n": {objective.input: len(ids)}, "metrics": values, "chance": {"mse": mean}}
     return [Result(record, {"id": ids, "mse": errors}, "rows", stem)]
 
 
@@ -50,12 +56,12 @@ def names(model: Model) -> list[str]:
 def during(model: Model, val: Val) -> Callable[[Model], Measured]:
     """Prepare the pictures of val once; the function makes them anew."""
     objective = heads.objective_of(model, METRIC, "to make pictures of codes")
-    _, items = _items(model, objective, val.data, val.split, val.limit, val.pace)
-    if not items:
+    parts = [items for _, items in _parts(model, objective, val.data, val.split, val.limit, val.pace)]
+    if not any(parts):
         raise UserError(f"no row of {val.split} has a {objective.input}: nothing to measure by", val.data.path)
 
     def measure(model: Model) -> Measured:
-        errors, values, _ = measured(model, model.loss[objective.name], items)
+        errors, values, _ = measured(model, model.loss[objective.name], parts)
         if not np.isfinite(errors).all():
             raise FloatingPointError("a pixel is not finite")
         return Measured(SELECT, -values["mse"], {SELECT: -values["mse"], **values})
@@ -64,31 +70,30 @@ def during(model: Model, val: Val) -> Callable[[Model], Measured]:
 
 
 @torch.inference_mode()
-def measured(
-    model: Model, objective: Any, items: Sequence[Any], batch_size: int = 64
-) -> tuple[np.ndarray, dict[str, float], float]:
-    """Of prepared pictures (n,) the mean squared error of each, of pixels in 0..1; the metrics; and the mean squared error of the
-    mean picture."""
+def measured(model: Model, objective: Any, parts: Iterable[Sequence[Any]]) -> tuple[np.ndarray, dict[str, float], float]:
+    """Of prepared pictures (n,), a batch at a time, the mean squared error of each, of pixels in 0..1; the metrics; and the mean
+    squared error of the mean picture."""
     from mmkit.losses.dvae import usage
 
-    errors, counts, sums, squares = [], torch.zeros(objective.encoder[0].dim), 0.0, 0.0
-    for begin in range(0, len(items), batch_size):
-        part = items[begin : begin + batch_size]
+    errors: list[float] = []
+    counts, sums, squares = torch.zeros(objective.encoder[0].dim), torch.zeros((), dtype=torch.float64), 0.0
+    for part in filter(None, parts):
         batch = Batch([""] * len(part), {objective.input: model.reader(objective.input).collate(list(part))}).to(model.device)
         picture, want = objective.pictures(batch), Want(objective.input, "tokens")
         codes = model(batch, [want])[want].argmax(-1)
-        errors.append((objective.encoder[0].pictures(codes) - picture).square().mean((1, 2, 3)).cpu().numpy())
+        errors += (objective.encoder[0].pictures(codes) - picture).square().mean((1, 2, 3)).tolist()
         counts += codes.flatten().cpu().bincount(minlength=len(counts))
-        sums, squares = sums + picture.double().sum(0), squares + float(picture.double().square().sum())
-    found, places = np.concatenate(errors).astype(np.float64), torch.as_tensor(sums)
-    mean = squares / (len(items) * places.numel()) - float((places / len(items)).square().mean())
-    return found, {"mse": float(found.mean()), **usage(counts)}, mean
+        exact = picture.cpu().double()  # not every device has float64
+        sums, squares = sums + exact.sum(0), squares + float(exact.square().sum())
+    n = max(1, len(errors))
+    mean = squares / (n * sums.numel()) - float((sums / n).square().mean())
+    return np.array(errors), {"mse": float(np.mean(errors or 0.0)), **usage(counts)}, mean
 
 
-def _items(
+def _parts(
     model: Model, objective: Any, data: Dataset, split: str | None, limit: int | None, pace: Pace
-) -> tuple[list[str], list[Any]]:
-    """The ids and the prepared pictures of a split.
+) -> Iterator[tuple[list[str], list[Any]]]:
+    """The ids and the prepared pictures of a split, some at a time.
 
     Raises:
         UserError: the data has no column of them.
@@ -96,15 +101,8 @@ def _items(
     columns = columns_of(model, data, [objective.input])
     if not columns:
         raise UserError(f"the dataset has no {objective.input} column", data.path, f"it has: {', '.join(data.columns)}")
-    total = heads.rows_of(data, split, limit)
-    found = list(_each(model, columns, data.rows(split, ["id", *columns.values()], limit), pace, total))
-    return [id for id, _ in found], [item for _, item in found]
-
-
-def _each(model: Model, columns: dict[str, str], rows: Any, pace: Pace, total: int) -> Iterator[tuple[str, Any]]:
-    done = 0
-    for chunk, found in chunks(model, columns, rows, pace):
-        for items in found.values():
-            for item in items:
-                yield chunk[item.row]["id"], item.value
+    done, total = 0, heads.rows_of(data, split, limit)
+    for chunk, found in chunks(model, columns, data.rows(split, ["id", *columns.values()], limit), pace):
+        items = found[objective.input]
+        yield [chunk[item.row]["id"] for item in items], [item.value for item in items]
         pace.progress(done := done + len(chunk), total)

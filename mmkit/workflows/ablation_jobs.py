@@ -20,6 +20,7 @@ from mmkit.training.loop import Interrupted
 from mmkit.workflows.ablation import CELL, CELLS, LOG, Ablation, Row, finish, row_of, work
 from mmkit.workflows.fit import stop_on_signal
 
+BUSY = "another mmkit is at this cell"  # what a job says that is not let in
 POLL = 0.1  # seconds
 # opens where a job of this title reports to
 View = Callable[[str], AbstractContextManager[Talk]]
@@ -127,6 +128,10 @@ def _ended(ablation: Ablation, name: str, code: int) -> Row | None:
         return row_of(ablation.folder, name)
     if code < 0:
         return finish(ablation, name, 0.0, f"its process ended by signal {-code} (9: the system was out of memory)")
+    log = ablation.folder / CELLS / name / LOG
+    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
+    if code > 0 and not any(BUSY in line for line in said[-2:]):
+        return finish(ablation, name, 0.0, f"its process ended with code {code}: {said[-1] if said else log}")
     return None
 
 

@@ -153,7 +153,7 @@ def seeing(recipe: str, options: str) -> System:
         ask=answer.format(recipe),
         figures=(
             Figure("answers right", "metrics.vqa_accuracy", 0.5),
-            Figure("captions that are true word for word", "metrics.exact_match", of=caption.format(recipe)),
+            Figure("captions that are true word for word", "metrics.exact_match", 0.7, caption.format(recipe)),
         ),
         beside=(
             Figure("question only", "metrics.vqa_accuracy", of=answer.format("question")),
@@ -340,9 +340,10 @@ def main(args: Sequence[str] | None = None) -> None:
     below = []
     with tempfile.TemporaryDirectory() as scratch:
         folder = options.folder or Path(scratch)
-        folder.mkdir(parents=True, exist_ok=True)
         for system in chosen(options.systems):
-            measured = measure(system, folder)
+            place = folder / system.name
+            place.mkdir(parents=True, exist_ok=True)
+            measured = measure(system, place)
             print(measured.row(), flush=True)
             below += measured.below()
             if not options.check:  # each as it is measured: a later one may fail

@@ -127,6 +127,21 @@ def test_frames_through_a_checkpoint(trained: Path, invoke: Invoke, tmp_path: Pa
     assert outcome.code == 0, outcome.stderr
 
 
+def test_a_clip_is_captioned(trained: Path, invoke: Invoke, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As JSON under what it is, in a terminal as a table, and by lines on stdin."""
+    typed = ("--set", 'fusion.inputs=["video", "text"]', "--set", "encoder.video.pool=patches", "--steps", 1, "--batch-size", 8)
+    outcome = invoke("train", trained / "data", "--recipe", "caption", *typed, *TINY, cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    clip = str(trained / "raw/00025.mp4")
+    (said,) = invoke("caption", clip, cwd=tmp_path).lines
+    assert said["video"] == clip
+    outcome = invoke("caption", "-", cwd=tmp_path, stdin=json.dumps({"id": 7, "video": clip}))
+    assert outcome.lines == [{"id": 7} | said], outcome.stderr
+    monkeypatch.setattr("mmkit.cli.console.Console.json", False)
+    outcome = invoke("caption", clip, cwd=tmp_path)
+    assert outcome.code == 0 and "00025.mp4" in outcome.stdout.replace("\n", ""), outcome.stderr
+
+
 def test_the_first_batch_shows_frames(trained: Path, invoke: Invoke) -> None:
     outcome = invoke("train", "--recipe", "nmodal", "--batch-size", 8, *TINY, "--dry-run", "-o", "batch.png", cwd=trained)
     assert outcome.code == 0, outcome.stderr

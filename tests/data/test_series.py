@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mmkit.data.series_files import read
 from mmkit.data.shards import open_dataset
 from tests import raw
 from tests.conftest import Outcome
@@ -103,6 +104,37 @@ def test_a_series_that_cannot_be_used_is_a_reject_that_names_its_row(tmp_path: P
         "t.jsonl row 6": "no series in the row",
         "t.jsonl row 7": "the series is not finite: nan in channel 3 at 2",
     }
+
+
+@pytest.mark.parametrize(
+    ("text", "channels"),
+    [
+        ("Time (s),x,note\n0,1,ok\n1,2,ok", [[1, 2]]),
+        ("t;x;y\n0;3;4,5\n1;5;7,5", [[3, 5], [4.5, 7.5]]),  # as Excel writes where the comma is that of decimals
+        ("1,2\n3,4", [[1, 3], [2, 4]]),
+        ("1,NA\n3,4", [[1, 3], [float("nan"), 4]]),
+        ("x,y\n1,2\n3,null\n4,5", [[1, 3, 4], [2, float("nan"), 5]]),
+    ],
+)
+def test_a_file_of_numbers_as_programs_write_it(tmp_path: Path, text: str, channels: list[list[float]]) -> None:
+    (tmp_path / "a.csv").write_text(text)
+    np.testing.assert_array_equal(read(str(tmp_path / "a.csv")), channels)
+
+
+def test_a_column_of_numbers_and_words_is_said(tmp_path: Path) -> None:
+    (tmp_path / "a.csv").write_text("x,y\n1,2\n1.0D0,2\n3,4\n5,6")
+    with pytest.raises(ValueError, match=r"column x has '1\.0D0' among its numbers, in line 3"):
+        read(str(tmp_path / "a.csv"))
+
+
+def test_channels_that_no_row_has_are_one_line(tmp_path: Path, invoke: Invoke) -> None:
+    FORMS["t.npz"](tmp_path / "t.npz")
+    assert invoke("prep", "table", "data", "--source", "t.npz", cwd=tmp_path).code == 0
+    outcome = invoke("train", "--recipe", "nmodal", "--set", "data.series.channels=5", "--steps", 1, cwd=tmp_path)
+    assert outcome.code == 1, outcome.stderr
+    assert outcome.stderr.splitlines()[-2:][0].startswith(
+        "error: no training row has a series of 5 channels, data.series.channels"
+    )
 
 
 def test_arrays_of_splits_with_classes_as_numbers(tmp_path: Path, invoke: Invoke) -> None:

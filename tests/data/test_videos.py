@@ -188,6 +188,25 @@ def test_what_is_no_video_is_told_from_what_is_a_short_one(tmp_path: Path) -> No
     assert video.shown({"bytes": (tmp_path / "one.mp4").read_bytes()})["frames"] == 1
 
 
+def test_a_video_that_a_phone_has_trimmed(tmp_path: Path) -> None:
+    """Its first half second is hidden by an edit list; the container counts all frames, and tells how long the rest lasts."""
+    write_mp4(tmp_path / "whole.mp4", numbered(60), rate=25)
+    hidden = {"avoid_negative_ts": "disabled", "use_editlist": "1"}
+    with av.open(str(tmp_path / "whole.mp4")) as source, av.open(str(tmp_path / "a.mp4"), "w", options=hidden) as container:
+        stream = container.add_stream_from_template(source.streams.video[0])
+        for packet in source.demux(source.streams.video[0]):
+            if packet.dts is not None:
+                shift = int(0.5 / packet.time_base)
+                packet.pts, packet.dts, packet.stream = packet.pts - shift, packet.dts - shift, stream
+                container.mux(packet)
+    found = videos.look(tmp_path / "a.mp4")
+    assert found.seconds == pytest.approx(1.9, abs=0.05) and len(found.times) == pytest.approx(48, abs=1)
+    whole = (tmp_path / "a.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(UserError, match=r"damaged video|truncated video"):
+        videos.look(tmp_path / "cut.mp4")
+
+
 def test_frames_of_a_varying_rate_are_uniform_in_time(tmp_path: Path) -> None:
     times = [0.03 * i if i < 20 else 0.6 + 0.2 * (i - 20) for i in range(30)]  # two thirds of the frames in a quarter of the time
     with av.open(str(tmp_path / "a.mkv"), "w") as container:

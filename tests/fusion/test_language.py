@@ -132,6 +132,24 @@ def test_a_flamingo_without_a_picture_is_its_language_model(kind: str, gpt2: Pat
 
 @torch.inference_mode()
 @pytest.mark.parametrize("kind", KEYS)
+def test_what_pads_a_picture_changes_no_word(kind: str, gpt2: Path) -> None:
+    """A row is as long as the longest beside it, as sounds and videos are."""
+    for language in (None, gpt2):
+        model = seeing(kind, language)
+        batch = texts(model, WORDS)
+        got = model(
+            batch, wants := [Want("image", "tokens"), Want("image", "mask"), Want("text", "embedded"), Want("text", "mask")]
+        )
+        x, image_mask, words, mask = (got[want] for want in wants)
+        seen = {"image": Encoded(x, image_mask, x[:, 0]), "text": Encoded(words, mask, words[:, 0])}
+        pad = torch.nn.functional.pad
+        padded = Encoded(pad(x, (0, 0, 0, 5)), pad(image_mask, (0, 5)), x[:, 0])
+        fused = model.fusion["fused"]
+        assert torch.allclose(fused(seen | {"image": padded}).tokens[mask], fused(seen).tokens[mask], atol=1e-5)
+
+
+@torch.inference_mode()
+@pytest.mark.parametrize("kind", KEYS)
 def test_the_cache_changes_no_logit(kind: str, gpt2: Path) -> None:
     for language in (None, gpt2):
         model = seeing(kind, language)

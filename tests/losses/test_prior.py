@@ -64,7 +64,8 @@ def test_where_a_code_may_look(pattern: str) -> None:
 
 
 def test_the_pattern_of_the_paper() -> None:
-    assert paper(8) == ["row", "row", "column", "row", "row", "row", "column", "conv"]
+    assert paper(8) == ["row", "column", "row", "row", "row", "column", "row", "conv"]
+    assert paper(3) == ["row", "column", "conv"]
 
 
 def test_nothing_sees_what_is_to_be_foretold() -> None:

@@ -48,7 +48,12 @@ def test_synonyms_of_a_file(tmp_path: Path) -> None:
     assert (mine.name, mine.count) == ("mine.txt", 2)
     assert [one.thing for one in mine.of("two boxes, a disc and a round thing; a dog")] == ["square", "circle", "circle"]
     (tmp_path / "empty.txt").write_text("\n")
-    for name, what in (("empty.txt", "names no things"), ("absent.txt", "cannot read the synonyms")):
+    (tmp_path / "twice.txt").write_text("cat, feline\nlion, Feline\n")
+    for name, what in (
+        ("empty.txt", "names no things"),
+        ("absent.txt", "cannot read the synonyms"),
+        ("twice.txt", "'Feline' means both cat and lion"),
+    ):
         with pytest.raises(UserError, match=what):
             things(tmp_path / name)
 

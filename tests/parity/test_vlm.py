@@ -160,6 +160,19 @@ def test_drawn_texts_are_seeded_and_differ(opened: dict[str, Any]) -> None:
     assert [texts[0].ids for texts in asked(opened["llava"], "captions", sampling=Sampling(1e-6))] == greedy
 
 
+def test_what_is_drawn_of_a_picture_depends_on_no_other(opened: dict[str, Any]) -> None:
+    def draw(batch: int) -> list[list[Written]]:
+        return asked(opened["llava"], "captions", sampling=Sampling(0.9, 1.5, 1), batch_size=batch, beams=3, top=3)
+
+    drawn = draw(1)
+    assert [[one.ids for one in texts] for texts in drawn] == [[one.ids for one in texts] for texts in draw(64)]
+    assert all([one.score for one in texts] == sorted((one.score for one in texts), reverse=True) for texts in drawn)
+    same = generate(
+        opened["llava"], opened["llava"].loss["captions"], [{"image": pictures()[0]}] * 3, sampling=Sampling(0.9, 1.5)
+    )
+    assert len({texts[0].ids for texts in same}) == 3
+
+
 def test_short_memory_takes_smaller_batches(opened: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> None:
     model = opened["llava"]
     expected, real = asked(model, "captions"), model._generated

@@ -215,8 +215,10 @@ def settle(spec: Spec, data: Dataset, still: bool) -> dict[str, str]:
         return {}
     if still:
         spec.augment, why = [], "the audio encoder is frozen: its features are computed once"
-    else:
+    elif spec.extractor:
         spec.augment, why = ["crop", "mask"], "SpecAugment's masks; of longer sounds any part"
+    else:  # not "shift", which turns the order of words
+        spec.augment, why = ["crop", "stretch", "warp", "mask"], "any part, faster or slower, other voices, SpecAugment's masks"
     return {"augment": f"{spec.augment} ({why})"}
 
 

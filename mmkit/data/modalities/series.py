@@ -135,7 +135,7 @@ def fill(spec: Spec, data: Dataset, size: str, table: dict[str, Any]) -> dict[st
     """Channels, length and scale of the first training rows.
 
     Raises:
-        UserError: no training row has a series.
+        UserError: no training row has a series, or none of so many channels.
     """
     import numpy as np
 
@@ -154,7 +154,11 @@ def fill(spec: Spec, data: Dataset, size: str, table: dict[str, Any]) -> dict[st
         longest = max(x.shape[1] for x in found)
         spec.length = min(LONGEST[size], longest)
         reasons["length"] = f"{spec.length} (longest of {len(found):,} training rows {longest}, at most {LONGEST[size]})"
-    whole = np.concatenate([x for x in found if len(x) == spec.channels], 1)
+    fitting = [x for x in found if len(x) == spec.channels]
+    if not fitting:
+        there = f"they have: {', '.join(map(str, sorted({len(x) for x in found})))}"
+        raise UserError(f"no training row has a series of {spec.channels} channels", "data.series.channels", there)
+    whole = np.concatenate(fitting, 1)
     spec.mean = spec.mean or [float(v) for v in whole.mean(1)]
     # a channel that never changes has no scale of its own
     spec.std = spec.std or [float(v) or 1.0 for v in whole.std(1)]
