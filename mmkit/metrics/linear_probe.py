@@ -109,7 +109,7 @@ def _result(name: str, train: Rows, val: Rows, test: Rows, record: dict[str, Any
     classes = sorted(set(both.labels))
     if len(set(train.labels)) < 2:
         raise UserError("a probe needs two classes", record["dataset"], f"the labels of train: {', '.join(classes)}")
-    l2 = chosen(lambda strength: float(np.mean(_probe(train, strength).predict(val.features) == val.labels)) if val.ids else 0.0)
+    l2 = chosen(lambda strength: _score(train, val, strength) if val.ids else (0.0, 0.0))
     found = _probe(both, l2).predict_proba(test.features)  # its classes are sorted, too
     number = {label: i for i, label in enumerate(classes)}
     target = np.array([number.get(label, -1) for label in test.labels])
@@ -143,14 +143,23 @@ def _named(metrics: dict[str, Any]) -> dict[str, Any]:
     return {f"lp_{name}" if name.startswith("acc") else name: value for name, value in metrics.items()}
 
 
-def chosen(score: Callable[[float], float]) -> float:
+def _score(train: Rows, val: Rows, strength: float) -> tuple[float, float]:
+    """The accuracy on val and, as a few rows give many strengths the same, the mean log-probability of what is true."""
+    probe = _probe(train, strength)
+    found, number = probe.predict_proba(val.features), {label: i for i, label in enumerate(probe.classes_)}
+    true = [found[i, number[label]] if label in number else 0.0 for i, label in enumerate(val.labels)]
+    accuracy = float(np.mean(probe.classes_[found.argmax(1)] == np.array(val.labels)))
+    return accuracy, float(np.log(np.maximum(true, 1e-12)).mean())
+
+
+def chosen(score: Callable[[float], Any]) -> float:
     """The strength of L2 with the best score, the stronger of equal ones, by CLIP's search: seven strengths two decades apart,
     then halves of the way to both sides of the best, down to 8 steps a decade.
 
     >>> chosen(lambda strength: -abs(np.log10(strength) - 1.1))
     13.33521432163324
     """
-    found: dict[int, float] = {}
+    found: dict[int, Any] = {}
 
     def best(steps: range | list[int]) -> int:
         for step in steps:
