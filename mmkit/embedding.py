@@ -59,7 +59,7 @@ def embed_dataset(
 def embed_folder(model: Model, folder: str | Path, out: str | Path | None = None, pace: Pace | None = None) -> Path:
     """Embed the files of a plain folder and its subfolders; a file's id is its path within the folder.
 
-    A file that cannot be read is left out; `meta["unreadable"]` counts them.
+    A file that cannot be read is left out; `meta["unreadable"]` names them.
 
     Raises:
         UserError: the folder has no file that the model has an encoder for.
@@ -322,7 +322,7 @@ def _embed(
         "precision": "fp32",
         "parameters": model.parameter_count,
     }
-    done = unreadable = 0
+    done, unreadable = 0, list[str]()
     pace.progress(0, total)  # the first batch may take long
     with EmbeddingsWriter(path, model.dim, made_by | meta) as writer:
         for batch, items in chunks(model, columns, rows, pace, lenient):
@@ -330,7 +330,8 @@ def _embed(
                 if found:
                     _write(model, writer, name, columns[name], batch, found, pace, cost)
             done += len(batch)
-            unreadable += len(batch) - sum(map(len, items.values())) if lenient else 0
+            read = {item.row for found in items.values() for item in found}
+            unreadable += [row["id"] for i, row in enumerate(batch) if lenient and i not in read]
             pace.progress(done, total)
         if not cost.items:
             raise UserError("nothing to embed", meta["data"])

@@ -188,7 +188,9 @@ def _saving(
 
     with writing_folder(folder, force) as beside:
         yield save
-    console.say(f"wrote {saved:,} pictures to {folder}" + (f"; {gone:,} more are gone" if gone else ""))
+    console.say(
+        f"wrote {saved:,} {'file' if saved == 1 else 'files'} to {folder}" + (f"; {gone:,} more are gone" if gone else "")
+    )
 
 
 def _title(query: dict[str, Any], answers: Sequence[Answer], gallery: Gallery) -> str:

@@ -174,7 +174,8 @@ def table(found: dict[str, Any]) -> list[list[str]]:
     if "series" in found:
         channels, length = found["series"]["channels"], found["series"]["length"]
         turned = "more than values: does time come first? Series are channels x time. " if channels["p50"] > length["p50"] else ""
-        rows.append(["channels a series", str(channels["p50"]), turned + _range(channels)])
+        several = "; a model takes one number" if channels["min"] != channels["max"] else ""
+        rows.append(["channels a series", str(channels["p50"]), turned + _range(channels) + several])
         rows.append(["values a channel, median", str(length["p50"]), _range(length)])
     if "regions" in found:
         count, width = found["regions"]["per_row"], found["regions"]["features"]

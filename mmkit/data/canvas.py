@@ -45,6 +45,7 @@ class Canvas:
         times: of each picture in seconds; None where there is one.
         rising: the first row of a map is the lowest of the canvas.
         listen: the bytes of a file that a browser plays, and its type.
+        share: of the value that is drawn, of a long sound its middle.
     """
 
     pictures: list[Image.Image]
@@ -55,6 +56,7 @@ class Canvas:
     times: np.ndarray | None = None
     rising: bool = False
     listen: tuple[bytes, str] | None = field(default=None, repr=False)
+    share: float = 1.0
 
     def spread(self, grid: np.ndarray) -> np.ndarray:
         """A map (h, w), or of several pictures (n, h, w), in the canvas's own cells: (H, W) or (n, H, W) float32."""

@@ -26,6 +26,7 @@ TARGET_NAMES = ("target", "sentiment", "sentiment_score", "valence", "polarity",
 # what programs call columns that have no name: their numbers tell nothing
 NAMELESS = ("column", "col", "field", "unnamed", "var", "feature")
 NAMED_COLUMNS = 8
+SAID = 24  # columns that a hint names
 ROLES_HINT = "it may hold pictures, sounds, videos or series: files, bytes or lists of numbers"
 # a picture column of this grade holds files, or is called so; a caption column of that is the only one of texts
 SURE, ANY = 4, 7
@@ -164,7 +165,7 @@ def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Co
     if of and len(of) + bool(named["label"]) + bool(named["target"]) < 2:
         named["label"] = tuple(name for name in free if _plain(name) in CLASS_NAMES and _share(sample, name, is_code) == 1)[:1]
     if len(of) + bool(named["label"]) + bool(named["target"]) < 2:
-        hint = f"name it with --column {text.ROLE}=NAME; columns: {', '.join(table.columns)}"
+        hint = f"name it with --column {text.ROLE}=NAME; columns: {_few(table.columns)}"
         raise UserError(f"no {text.ROLE} column found", str(table.path), hint)
     if text.ROLE not in named and not named["label"] and [_plain(name) in CLASS_NAMES for name in captions] == [True]:
         named["label"] = tuple(captions)
@@ -232,7 +233,7 @@ def _inputs(
     if not of and not graded and ((text.ROLE in named and named["label"]) or named["target"]):
         return {}  # texts with labels, as someone who names the texts may mean it, or with numbers to predict
     if not of and not graded:
-        hint = f"name it with --column {image.ROLE}=NAME (or audio, video, series); columns: {', '.join(table.columns)}"
+        hint = f"name it with --column {image.ROLE}=NAME (or audio, video, series); columns: {_few(table.columns)}"
         raise UserError(f"no {image.ROLE} column found", str(table.path), hint)
     return of or {image.ROLE: (best[1],)}
 
@@ -255,7 +256,7 @@ def _typed(name: str, role: str, table: Table, sample: Rows) -> str:
     if "." in name and any(value_of(row, name) is not None for row in sample):
         return name
     place = f"--column {role}={name} of {table.path}"
-    raise UserError(f"no column {name!r}", place, f"columns: {', '.join(table.columns)}")
+    raise UserError(f"no column {name!r}", place, f"columns: {_few(table.columns)}")
 
 
 def _as_image(name: str, sample: Rows) -> int:
@@ -352,6 +353,11 @@ def _base(name: str) -> str:
     match = re.fullmatch(r"(.*[^\d_])_?\d{1,3}|(.+)_[a-z]|\d{1,3}_(.+)", plain)
     base = next(filter(None, match.groups())) if match else plain
     return base.removesuffix("s")
+
+
+def _few(names: Sequence[str]) -> str:
+    """Names for a hint: a table without a header may have hundreds of columns."""
+    return ", ".join(names[:SAID]) + (f" … ({len(names):,} in all)" if len(names) > SAID else "")
 
 
 def _filled(sample: Rows, name: str) -> bool:

@@ -262,7 +262,9 @@ def prepare(reader: Any, item: Any, name: str, id: str, hint: str = "run the sam
     except (OSError, ValueError, UserError) as e:
         reason = e.what if isinstance(e, UserError) else str(e)
         where = (item.get("path") if isinstance(item, dict) else None) or ""
-        raise UserError(f"the {name} of row {id} cannot be read ({reason})", where, hint) from e
+        raise UserError(
+            f"the {name} of row {id} cannot be read ({reason})", where, (e.hint if isinstance(e, UserError) else "") or hint
+        ) from e
 
 
 def first_rows(groups: list[Group], limit: int | None) -> list[Group]:

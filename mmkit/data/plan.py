@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
@@ -153,7 +154,8 @@ def nothing_left(rejects: Sequence[Reject]) -> UserError:
     """The error for a source of which no row can be used."""
     if not rejects:
         return UserError("the source holds no rows")
-    first = rejects[0]
+    # shards mix the rows
+    first = min(rejects, key=lambda one: int(found[1]) if (found := re.search(r" row (\d+)$", one.where)) else 0)
     n = f"all {len(rejects):,} rows were" if len(rejects) > 1 else "the only row was"
     hint = "save the file as UTF-8" if first.reason.startswith("wrong encoding") else ""
     return UserError(f"{n} rejected; the first: {first.reason}", first.where, hint)

@@ -67,6 +67,8 @@ def _table(path: str) -> list[list[float]]:
     rows = [[cell.strip().strip('"') for cell in line.split(separator)] for line in lines]
     number = partial(_number, comma=separator != ",")
     header = rows.pop(0) if rows and any(number(cell) is None for cell in rows[0]) else None
+    if header and not rows:
+        raise ValueError("no rows below the header")
     width, first = len(header or (rows[0] if rows else ())), 1 + (header is not None)
     for n, row in enumerate(rows, first):
         if len(row) != width:

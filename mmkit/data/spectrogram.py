@@ -75,7 +75,8 @@ def canvas(item: dict[str, Any], rate: int, bands: int, seconds: float) -> Canva
 
     source = source_of(item)
     shown = min(seconds_of(source), max(ABOUT, 2 * seconds))
-    start = (seconds_of(source) - shown) / 2
+    whole = seconds_of(source)
+    start = (whole - shown) / 2
     sound = decode(source, shown)
     values = resample(sound.values, sound.rate, rate)
     hop, heard = round(rate * HOP), min(len(values), int(seconds * rate))
@@ -87,7 +88,8 @@ def canvas(item: dict[str, Any], rate: int, bands: int, seconds: float) -> Canva
     across = Axis("seconds", start + np.arange(count) * hop / rate, nice(start, start + (count - 1) * hop / rate))
     box = (begin, 0.0, min(float(count), begin + 1 + heard // hop), float(bands))
     picture = spectrogram_of(frames, frames.max() - DEPTH, LARGE)
-    return Canvas([picture], (count, bands), box, across, up, rising=True, listen=playable(item, PLAYED, 0.5 if start else 0.0))
+    listen = playable(item, PLAYED, 0.5 if start else 0.0)
+    return Canvas([picture], (count, bands), box, across, up, rising=True, listen=listen, share=shown / max(whole, 1e-9))
 
 
 def _apart(ticks: list[int], hertz: np.ndarray) -> list[int]:

@@ -192,7 +192,11 @@ def _arrays(path: Path) -> dict[str, Any]:
                     found[name] = array
     except ValueError as e:
         what = f"the array {name!r} holds Python objects, which are not opened" if "pickle" in str(e) else f"no NPZ file ({e})"
-        raise UserError(what, str(path), "save texts with numpy.array(texts, dtype=str)") from e
+        raise UserError(
+            what,
+            str(path),
+            "save texts with numpy.array(texts, dtype=str), series of unequal length as a file each or in Parquet",
+        ) from e
     except (zipfile.BadZipFile, zlib.error, OSError, EOFError) as e:
         raise UserError(f"the NPZ file is truncated or damaged ({e})", str(path), "get it again") from e
     if len({len(array) for array in found.values()}) > 1 and (whole := _of_splits(found)):

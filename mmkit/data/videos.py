@@ -52,9 +52,6 @@ def look(source: bytes | str | Path) -> Look:
         UserError: it is missing, damaged, truncated, or no video.
     """
     found = measure(source)
-    begins, ends = _edges(source)
-    if begins.startswith(b"GIF8") and not ends.rstrip(b"\0").endswith(b";"):  # of which FFmpeg says nothing
-        raise UserError(f"truncated video: a GIF that ends after {len(found.times):,} frames without its end mark")
     for _, picture in frames(source, spread(found, PROBED), found):
         found = replace(found, size=picture.size)  # upright
     return found
@@ -73,7 +70,11 @@ def _edges(source: bytes | str | Path) -> tuple[bytes, bytes]:
 def measure(source: bytes | str | Path) -> Look:
     """Measure a video without decoding any of it; raises as `look`."""
     with _opened(source) as (container, stream):
-        return _measured(container, stream)
+        found = _measured(container, stream)
+    begins, ends = _edges(source)
+    if begins.startswith(b"GIF8") and not ends.rstrip(b"\0").endswith(b";"):  # of which FFmpeg says nothing
+        raise UserError(f"truncated video: a GIF that ends after {len(found.times):,} frames without its end mark")
+    return found
 
 
 def mosaic(pictures: Sequence[Image.Image]) -> Image.Image:

@@ -122,8 +122,8 @@ def explain(
     words = words_of(text or "", spans)
     maps = Maps(asked, seen, [number for _, numbers in words for number in numbers], method, layer, head)
     grid, weights = maps.picture(), maps.text()
-    if (share := canvas.seen()) < MUCH:
-        maps.notes.append(f"the model takes the middle {share:.0%} of the {name}; the rest is cut away")
+    if (share := canvas.seen() * canvas.share) < MUCH:
+        maps.notes.append(f"the model takes the middle {100 * share:.2g}% of the {name}; the rest is cut away")
     grids = _word_grids(maps, words) if each_word else [None] * len(words)
     if words and not (text or "").rstrip().endswith(words[-1][0]):
         maps.notes.append(f"the model reads {len(tokens)} tokens, and so nothing behind {words[-1][0]!r}")

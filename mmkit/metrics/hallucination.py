@@ -83,7 +83,8 @@ def of_model(model: Model, data: Dataset, request: Request) -> list[Result]:
         "not_held": [[one.thing for one in mentions] for mentions in wrong],
         OF_CAPTIONS: (counts[:, 0] > 0).astype(np.float64).tolist(),
     }
-    return [Result(record, rows, "rows", stem)]
+    silent = f"no caption names any of the {known.count} things of {known.name}; --synonyms FILE names others"
+    return [Result(record, rows, "rows", stem, note="" if counts[:, 1].any() else silent)]
 
 
 def chair(counts: np.ndarray) -> dict[str, float]:

@@ -34,6 +34,8 @@ from mmkit.vectors import SUFFIXES, Embeddings, read_embeddings
 if TYPE_CHECKING:
     from mmkit.model import Model
 
+NAMED = 3  # files of which it is said that they could not be read
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -252,8 +254,7 @@ def open_gallery(where: str, model: Model, split: str | None = None, pace: Pace 
         if split:
             raise UserError("a plain folder of files has no splits", where, "leave --split out")
         found = read_embeddings(embed_folder(model, path, pace=pace))
-        unreadable = (found.meta or {}).get("unreadable", 0)
-        return Gallery(model, found, note=f"{unreadable} files could not be read" if unreadable else "")
+        return Gallery(model, found, note=_unreadable((found.meta or {}).get("unreadable", [])))
     if "://" not in where and not path.exists():
         raise UserError("nothing to search there", where, "name a dataset folder, an embeddings file or a folder of pictures")
     data = open_dataset(where)
@@ -278,3 +279,11 @@ def _of_file(path: Path, model: Model, split: str | None) -> Gallery:
             f"{model.name} prepared pictures or texts otherwise when it made these embeddings", str(path), "`mmkit embed` again"
         )
     return Gallery(model, found, split)
+
+
+def _unreadable(names: Sequence[str]) -> str:
+    """What is said of the files of a folder that are left out."""
+    if not names:
+        return ""
+    what = "1 file" if len(names) == 1 else f"{len(names):,} files"
+    return f"{what} could not be read: {', '.join(names[:NAMED])}{' …' if len(names) > NAMED else ''}"

@@ -69,7 +69,7 @@ def test_a_plain_folder_of_images(colour_model, photos, invoke):
     assert len(outcome.lines) == 3
     assert outcome.lines[0]["id"] == "deep/red.png"
     assert outcome.lines[0]["path"] == str(photos / "deep" / "red.png")
-    assert "1 files could not be read" in outcome.stderr
+    assert "1 file could not be read: " in outcome.stderr
     assert len(list((colour_model.folder / "embeddings").glob("photos-*.arrow"))) == 1
     # a new picture is seen by the next search
     Image.new("RGB", (8, 8), COLOURS["red"]).save(photos / "another.png")
@@ -199,7 +199,7 @@ def test_save_writes_the_pictures_ranked(prepared, invoke, gone):
         (prepared.parent / "raw").rename(prepared.parent / "elsewhere")
     outcome = invoke("retrieve", "green", "--in", "prepared", "--top", 3, "--save", "found", cwd=prepared.parent)
     assert outcome.code == 0, outcome.stderr
-    assert "wrote 3 pictures to found" in outcome.stderr
+    assert "wrote 3 files to found" in outcome.stderr
     ranked = [f"{a['rank']}-{a['id'].split('/')[0]}_1.png" for a in outcome.lines]
     assert saved(prepared.parent / "found") == dict(zip(ranked, [a["id"].split("/")[0] for a in outcome.lines], strict=True))
 

@@ -12,6 +12,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mmkit.data.modalities import series
 from mmkit.data.series_files import read
 from mmkit.data.shards import open_dataset
 from tests import raw
@@ -125,6 +126,13 @@ def test_a_column_of_numbers_and_words_is_said(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("x,y\n1,2\n1.0D0,2\n3,4\n5,6")
     with pytest.raises(ValueError, match=r"column x has '1\.0D0' among its numbers, in line 3"):
         read(str(tmp_path / "a.csv"))
+
+
+def test_a_file_that_is_no_series_says_why_wherever_it_is_read(tmp_path: Path) -> None:
+    for text, reason in (("x,y", "no rows below the header"), ("x,y\n1,2\n3,NA", "not finite: nan in channel 2 at 2")):
+        (tmp_path / "a.csv").write_text(text)
+        with pytest.raises(ValueError, match=reason):
+            series.of_file(str(tmp_path / "a.csv"))
 
 
 def test_channels_that_no_row_has_are_one_line(tmp_path: Path, invoke: Invoke) -> None:

@@ -188,6 +188,13 @@ def test_what_is_no_video_is_told_from_what_is_a_short_one(tmp_path: Path) -> No
     assert video.shown({"bytes": (tmp_path / "one.mp4").read_bytes()})["frames"] == 1
 
 
+def test_a_gif_cut_short_is_refused_by_who_reads_it_too(tmp_path: Path) -> None:
+    write_gif(tmp_path / "a.gif", numbered(12))
+    (tmp_path / "a.gif").write_bytes((tmp_path / "a.gif").read_bytes()[:-40])
+    with pytest.raises(UserError, match="truncated video"):
+        videos.measure(tmp_path / "a.gif")
+
+
 def test_a_video_that_a_phone_has_trimmed(tmp_path: Path) -> None:
     """Its first half second is hidden by an edit list; the container counts all frames, and tells how long the rest lasts."""
     write_mp4(tmp_path / "whole.mp4", numbered(60), rate=25)

@@ -120,11 +120,11 @@ def of_file(path: str) -> Any:
     """The channels of a file; see `mmkit.data.series_files`.
 
     Raises:
-        ValueError: it holds no numbers, or is damaged.
+        ValueError: it holds no numbers, is damaged, or is no series; see `store`.
     """
     from mmkit.data.series_files import read
 
-    return read(path)
+    return store(read(path)).tolist()
 
 
 def of_checkpoint(spec: Spec, checkpoint: Checkpoint) -> dict[str, str]:
@@ -210,7 +210,8 @@ class Reader:
         values = np.asarray(item, np.float32)
         if values.ndim != 2 or len(values) != self.spec.channels:
             shape = " x ".join(map(str, values.shape))
-            raise UserError(f"a series of {shape} values where the model has {self.spec.channels} channels")
+            hint = f"leave out the rows of another number of channels, or --set data.series.channels={len(values)}"
+            raise UserError(f"a series of {shape} values where the model has {self.spec.channels} channels", hint=hint)
         assert self.spec.length is not None
         start = max(0, values.shape[1] - self.spec.length) // 2
         return torch.from_numpy(values[:, start : start + self.spec.length].copy())

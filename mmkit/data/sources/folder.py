@@ -77,7 +77,9 @@ def read(
     if not root.is_dir():
         if root.exists():
             refuse(root)
-            raise UserError("a file, not a folder of pictures", str(root), f"mmkit prep table --source {root}   reads tables")
+            tabular = root.suffix.lower() in TABLES
+            hint = f"mmkit prep table --source {root}   reads tables" if tabular else f"--source {root.parent}   its folder"
+            raise UserError("a file, not a folder of pictures", str(root), hint)
         raise UserError("no such folder", str(root), "--source names the folder of the pictures")
     files = Files.below(root, read_as)
     if metadata := metadata_files(root):
