@@ -43,6 +43,8 @@ class Count:
             getattr(MODALITIES.get(kind), "ready", lambda: None)()
         self.tallies = {kind: tally_of(kind) for kind in kinds}
         self.columns = {name: self.tallies[kind] for kind in kinds for name in data.columns_of(kind)}
+        # columns beside the first of their modality: equal values there make no equal rows
+        self.further = {name for kind in kinds for name in data.columns_of(kind)[1:]}
         self.texts = [name for kind in MODALITIES for name in data.columns_of(kind)]
         self.split_of = array("i")
         # column -> number of the split -> rows that have a value there; and all texts
@@ -61,7 +63,11 @@ class Count:
         index = len(self.split_of)
         self.split_of.append(split)
         for name, value in seen.items():
-            self.columns[name].add(value, index)
+            tally = self.columns[name]
+            known = len(tally.hashes)
+            tally.add(value, index)
+            if name in self.further:  # two scenes may well have one depth map
+                del tally.hashes[known:], tally.rows[known:]
             self.filled[name][split] += 1
             self.captions[split] += len(value) if isinstance(value, list) and name in self.texts else 0
 

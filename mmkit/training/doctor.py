@@ -66,10 +66,12 @@ def _frozen(facts: Row, train: list[Row]) -> Finding | None:
     """An encoder that stands still and should not: random weights that learn in no stage, or a gradient that never comes."""
     random = sorted(set(facts.get("run/frozen", [])) & set(facts.get("run/random", [])))
     if random:
+        verb, whose = ("learns", "its") if len(random) == 1 else ("learn", "their")
+        what = f"the {' and '.join(random)} encoder {verb} in no stage, and {whose} weights are random: nothing was loaded"
         return Finding(
             "frozen",
-            f"the {' and '.join(random)} encoder learns in no stage, and its weights are random: nothing was loaded into it",
-            "leave --lock and [[stage]] out, or give a checkpoint: --image-encoder, --text-encoder or --init",
+            what,
+            "--init RUN, --image-encoder or --text-encoder give trained ones; without --lock and [[stage]] it learns",
         )
     still = [
         key.rpartition("/")[2]

@@ -125,3 +125,16 @@ def test_depth_may_be_an_array_where_it_is_said_to_be_a_picture(
     assert open_dataset("other").columns["depth"] == "series"  # as a file of numbers is unless it is said
     with pytest.raises(UsageError, match="no modality 'imag'"):
         parse(["depth:imag=far"])
+
+
+def test_equal_maps_beside_pictures_are_no_leak(tmp_path: Path, invoke: Any) -> None:
+    rows = []
+    for i, split in enumerate(("train", "train", "test", "test")):
+        Image.new("RGB", (8, 8), (60 * i, 0, 0)).save(tmp_path / f"{i}.png")
+        rows.append({"image": f"{i}.png", "far": "far.png", "caption": f"scene {i}", "split": split})
+    Image.new("L", (8, 8), 7).save(tmp_path / "far.png")
+    (tmp_path / "t.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    outcome = invoke("prep", "table", "data", "--source", "t.jsonl", "--column", "depth=far", "--json", cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    same = open_dataset(tmp_path / "data").manifest["audit"]["duplicate_images"]
+    assert (same["within_splits"], same["across_splits"]) == (0, 0)
