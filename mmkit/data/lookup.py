@@ -16,6 +16,7 @@ from typing import TypeVar
 
 from mmkit.data.modalities import file_suffixes
 from mmkit.data.schema import Picture, Reject, Row
+from mmkit.data.splits import folder_split
 from mmkit.data.unread import ARCHIVES
 from mmkit.data.walk import is_folder
 
@@ -28,8 +29,11 @@ SPELLING = "with accents or spaces written otherwise"
 SUFFIX = "without extension"
 NUMBER = "by the number of the file"
 RELEASE = "by COCO's number, as its other release names the photo"
-KINDS = (WINDOWS, ENCODED, ELSEWHERE, CASE, SPELLING, SUFFIX, NUMBER, RELEASE)
+SPREAD = "in the one of several folders that has it"
+KINDS = (WINDOWS, ENCODED, ELSEWHERE, CASE, SPELLING, SUFFIX, NUMBER, RELEASE, SPREAD)
 NAMED = 3
+# a file is looked for in so many folders that others are spread over
+SPREAD_FOLDERS = 200
 # a hint looks for a missing picture in so many subfolders
 HINT_FOLDERS = 20
 K = TypeVar("K")
@@ -98,7 +102,9 @@ class Lookup:
             if found := self._search(spelled):
                 picture = Picture.file(self.root / found.path)
                 return Loose(picture, partial(self.readings.add, name, spelled, found, picture))
-        return None
+        if (path := self._spread(name)) is None:
+            return None
+        return Loose(Picture.file(self.root / path), partial(self.readings.count, SPREAD, f"{name} is {path}"))
 
     def name(self, picture: Picture) -> str:
         """Its path below the root as the file is called, with `/`: the same on every machine. Outside of it: the whole path."""
@@ -162,11 +168,29 @@ class Lookup:
         packed = sorted(name for name in self._listing("").files if name.lower().endswith(ARCHIVES))
         return f"; {_few(packed)} beside it: unpack first" if packed else ""
 
+    def _spread(self, name: str) -> str | None:
+        """The file of a bare name where the root holds no files but folders of them, such as folds or parts of a download.
+
+        Raises:
+            ValueError: several of them have it.
+        """
+        own = self._listing("")
+        if "/" in name or "\\" in name or len(own.folders) > SPREAD_FOLDERS or _media(own):
+            return None
+        folders = [folder for folder in sorted(own.folders) if _media(self._listing(folder))]
+        # of one --image-root is typed, which is said; and of another split it is another file
+        if len(folders) < 2 or any(map(folder_split, folders)):
+            return None
+        fits = [posixpath.join(folder, file) for folder in folders for file, _ in self._listing(folder).fits(name)]
+        if len(fits) > 1:
+            raise several_fit(name, fits)
+        return fits[0] if fits else None
+
     def _near(self) -> Iterator[str]:
         """Folders that paths may start from instead: those in the root, or, where it holds tables alone as a `meta` does, the one
         it is in and those beside it."""
         own = self._listing("")
-        alone = not own.folders and not any(Path(file).suffix.lower() in file_suffixes() for file in own.files)
+        alone = not own.folders and not _media(own)
         for base in ("", "..") if alone else ("",):
             folders = sorted(self._listing(base).folders)
             yield from [base] if base else []
@@ -253,6 +277,11 @@ class Found:
     path: str
     start: int
     kinds: frozenset[str]
+
+
+def _media(listing: Listing) -> bool:
+    """Whether a folder holds pictures, sounds or videos."""
+    return any(Path(file).suffix.lower() in file_suffixes() for file in listing.files)
 
 
 def several_fit(name: str, files: Iterable[str]) -> ValueError:

@@ -161,6 +161,19 @@ def test_a_missing_sound_may_lie_beside_the_folder_of_the_table(tmp_path: Path) 
         assert str(e.value) == f"missing file {tmp_path / 'set/meta' / written}{hint}"
 
 
+def test_files_are_spread_over_folders(tmp_path: Path) -> None:
+    """As the folds of UrbanSound8K, or the parts of a download; the table has bare names."""
+    sounds = laid_out(tmp_path, "fold1/a.wav", "fold2/b.wav", "fold2/c.wav", "fold3/c.wav", "meta/t.csv")
+    assert sounds.name(sounds.find("a.wav")) == "fold1/a.wav" and sounds.name(sounds.find("b")) == "fold2/b.wav"
+    assert sounds.readings.note.startswith("2 of 2 paths: in the one of several folders that has it")
+    with pytest.raises(ValueError, match=r"2 files fit c\.wav: fold2/c\.wav"):
+        sounds.find("c.wav")
+    with pytest.raises(FileNotFoundError):
+        sounds.find("d.wav")
+    with pytest.raises(FileNotFoundError, match="missing file"):  # others lie in the root itself: it is another file
+        laid_out(tmp_path, "x.wav").find("a.wav")
+
+
 def test_pictures_that_are_still_packed(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"missing file .*; images\.zip beside it: unpack first"):
         laid_out(tmp_path, "images.zip", "t.csv").find("images/1.jpg")
