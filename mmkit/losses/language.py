@@ -188,8 +188,11 @@ class Language(Objective):
         said, asks = list(batch.said[self.text]), [""] * batch.rows  # what stands before an answer
         for row, value in enumerate(batch.targets[self.column] if self.column else ()):
             rng = self.rng(draw, batch.ids[row])
+            share = rng.random()
+            if self.shots:  # one draw a group: of mixed ones few rows have many of their kind before them
+                share = self.rng(draw, batch.ids[row - row % self.group]).random()
             answers = [answer.strip() for answer in (value or {}).get("answers") or () if answer.strip()]
-            if answers and (rng.random() < self.answers_share or not has[row]):
+            if answers and (share < self.answers_share or not has[row]):
                 asks[row], has[row] = self.prompt(value["question"]), True
                 said[row] = self.told(rng.choice(answers), value["question"])
             elif self.answers_share == 1:  # the text is no caption

@@ -118,7 +118,7 @@ def test_a_row_is_learnt_behind_others_of_its_group_and_kind() -> None:
         assert len({"?" in made.said["text"][row] for row in rows}) == 1, "captions before captions, answers before answers"
         foretold = [decode(ids[i][told[i] & (chain.place[i] == n)].tolist()).strip() for n in range(len(parts))]
         assert foretold == [made.said["text"][row].rpartition("? ")[2] for row in rows]
-    assert max(lengths) > 2
+    assert set(lengths) == {4}, "a group asks or captions together"
     half: Any = objective.corrupt(batch.take(range(12, 24)), "7", {})["lm"]
     cut: Any = replace(batch, versions={"lm": made}).take(range(12, 24)).versions["lm"]
     width = half.inputs["text"]["ids"].size(1)
