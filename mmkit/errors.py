@@ -113,3 +113,11 @@ class MissingPackage(UserError):
 def missing_extra(package: str, extra: str) -> MissingPackage:
     """The error for it, which names what to install."""
     return MissingPackage(f"this needs the package {package}", hint=f"pip install 'mmkit[{extra}]'")
+
+
+def is_out_of_memory(e: BaseException) -> bool:
+    """Whether a device, or the machine, has no memory left. Torch's allocator for CPUs has no error type of its own, and an
+    illegal access to memory is another failure."""
+    refused = ("out of memory", "not enough memory", "can't allocate memory")
+    named = isinstance(e, MemoryError) or type(e).__name__ == "OutOfMemoryError"
+    return named or any(words in str(e).lower() for words in refused)

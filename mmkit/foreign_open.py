@@ -11,10 +11,10 @@ import torch
 from mmkit import loading
 from mmkit.data.checkpoint import Checkpoint, is_local, open_checkpoint
 from mmkit.encoders import pretrained as adapter
-from mmkit.errors import UserError, missing_extra
+from mmkit.errors import UserError, is_out_of_memory, missing_extra
 from mmkit.files import pointed
 from mmkit.foreign import writes
-from mmkit.foreign_vlm import EXTRA, VisionLanguage, is_of_memory
+from mmkit.foreign_vlm import EXTRA, VisionLanguage
 from mmkit.model import Model
 
 Say = Callable[[str], None]
@@ -64,7 +64,7 @@ def open_vlm(name: str, device: torch.device, prompt: str | None = None) -> Visi
     except ImportError as e:
         raise _lacking(e) from e
     except Exception as e:  # safetensors, pickle, the loader and the device each raise their own
-        if is_of_memory(e):
+        if is_out_of_memory(e):
             raise UserError(f"memory on {device} does not hold its weights", name, "--device cpu, or a smaller checkpoint") from e
         raise UserError(f"the weights cannot be read ({str(e).strip().splitlines()[0]})", name) from e
     missing = sorted(info["missing_keys"]) or [str(key) for key in info["mismatched_keys"]]

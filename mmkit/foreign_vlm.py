@@ -23,7 +23,7 @@ from mmkit.data.checkpoint import Checkpoint
 from mmkit.data.images import load_rgb
 from mmkit.data.modalities import MODALITIES
 from mmkit.decoding import Example, Sampling, Written
-from mmkit.errors import UserError
+from mmkit.errors import UserError, is_out_of_memory
 from mmkit.files import sha256, stable_hash
 from mmkit.prompting import CAPTION, MANNER, MANNERS, QUESTION, SLOT, Turn, chatted, prompted
 
@@ -231,8 +231,8 @@ class VisionLanguage:
         """The texts of each; in two halves where memory does not hold them at once."""
         try:
             return self._generated(self._processed(pictures, prompts, turns), len(pictures), settings, seed)
-        except (torch.OutOfMemoryError, MemoryError, RuntimeError) as e:
-            if not is_of_memory(e):
+        except (MemoryError, RuntimeError) as e:
+            if not is_out_of_memory(e):
                 raise
         if len(pictures) == 1:
             hint = "fewer --beams, a smaller checkpoint, or --device cpu"
@@ -280,13 +280,6 @@ def _scored(sequences: Tensor, logits: tuple[Tensor, ...], rows: Tensor | None) 
     at = torch.arange(len(new), device=new.device)[:, None].expand_as(new) if rows is None else rows
     found = [logits[n][at[:, n].clamp(min=0)].float().log_softmax(-1).gather(1, new[:, n : n + 1])[:, 0] for n in range(N)]
     return new, torch.stack(found, 1).masked_fill(at < 0, 0.0)
-
-
-def is_of_memory(e: BaseException) -> bool:
-    """A device, or the machine, has none left; an illegal access to it is another failure."""
-    said = str(e).lower()
-    refused = any(words in said for words in ("out of memory", "not enough memory", "can't allocate memory"))
-    return isinstance(e, torch.OutOfMemoryError | MemoryError) or refused
 
 
 def _hash(checkpoint: Checkpoint) -> str:

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 QUERY_LINE = '{"id": 1, "text": "…"} or {"id": 1, "image": "…"}'
 ANSWER_LINE = '{"id": 1, "image": "cat.jpg", "question": "what is it?"}'
 CAPTION_LINE = '{"id": 1, "image": "cat.jpg"}'
-OTHER_FILES = ("audio", "video", "series")  # what a line may name in the place of an image
 PREDICT_LINE = '{"id": 1, "image": "cat.jpg", "texts": ["a cat", "a dog"]}'
 
 
@@ -98,6 +97,7 @@ def predict_lines(stream: Iterable[str], texts: list[str], classes: bool = False
         UserError: a line is not such an object; its number is named, and its id where it has one.
     """
     for asked in _objects(stream, PREDICT_LINE):
+        _call_image(asked)
         _require_string(asked, "image", PREDICT_LINE)
         own = asked.query.setdefault("texts", texts)
         if not isinstance(own, list) or not all(isinstance(text, str) for text in own):
@@ -120,17 +120,23 @@ def caption_lines(stream: Iterable[str]) -> Iterator[Asked]:
 
 
 def _lines_of(stream: Iterable[str], keys: tuple[str, ...], expected: str) -> Iterator[Asked]:
-    """Lines that have a string of each key; a sound, video or series may be called so.
+    """Lines that have a string of each key.
 
     Raises:
         UserError: a line is not such an object; its number is named, and its id where it has one.
     """
     for asked in _objects(stream, expected):
-        if "image" not in asked.query and (kind := next((k for k in OTHER_FILES if k in asked.query), None)):
-            asked.query["image"] = asked.query.pop(kind)
+        _call_image(asked)
         for key in keys:
             _require_string(asked, key, expected)
         yield asked
+
+
+def _call_image(asked: Asked) -> None:
+    """A line may call its file by what it is, a sound, a video or a series."""
+    kinds = (kind for kind, row in MODALITIES.items() if hasattr(row, "of_file") and kind in asked.query)
+    if "image" not in asked.query and (kind := next(kinds, None)):
+        asked.query["image"] = asked.query.pop(kind)
 
 
 def _objects(stream: Iterable[str], expected: str) -> Iterator[Asked]:

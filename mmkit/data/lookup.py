@@ -5,20 +5,17 @@ from __future__ import annotations
 import os
 import posixpath
 import re
-import unicodedata
 import urllib.parse
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
-from mmkit.data.modalities import file_suffixes
+from mmkit.data.listing import NUMBER, SUFFIX, Listing, composed, key_of, listed
 from mmkit.data.schema import Picture, Reject, Row
 from mmkit.data.splits import folder_split
 from mmkit.data.unread import ARCHIVES
-from mmkit.data.walk import is_folder
 
 # how a path was read, in the order in which it is said
 WINDOWS = "Windows separators read as /"
@@ -26,8 +23,6 @@ ENCODED = "decoded as a URL"
 ELSEWHERE = "without the folders in front that are not here"
 CASE = "in another case"
 SPELLING = "with accents or spaces written otherwise"
-SUFFIX = "without extension"
-NUMBER = "by the number of the file"
 RELEASE = "by COCO's number, as its other release names the photo"
 SPREAD = "in the one of several folders that has it"
 KINDS = (WINDOWS, ENCODED, ELSEWHERE, CASE, SPELLING, SUFFIX, NUMBER, RELEASE, SPREAD)
@@ -36,7 +31,6 @@ NAMED = 3
 SPREAD_FOLDERS = 200
 # a hint looks for a missing picture in so many subfolders
 HINT_FOLDERS = 20
-K = TypeVar("K")
 
 
 class Lookup:
@@ -55,7 +49,7 @@ class Lookup:
 
     def __init__(self, root: Path, within: Path | None = None, readings: Readings | None = None) -> None:
         self.root = root
-        self._called = _key(os.path.basename(os.path.abspath(root)))
+        self._called = key_of(os.path.basename(os.path.abspath(root)))
         self._base = os.path.abspath(within or root)
         self._listings: dict[str, Listing] = {}
         self.readings = readings or Readings()
@@ -135,7 +129,7 @@ class Lookup:
         """Where the tail may start. A relative path keeps a folder, or loses those down to one called like the root."""
         parts = spelled.parts
         for start in range(len(parts)):
-            if start == 0 or spelled.elsewhere or start < len(parts) - 1 or _key(parts[start - 1]) == self._called:
+            if start == 0 or spelled.elsewhere or start < len(parts) - 1 or key_of(parts[start - 1]) == self._called:
                 yield start
 
     def _folders(self, parts: list[str], same_case: bool, start: str = "") -> list[str]:
@@ -150,7 +144,7 @@ class Lookup:
 
     def _listing(self, folder: str) -> Listing:
         if folder not in self._listings:
-            self._listings[folder] = _listed(self.root / folder)
+            self._listings[folder] = listed(self.root / folder)
         return self._listings[folder]
 
     def _instead(self, name: str) -> str:
@@ -160,7 +154,7 @@ class Lookup:
         for spelled in _spellings(name):
             *folders, file = spelled.parts
             for place in self._folders(folders, same_case=False):
-                if others := self._listing(place).stems.get(_key(Path(file).stem)):
+                if others := self._listing(place).stems.get(key_of(Path(file).stem)):
                     return f"; {_few(sorted(others))} is there"
             for start in self._near():
                 if any(self._listing(place).fits(file) for place in self._folders(folders, False, start)):
@@ -175,9 +169,9 @@ class Lookup:
             ValueError: several of them have it.
         """
         own = self._listing("")
-        if "/" in name or "\\" in name or len(own.folders) > SPREAD_FOLDERS or _media(own):
+        if "/" in name or "\\" in name or len(own.folders) > SPREAD_FOLDERS or own.media:
             return None
-        folders = [folder for folder in sorted(own.folders) if _media(self._listing(folder))]
+        folders = [folder for folder in sorted(own.folders) if self._listing(folder).media]
         # of one --image-root is typed, which is said; and of another split it is another file
         if len(folders) < 2 or any(map(folder_split, folders)):
             return None
@@ -190,7 +184,7 @@ class Lookup:
         """Folders that paths may start from instead: those in the root, or, where it holds tables alone as a `meta` does, the one
         it is in and those beside it."""
         own = self._listing("")
-        alone = not own.folders and not _media(own)
+        alone = not own.folders and not own.media
         for base in ("", "..") if alone else ("",):
             folders = sorted(self._listing(base).folders)
             yield from [base] if base else []
@@ -279,11 +273,6 @@ class Found:
     kinds: frozenset[str]
 
 
-def _media(listing: Listing) -> bool:
-    """Whether a folder holds pictures, sounds or videos."""
-    return any(Path(file).suffix.lower() in file_suffixes() for file in listing.files)
-
-
 def several_fit(name: str, files: Iterable[str]) -> ValueError:
     """The error for a name that means no one file."""
     found = sorted(files)
@@ -318,93 +307,13 @@ def _kinds(spelled: Spelled, start: int, path: str, kind: str) -> set[str]:
     name = {SUFFIX: Path(real[-1]).stem, NUMBER: tail[-1]}.get(kind, real[-1])
     real = [*real[:-1], name]
     if real != tail or not kinds | spelled.kinds:
-        kinds.add(SPELLING if list(map(_composed, real)) == list(map(_composed, tail)) else CASE)
+        kinds.add(SPELLING if list(map(composed, real)) == list(map(composed, tail)) else CASE)
     return kinds
-
-
-class Listing:
-    """What lies in one folder.
-
-    Args:
-        files, folders: their names.
-    """
-
-    def __init__(self, files: set[str], folders: set[str]) -> None:
-        self.files, self.folders = files, folders
-
-    def folders_called(self, name: str, same_case: bool) -> list[str]:
-        """The folders of that name, or of that name in any case."""
-        return ([name] if name in self.folders else []) if same_case else self._folder_keys.get(_key(name), [])
-
-    def fits(self, name: str) -> list[tuple[str, str]]:
-        """The files that a name means, and how it was read; the first reading that fits counts."""
-        if name in self.files:
-            return [(name, "")]
-        key = _key(name)
-        if same := self._file_keys.get(key):
-            return [(file, "") for file in same]
-        if longer := self.stems.get(key):
-            return [(file, SUFFIX) for file in [f for f in longer if Path(f).stem == name] or longer]
-        # pandas writes the numbers of a column with gaps as 12.0
-        number = re.fullmatch(r"(\d{1,20})(?:\.0)?", name, re.ASCII)
-        return [(file, NUMBER) for file in self._numbers.get(int(number[1]), [])] if number else []
-
-    @cached_property
-    def stems(self) -> dict[str, list[str]]:
-        """Name without extension, in any case -> the pictures of that name."""
-        return _grouped((_key(Path(name).stem), name) for name in self._pictures)
-
-    @cached_property
-    def _pictures(self) -> list[str]:
-        return [name for name in self.files if Path(name).suffix.lower() in file_suffixes()]
-
-    @cached_property
-    def _folder_keys(self) -> dict[str, list[str]]:
-        return _grouped((_key(name), name) for name in self.folders)
-
-    @cached_property
-    def _file_keys(self) -> dict[str, list[str]]:
-        return _grouped((_key(name), name) for name in self.files)
-
-    @cached_property
-    def _numbers(self) -> dict[int, list[str]]:
-        """000000000012.jpg and COCO_val2014_000000000012.jpg are both 12."""
-        found = ((re.fullmatch(r"(?:COCO_\w+_)?(\d{1,20})", Path(name).stem, re.ASCII), name) for name in self._pictures)
-        return _grouped((int(match[1]), name) for match, name in found if match)
-
-
-def _grouped(pairs: Iterable[tuple[K, str]]) -> dict[K, list[str]]:
-    found = defaultdict(list)
-    for key, name in pairs:
-        found[key].append(name)
-    return dict(found)
-
-
-def _listed(folder: Path) -> Listing:
-    files: set[str] = set()
-    folders: set[str] = set()
-    try:
-        with os.scandir(folder) as entries:
-            for entry in entries:
-                (folders if is_folder(entry) else files).add(entry.name)
-    except OSError:
-        pass  # in a folder that may not be read nothing can be found
-    return Listing(files, folders)
-
-
-def _key(name: str) -> str:
-    """What names have in common that differ only in case, in outer spaces or in how accents are written."""
-    return _composed(name).casefold().strip()
-
-
-def _composed(name: str) -> str:
-    # a Mac writes é as two characters
-    return unicodedata.normalize("NFC", name)
 
 
 def _same_place(one: str, other: str) -> bool:
     """One folder ends in the other: `/data/photos` and `/mnt/data/photos`."""
-    one, other = f"/{_key(one)}", f"/{_key(other)}"
+    one, other = f"/{key_of(one)}", f"/{key_of(other)}"
     return one.endswith(other) or other.endswith(one)
 
 

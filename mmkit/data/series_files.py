@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from mmkit.data.cells import is_missing
+
 # columns that say when, and are no channel, whatever unit stands behind (`Time (s)`)
 CLOCKS = {"", "index", "unnamed: 0", "t", "time", "timestamp", "time_s", "time_ms", "seconds", "sec", "ms", "date", "datetime"}
-MISSING = {"", "na", "n/a", "nan", "null", "none", "-"}
 SEPARATORS = ("\t", ";", ",")
 
 
@@ -95,7 +96,7 @@ def _is_clock(name: str) -> bool:
 
 def _number(cell: str, comma: bool = False) -> float | None:
     """NaN of a missing cell, None of words; a comma is that of decimals where it separates no cells."""
-    if cell.lower() in MISSING:
+    if cell == "-" or is_missing(cell):
         return math.nan
     try:
         return float(cell.replace(",", ".") if comma and cell.count(",") == 1 else cell)

@@ -57,22 +57,20 @@ def look(source: bytes | str | Path) -> Look:
     return found
 
 
-def _edges(source: bytes | str | Path) -> tuple[bytes, bytes]:
-    """The first and the last bytes."""
+def _ends(source: bytes | str | Path) -> bytes:
+    """The last bytes."""
     if isinstance(source, bytes):
-        return source[:EDGE], source[-EDGE:]
+        return source[-EDGE:]
     with open(source, "rb") as f:
-        begins = f.read(EDGE)
         f.seek(max(0, f.seek(0, os.SEEK_END) - EDGE))
-        return begins, f.read()
+        return f.read()
 
 
 def measure(source: bytes | str | Path) -> Look:
     """Measure a video without decoding any of it; raises as `look`."""
     with _opened(source) as (container, stream):
-        found = _measured(container, stream)
-    begins, ends = _edges(source)
-    if begins.startswith(b"GIF8") and not ends.rstrip(b"\0").endswith(b";"):  # of which FFmpeg says nothing
+        found, is_gif = _measured(container, stream), container.format.name == "gif"
+    if is_gif and not _ends(source).rstrip(b"\0").endswith(b";"):  # of which FFmpeg says nothing
         raise UserError(f"truncated video: a GIF that ends after {len(found.times):,} frames without its end mark")
     return found
 

@@ -15,12 +15,12 @@ import torch
 from mmkit.batch import Batch
 from mmkit.config import Config, Stage
 from mmkit.data.loader import Loader
-from mmkit.errors import UserError
+from mmkit.errors import UserError, is_out_of_memory
 from mmkit.loading import WEIGHTS, load_weights
 from mmkit.model import Model
 from mmkit.talk import VAL, Measured, Talk
 from mmkit.training.distributed import agreed, world
-from mmkit.training.measure import does_not_fit, is_out_of_memory
+from mmkit.training.measure import does_not_fit
 from mmkit.training.run import checkpoints, load_optimizer, point_latest, read_state, save_checkpoint, save_weights, truncate_log
 from mmkit.training.schedule import learning_rate, make_optimizer, next_optimizer
 from mmkit.training.stages import apply_stage, frozen, stage_at, stages_of

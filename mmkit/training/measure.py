@@ -11,7 +11,7 @@ import torch
 
 from mmkit.batch import Batch
 from mmkit.config import Train
-from mmkit.errors import UserError
+from mmkit.errors import UserError, is_out_of_memory
 from mmkit.model import Model
 from mmkit.training.distributed import world
 from mmkit.training.step import gradients
@@ -56,11 +56,6 @@ def measure(model: Model, batch: Batch, train: Train) -> Cost:
         if not is_out_of_memory(e):
             raise
         raise does_not_fit(batch, train, _fitting(model, batch, train, precision)) from None
-
-
-def is_out_of_memory(e: RuntimeError) -> bool:
-    """Whether a device refused memory; torch's allocator for CPUs has no error type of its own."""
-    return isinstance(e, torch.OutOfMemoryError) or "can't allocate memory" in str(e)
 
 
 def _fitting(model: Model, batch: Batch, train: Train, precision: str) -> int:

@@ -129,10 +129,10 @@ def _ended(ablation: Ablation, name: str, code: int) -> Row | None:
     if code < 0:
         return finish(ablation, name, 0.0, f"its process ended by signal {-code} (9: the system was out of memory)")
     log = ablation.folder / CELLS / name / LOG
-    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines()
-    if code > 0 and not any(BUSY in line for line in said[-2:]):
-        return finish(ablation, name, 0.0, f"its process ended with code {code}: {said[-1] if said else log}")
-    return None
+    said = log.read_text(encoding="utf-8", errors="replace").strip().splitlines() if code else []
+    if not code or any(BUSY in line for line in said[-2:]):
+        return None
+    return finish(ablation, name, 0.0, f"its process ended with code {code}: {said[-1] if said else log}")
 
 
 class _Pace:

@@ -14,6 +14,8 @@ import tomllib
 import pyarrow.parquet as pq
 import pytest
 
+from mmkit.workflows import ablation_jobs
+from mmkit.workflows.ablation import CELLS, LOG
 from tests.core import smallest, whole_dataset
 
 STEPS = 4
@@ -308,3 +310,23 @@ def test_recipes_are_varied_too(here, invoke):
     outcome = invoke(*words, cwd=here)
     assert outcome.code == 0, outcome.stderr
     assert [row["cell"] for row in outcome.lines] == [{"recipe": "fusion-late"}, {"recipe": "fusion-mid"}]
+
+
+@pytest.mark.parametrize(
+    ("last", "said"),
+    [
+        ("error: no such device", "failed: its process ended with code 1: error: no such device"),
+        (f"error: {ablation_jobs.BUSY}, kinds/cells\nhint: wait for it to end", "another process is at it"),
+    ],
+)
+def test_a_job_that_does_not_begin_says_why(here, invoke, monkeypatch, last, said):
+    def spawn(ablation, name, device, env):
+        place = ablation.folder / CELLS / name
+        place.mkdir(parents=True, exist_ok=True)
+        with open(place / LOG, "ab") as log:
+            return subprocess.Popen([sys.executable, "-c", f"import sys; sys.exit({last!r})"], stderr=log)
+
+    monkeypatch.setattr(ablation_jobs, "_spawn", spawn)
+    outcome = invoke("ablate", "--recipe", "small.toml", *KINDS, "-o", "kinds", "--jobs", 2, cwd=here)
+    assert outcome.code == 1 and outcome.stderr.count(said) >= 2, outcome.stderr
+    assert len(list(here.glob("kinds/cells/*/cell.json"))) == (2 if "failed" in said else 0)

@@ -19,6 +19,7 @@ And if it can be so:
     picture(value) -> a PIL image, which stands for it on sheets; listen(value): the bytes of a file that browsers play, its type
     ending(bytes) -> the suffix of a file of them: its values are files, {bytes, path} in the column; store(raw, resize) then
                           takes what `--resize` says, and shown(value) is what is said of one in words
+    may_hold(value)       it may be one, or one of another modality: the name of its column, or what else is in it, decides
     TREATMENT what dataset.json says that prep does to such files
     MADE_BY               the command that makes what a dataset lacks
 
