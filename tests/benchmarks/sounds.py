@@ -18,13 +18,14 @@ encoder.audio.stem=conv2d and all of it 0.738 and 0.775.
 from __future__ import annotations
 
 import json
-import resource
 import subprocess
 import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from tests.benchmarks.busy import busy
 
 LENGTH = {"fsdd": ("--steps", 400), "esc10": ("--steps", 400, "--batch-size", 64)}
 SPEAKER = "theo"  # held out of training
@@ -56,15 +57,9 @@ def prepared(source: Path, out: Path, split_of: Callable[[Line], str], name_of: 
 
 def trained(data: Path, length: tuple[Any, ...]) -> tuple[str, Line]:
     """The run, and its seconds: on the clock, and of processors, which other work on the machine does not change."""
-    began, busy = time.time(), _busy()
+    began, before = time.time(), busy()
     (line,) = mmkit("train", data, "--recipe", "nmodal", "--size", "tiny", *length, "--name", data.name)
-    return line["out"], {"seconds": round(time.time() - began), "cpu_seconds": round(_busy() - busy)}
-
-
-def _busy() -> float:
-    """Seconds of processors that commands have taken so far."""
-    used = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return used.ru_utime + used.ru_stime
+    return line["out"], {"seconds": round(time.time() - began), "cpu_seconds": round(busy() - before)}
 
 
 def measured(run: str, data: Path, classes: list[str], probe: bool = True) -> Line:

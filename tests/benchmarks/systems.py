@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tests.benchmarks.busy import busy
+
 ROOT = Path(__file__).parents[2]
 README = ROOT / "README.md"
 BEGIN, END = "<!-- systems: python -m tests.benchmarks.systems -->", "<!-- /systems -->"
@@ -265,11 +267,10 @@ def measure(system: System, folder: Path) -> Measured:
     """Run its commands in `folder`."""
     for command in system.data:
         run(command, folder)
-    before = os.times()
+    before = busy()
     for command in system.train:
         run(command, folder)
-    after = os.times()
-    seconds = after.children_user + after.children_system - before.children_user - before.children_system
+    seconds = busy() - before
     for command in system.others:
         run(command, folder)
     figures = system.figures + system.beside
