@@ -16,6 +16,7 @@ from mmkit.files import pointed
 from mmkit.foreign import writes
 from mmkit.foreign_vlm import EXTRA, VisionLanguage
 from mmkit.model import Model
+from mmkit.prompting import MANNERS, Parts
 
 Say = Callable[[str], None]
 
@@ -74,9 +75,15 @@ def open_vlm(name: str, device: torch.device, prompt: str | None = None) -> Visi
 
 
 def _processor(checkpoint: Checkpoint) -> Any:
-    from transformers import AutoProcessor
+    from transformers import AutoImageProcessor, AutoProcessor, AutoTokenizer
 
+    manner = MANNERS.get(checkpoint.config["model_type"])
     try:
+        if manner is not None and not manner.question:
+            parts = (
+                each.from_pretrained(checkpoint.folder, local_files_only=True) for each in (AutoImageProcessor, AutoTokenizer)
+            )
+            return Parts(*parts)
         processor = AutoProcessor.from_pretrained(checkpoint.folder, local_files_only=True)
     except ImportError as e:
         raise _lacking(e) from e

@@ -127,16 +127,18 @@ class VisionLanguage:
         """What is asked for a caption, or a question with its slot.
 
         Raises:
-            UserError: the prompt of questions has no slot.
+            UserError: the prompt of questions has no slot, or it reads none, neither questions nor prompts.
         """
         of_words = metric != CAPTIONS.metric
+        manner = MANNERS.get(self.kind, MANNER)
+        if not manner.question and (of_words or self.prompt is not None):
+            raise UserError(f"a checkpoint of {self.kind} writes captions, and reads no words", self.name)
         if self.prompt is not None:
             if of_words and SLOT not in self.prompt:
                 raise UserError("the prompt has no {} for the question", self.prompt, '--prompt "Question: {} Answer:"')
             return self.prompt
         if self.chats:
             return QUESTION if of_words else CAPTION
-        manner = MANNERS.get(self.kind, MANNER)
         return manner.question if of_words else manner.caption
 
     def write(

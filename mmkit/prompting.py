@@ -18,7 +18,8 @@ class Manner(NamedTuple):
     """How a checkpoint without a chat template was trained to be asked.
 
     Args:
-        caption: what a caption begins with, or "" where it begins with nothing; question: the same with a slot.
+        caption: what a caption begins with, or "" where it begins with nothing; question: the same with a slot, or "" where it
+            reads none.
         cut: the end token that the tokenizer sets behind a prompt is taken off.
     """
 
@@ -35,8 +36,24 @@ MANNERS = {
     "instructblip": Manner("A short image description.", "Question: {} Short answer:"),
     "llava": Manner(f"USER: <image>\n{CAPTION} ASSISTANT:", f"USER: <image>\n{QUESTION} ASSISTANT:"),
     "paligemma": Manner("<image>caption en", "<image>answer en {}"),
+    "vision-encoder-decoder": Manner("", ""),
 }
 MANNER = Manner(CAPTION, "Question: {} Answer:")
+
+
+class Parts:
+    """Stands for the processor of a checkpoint that reads no words: it is published with its parts alone.
+
+    Args:
+        image_processor, tokenizer: as transformers has them.
+    """
+
+    def __init__(self, image_processor: Any, tokenizer: Any) -> None:
+        self.image_processor, self.tokenizer = image_processor, tokenizer
+
+    def __call__(self, images: Sequence[Any], return_tensors: str) -> dict[str, Tensor]:
+        found: dict[str, Tensor] = self.image_processor(images, return_tensors=return_tensors)
+        return found
 
 
 class Turn(NamedTuple):

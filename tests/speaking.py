@@ -115,4 +115,19 @@ def blip(folder: Path) -> Path:
     return save(model, BlipProcessor(BlipImageProcessorPil(size={"height": 32, "width": 32}), words), folder)
 
 
-KINDS = {"llava": llava, "idefics3": idefics3, "git": git, "blip": blip}
+def vit_gpt2(folder: Path) -> Path:
+    """A ViT and a GPT-2 that looks at it (vision-encoder-decoder): no words are read, and no processor is around its parts."""
+    from transformers import GPT2Config, VisionEncoderDecoderConfig, VisionEncoderDecoderModel, ViTConfig, ViTImageProcessorPil
+
+    words = tokenizer()
+    looks: dict[str, Any] = {"add_cross_attention": True, "is_decoder": True}
+    decoder = GPT2Config(vocab_size=len(words), n_positions=64, n_embd=32, n_layer=2, n_head=2, **looks, **ENDS)
+    config = VisionEncoderDecoderConfig.from_encoder_decoder_configs(ViTConfig(**VISION), decoder)
+    torch.manual_seed(0)
+    model = VisionEncoderDecoderModel(config)
+    model.generation_config.update(decoder_start_token_id=1, **ENDS)
+    ViTImageProcessorPil(size={"height": 32, "width": 32}).save_pretrained(folder)
+    return save(model, words, folder)
+
+
+KINDS = {"llava": llava, "idefics3": idefics3, "git": git, "blip": blip, "vit_gpt2": vit_gpt2}
