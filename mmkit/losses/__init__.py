@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from mmkit import kinds
+from mmkit.config import may_be_column
 from mmkit.errors import ConfigError, nearest, setting
 
 LOSSES = {
@@ -30,7 +31,8 @@ LOSSES = {
 
 
 def check_names(tables: Mapping[str, dict[str, Any]], inputs: Iterable[str]) -> None:
-    """Check without torch that the kind of each `[loss.NAME]` exists, and that what it names are inputs of the model.
+    """Check without torch that the kind of each `[loss.NAME]` exists, and that what it names may be inputs of the model: which
+    columns can be some, the data says.
 
     Raises:
         ConfigError: it is not; the nearest is named.
@@ -46,10 +48,10 @@ def check_names(tables: Mapping[str, dict[str, Any]], inputs: Iterable[str]) -> 
             hint = named if named.startswith("did you") else setting(f"loss.{name}.kind", next(iter(LOSSES))) + lacks
             raise ConfigError(f"loss.{name} has no kind", f"loss.{name}", hint=hint)
         check_kind(name, table["kind"], lacks)
-        if between is not None and (not isinstance(between, list) or len(set(map(str, between))) != 2):
-            raise ConfigError(f"{between} are not two modalities", path, where=path, hint=pair)
+        if between is not None and (not isinstance(between, list) or not 1 < len(between) == len(set(map(str, between)))):
+            raise ConfigError(f"{between} are not two modalities or more", path, where=path, hint=pair)
         for one in between or ():
-            if one not in inputs:
+            if one not in inputs and not may_be_column(str(one)):
                 raise ConfigError(f"there is no {one} encoder", path, where=path, hint=nearest(str(one), inputs))
 
 

@@ -147,10 +147,10 @@ class Paired(Objective):
     """A loss of pairs: of the rows that have both inputs, over the global batch; of fewer than two rows it is 0.
 
     Args:
-        between: two inputs.
-        anchor: instead of `between`: this input with each other one, or `all` for every two.
+        between: two inputs or more; by default all of `names`.
+        anchor: of these, this input with each other one, or `all` for every two, the default.
         weights: factors of the pairs by name, {"image-text": 0.5}; 1 where none is given (ImageBind, arXiv:2305.05665).
-        names: the inputs that there are, of which `anchor` makes pairs.
+        names: the inputs that there are.
     """
 
     whole = True
@@ -168,7 +168,7 @@ class Paired(Objective):
         name: str = "",
     ) -> None:
         super().__init__(weight, share, name=name)
-        self.pairs = [(between[0], between[1])] if between else pairs_of(anchor or "all", names)
+        self.pairs = pairs_of(anchor or "all", between or names)
         self.weights = dict.fromkeys(self.pairs, 1.0) | by_pair(weights or {}, self.pairs, f"loss.{name}.weights", "weight")
 
     @classmethod

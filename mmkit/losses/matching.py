@@ -192,7 +192,7 @@ def _seen(config: Config, pair: tuple[str, str]) -> tuple[str, ...]:
     """What the first loss that compares two inputs compares of each; nothing where none does."""
     for name, table in config.loss.items():
         cls = loss_class(name, table)
-        between = [table["between"]] if table.get("between") else pairs_of(table.get("anchor", "all"), tuple(config.input))
-        if hasattr(cls, "of_pair") and any(set(one) == set(pair) for one in between):
+        compared = pairs_of(table.get("anchor", "all"), table.get("between") or list(config.input))
+        if hasattr(cls, "of_pair") and any(set(one) == set(pair) for one in compared):
             return tuple(cls.what)
     return ()

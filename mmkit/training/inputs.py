@@ -34,6 +34,7 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
     for name, one in config.input.items():
         _complete(name, one, data)
     there += further
+    _check_compared(config, there, data)
     if any("between" not in table for table in paired):
         _encoders(config, there, reasons, "the data has it")
     for table in paired:
@@ -78,6 +79,24 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
         raise ConfigError(f"no encoder is called {unread!r}", f"data.{unread}", where=f"data.{unread}", hint=hint)
     config.data.modality = {name: spec for name, spec in config.data.modality.items() if name in kept}
     return config, reasons
+
+
+def _check_compared(config: Config, there: list[str], data: Dataset) -> None:
+    """Whether what losses of pairs compare are inputs, before one is taken for a modality that the data lacks.
+
+    Raises:
+        ConfigError: one is not; the nearest is named.
+    """
+    known = [*there, *config.input]
+    for name, table in config.loss.items():
+        between, anchor = table.get("between", known), table.get("anchor", "all")
+        for one in between:
+            if one not in known and one not in MODALITIES:
+                path = f"loss.{name}.between"
+                raise ConfigError(f"there is no input {one!r}", path, where=path, hint=nearest(one, known))
+        if anchor not in [*between, "all"]:
+            path = f"loss.{name}.anchor"
+            raise ConfigError(f"there is no input {anchor!r}", path, where=path, hint=nearest(str(anchor), [*between, "all"]))
 
 
 def seen_by(encoder: str, config: Config, data: Dataset) -> Dataset:
@@ -204,7 +223,7 @@ def _used(config: Config, there: list[str]) -> list[str]:
     """The inputs that losses and fusion name, those that are called like their modality in the order of the table."""
     named: list[str] = [name for table in config.fusions.values() for name in table.get("inputs", ())]
     for name, table in config.loss.items():
-        named += there if table.get("anchor") else losses.loss_class(name, table).names(table)
+        named += losses.loss_class(name, table).names(table) or (there if table.get("anchor") else [])
     named = [name for name in named if name.partition(".")[0] not in {FUSED, *config.fusions}]
     order = [*MODALITIES, *config.input]
     return sorted(dict.fromkeys(named), key=lambda name: order.index(name) if name in order else len(order))

@@ -14,11 +14,12 @@ from mmkit.config import FUSED, Config, Tables, build, merge, one_level, parse_s
 from mmkit.config import recipe as recipe_tables
 from mmkit.data.modalities import MODALITIES
 from mmkit.data.shards import Dataset
-from mmkit.errors import ConfigError, UsageError, UserError, nearest, toml
+from mmkit.errors import UsageError, UserError, nearest, setting, toml
 from mmkit.training.inputs import resolve_inputs
 
 LOSS, RECIPE = "loss.", "recipe"
 DURATIONS = ("steps", "warmup", "checkpoint_every", "eval_every", "log_every")
+PER_PAIR = ("weights", "temperatures")  # keys of losses that name pairs of inputs
 LONGEST = 100  # characters of the name of a folder
 # what cannot differ between cells that are compared
 FIXED = {
@@ -193,13 +194,14 @@ def pinned(tables: Tables, made: Config, cell: Cell) -> Tables:
 def drop(config: Config, data: Dataset, parts: Sequence[str]) -> Config:
     """A configuration without some of its inputs or losses: the model has them not, and is trained without them.
 
-    A fusion of which one input is left goes, and its heads read that one; a loss of pairs goes with either of its inputs.
+    A fusion of which one input is left goes, and its heads read that one; a loss of pairs goes with either of its inputs, one
+    that compares more inputs goes on with the others.
 
     Args:
         parts: `loss.NAME`, an input, or a modality for all inputs of it.
 
     Raises:
-        UsageError: there is no such part, or nothing to learn is left without it.
+        UsageError: there is no such part, nothing to learn is left without it, or a loss compares the others with it.
     """
     config, _ = resolve_inputs(build(to_dict(config)), data)
     for part in parts:
@@ -244,7 +246,7 @@ def _drop_input(config: Config, part: str) -> None:
     compared = all("of" not in table for table in config.loss.values())
     _keep_fusions(config, {own: names for own, names in fused.items() if len(names) > 1})
     config.loss = {
-        name: kept for name, table in config.loss.items() if (kept := _without(table, gone, left, fused, part)) is not None
+        name: kept for name, table in config.loss.items() if (kept := _without(name, table, gone, left, fused, part)) is not None
     }
     if not config.loss:
         raise _nothing_left(part, compared)
@@ -259,7 +261,7 @@ def _keep_fusions(config: Config, inputs: Mapping[str, list[str]]) -> None:
 
 
 def _without(
-    table: dict[str, Any], gone: list[str], left: list[str], fused: Mapping[str, list[str]], part: str
+    own: str, table: dict[str, Any], gone: list[str], left: list[str], fused: Mapping[str, list[str]], part: str
 ) -> dict[str, Any] | None:
     """The table of a loss where some inputs are gone; None where it goes with them.
 
@@ -267,24 +269,23 @@ def _without(
         fused: what each fusion has left; where that is one input, it stands for what was fused.
     """
     known = {name: name for name in left}
-    for own, names in fused.items():
+    for fusion_name, names in fused.items():
         whole = len(names) > 1
-        known |= {own: own if whole else names[0]} if names else {}
-        known |= {f"{own}.{name}": f"{own}.{name}" if whole else name for name in names}
+        known |= {fusion_name: fusion_name if whole else names[0]} if names else {}
+        known |= {f"{fusion_name}.{name}": f"{fusion_name}.{name}" if whole else name for name in names}
     if "of" in table:
         return {**table, "of": known[table["of"]]} if table["of"] in known else None
-    if "between" in table:
-        pair = [known.get(name) for name in table["between"]]
-        return {**table, "between": pair} if None not in pair and pair[0] != pair[1] else None
-    if len(left) < 2 or table.get("anchor") in gone:
+    if "between" not in table and "anchor" not in table:
+        return table
+    compared = list(dict.fromkeys(known[name] for name in table.get("between", left) if name in known))
+    if len(compared) < 2:
         return None
-    if len(left) > 2:
-        what = f"a loss around {table['anchor']!r} compares all that the data has"
-        raise ConfigError(what, where=f"--drop {part}", hint="name the pairs instead: one loss with `between` each")
-    kept = {key: value for key, value in table.items() if key != "anchor"} | {"between": left}
-    if "weights" in table:
-        kept["weights"] = {pair: value for pair, value in table["weights"].items() if sorted(pair.split("-")) == sorted(left)}
-    return kept
+    if table.get("anchor") in gone:
+        what = f"without {part} nothing is left that the loss compares the others with"
+        raise UsageError(what, f"--drop {part}", f"{setting(f'loss.{own}.anchor', compared[0])} compares them with {compared[0]}")
+    pairs = {f"{a}-{b}" for a in compared for b in compared}
+    of_pairs = {key: {pair: table[key][pair] for pair in table[key] if pair in pairs} for key in PER_PAIR if key in table}
+    return table | {"between": compared} | of_pairs
 
 
 def _nothing_left(part: str, compared: bool) -> UsageError:
@@ -304,6 +305,7 @@ def _forget_encoders(config: Config) -> None:
     read = {one.encoder for one in config.input.values()}
     unread = [name for name in config.encoder if name not in read]
     config.encoder = {name: table for name, table in config.encoder.items() if name in read}
+    config.data.modality = {name: spec for name, spec in config.data.modality.items() if name not in unread}
     if isinstance(config.project.kind, dict):
         config.project.kind = {name: kind for name, kind in config.project.kind.items() if name in read}
     beginnings = tuple(f"{sign}encoder.{name}." for name in unread for sign in ("", "!"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,14 @@ def test_from_a_table_to_answers(table: Path, invoke: Any, monkeypatch: pytest.M
         invoke("retrieve", "0.png", "--in", "data", "--model", run, "--find", "depth", "--top", "1", "--json").stdout
     )
     assert found["path"].endswith("-far.png")
+    invoke("ablate", "--from", run, "--drop", "depth", "-o", "without", "--quiet")
+    cells = [json.loads(line) for line in invoke("ablate", "-o", "without", "--json").stdout.splitlines()]
+    assert [(cell["drop"], cell["error"]) for cell in cells] == [([], None), (["depth"], None)]
+    told = "radar-text/text_retrieval_recall@1", "depth-text/text_retrieval_recall@1"
+    assert [[key in cell["metrics"] for key in told] for cell in cells] == [[True, True], [True, False]]
+    pair = "--set", 'loss.itc.between=["image", "depth"]', "--set", "loss.itc.anchor=depth"
+    shown = invoke("train", "data", "--recipe", "nmodal", "--size", "tiny", *pair, "--dry-run").stdout
+    assert set(tomllib.loads(shown)["input"]) == {"image", "depth"}
 
 
 def test_each_reads_its_own_columns_and_keys(table: Path, invoke: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -165,8 +165,10 @@ def test_a_full_disk_is_said_and_what_was_written_stays(run, tmp_path):
         ("encoder.image.stem=linaer", "these values make no vit encoder (stem is conv or linear, not 'linaer')"),
         ("encoder.text.pool=maen", "these values make no transformer encoder (pool is eos or mean or cls, not 'maen')"),
         ("loss.itc.temperature=0", "these values make no infonce loss"),
-        ('loss.itc.between=["image", "smell"]', "there is no smell encoder, loss.itc.between"),
-        ('loss.itc.between=["image"]', "['image'] are not two modalities, loss.itc.between"),
+        ('loss.itc.between=["image", "txet"]', "there is no txet encoder, loss.itc.between"),
+        ('loss.itc.between=["image", "smell"]', "there is no input 'smell', loss.itc.between"),
+        ("loss.itc.anchor=smell", "there is no input 'smell', loss.itc.anchor"),
+        ('loss.itc.between=["image"]', "['image'] are not two modalities or more, loss.itc.between"),
     ],
 )
 def test_a_value_that_cannot_be_is_refused_before_there_is_a_run(invoke, folder, value, message):

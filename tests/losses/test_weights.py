@@ -49,6 +49,12 @@ def test_several_pairs_are_the_sum_of_separate_losses(kind: str, anchor: str, go
     assert build(kind, anchor=anchor).score(got, batch).item() != pytest.approx(expected.item(), rel=1e-3)
 
 
+def test_of_the_inputs_that_are_named_alone() -> None:
+    assert build("infonce", between=["series", "text"]).pairs == [("series", "text")]
+    assert build("infonce", between=list(NAMES)).pairs == [("image", "text"), ("image", "series"), ("text", "series")]
+    assert build("infonce", between=list(NAMES), anchor="series").pairs == [("image", "series"), ("text", "series")]
+
+
 @pytest.mark.parametrize(
     ("weights", "what", "hint"),
     [

@@ -10,6 +10,7 @@ import pytest
 from mmkit.config import build, resolve, to_dict
 from mmkit.data.shards import open_dataset
 from mmkit.errors import ConfigError, UsageError, UserError
+from mmkit.training.inputs import resolve_inputs
 from mmkit.workflows import ablation_cells, fit
 from mmkit.workflows import plan as planning
 from mmkit.workflows.ablation_cells import Cell, Grid, drop, parse_vary, parts_of, pinned, reopened, varied
@@ -85,7 +86,7 @@ def test_of_three_inputs_a_fusion_keeps_two(data):
     assert config.loss["task"]["of"] == "fused"
 
 
-def test_a_loss_of_pairs_goes_with_either_input_and_around_an_anchor_a_pair_is_left(data):
+def test_a_loss_of_pairs_goes_with_either_input_and_around_an_anchor_the_others_are_left(data):
     both = smallest("clip", data, {"loss": {"task": {"kind": "classify", "of": "image"}}})
     opened = open_dataset(data)
     assert list(drop(both, opened, ["text"]).loss) == ["task"]
@@ -94,9 +95,27 @@ def test_a_loss_of_pairs_goes_with_either_input_and_around_an_anchor_a_pair_is_l
     around = drop(smallest("nmodal", data, weights), opened, ["series"])
     assert around.loss["itc"]["between"] == ["image", "text"]
     assert around.loss["itc"]["weights"] == {"text-image": 0.5}
-    assert "anchor" not in around.loss["itc"]
     assert parts_of(both, opened) == ["text", "loss.itc", "loss.task"]
+    with pytest.raises(UsageError, match="without text nothing is left that the loss compares the others with") as e:
+        drop(smallest("nmodal", data), opened, ["text"])
+    assert "--set loss.itc.anchor=image" in e.value.hint
     assert parts_of(smallest("clip", data), opened) == []
+
+
+def test_a_loss_of_more_than_three_inputs_goes_on_with_the_others(run, tmp_path):
+    opened = open_dataset(whole_dataset(run / "data", tmp_path / "whole"))
+    over = {"anchor": "audio", "weights": {"image-audio": 0.5, "series-audio": 2.0}, "temperatures": {"audio-series": 0.1}}
+    whole = smallest("nmodal", tmp_path / "whole", {"loss": {"itc": over}})
+    names = list(resolve_inputs(whole, opened)[0].input)
+    assert len(names) > 4
+    itc = drop(whole, opened, ["series"]).loss["itc"]
+    assert itc["between"] == [name for name in names if name != "series"] and itc["anchor"] == "audio"
+    assert itc["weights"] == {"image-audio": 0.5} and itc["temperatures"] == {}
+    assert set(parts_of(whole, opened)) == {*names} - {"audio"}
+    with pytest.raises(UsageError, match="without audio nothing is left"):
+        drop(whole, opened, ["audio"])
+    config = resolve_inputs(drop(whole, opened, ["series"]), opened)[0]
+    assert list(config.input) == itc["between"] and "series" not in config.encoder
 
 
 def test_a_frozen_encoder_goes_with_the_patterns_of_its_stage(data):
