@@ -36,6 +36,20 @@ def chosen_by(row: dict[str, Any]) -> str | None:
     return next((key.removeprefix(VAL) for key in row if key.startswith(VAL)), None)
 
 
+def as_read(metric: str, value: float) -> tuple[str, float]:
+    """A metric of which less is better, under its own name: weights are chosen by its negative.
+
+    >>> as_read("-mse", -0.25), as_read("acc1", 0.5)
+    (('mse', 0.25), ('acc1', 0.5))
+    """
+    return (metric[1:], -value) if metric.startswith("-") else (metric, value)
+
+
+def short(value: float) -> str:
+    """Three decimals; of less than a hundredth two digits."""
+    return f"{value:.3f}" if value == 0 or abs(value) >= 0.01 else f"{value:.2g}"
+
+
 class Measured(NamedTuple):
     """What an evaluation of a model gave: the metric that weights are chosen by, its value (more is better), and all of them.
 

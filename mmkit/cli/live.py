@@ -9,7 +9,7 @@ from typing import Any
 
 from mmkit.cli.console import Console
 from mmkit.cli.progress import LINE_SECONDS, Pace, Screen, bar, duration, job_line, lines
-from mmkit.talk import VAL, chosen_by
+from mmkit.talk import VAL, as_read, chosen_by, short
 
 RECENT = 20  # steps that samples/s is the mean of
 FIGURES = {"loss": "train/loss", "lr": "train/lr", "logit_scale": "train/logit_scale"}
@@ -112,7 +112,8 @@ class LiveView:
 
     def _measured(self, row: dict[str, Any], chosen: str) -> str:
         loss = f"loss {self.latest['train/loss']:.4g}  " if "train/loss" in self.latest else ""
-        figure = f"val {chosen.replace('_', ' ')} {row[VAL + chosen]:.3f}"
+        name, value = as_read(chosen, row[VAL + chosen])
+        figure = f"val {name.replace('_', ' ')} {short(value)}"
         recalls = {way: row.get(f"{VAL}{name}_retrieval{RECALL}1") for name, way in DIRECTIONS.items()}
         if chosen == "mean_recall" and None not in recalls.values():
             figure = "val R@1 " + ", ".join(f"{value:.3f} {way}" for way, value in recalls.items())
@@ -139,11 +140,11 @@ class LiveView:
         cells: dict[str, list[str]] = {}
         for key, value in latest.items():
             name = key.removeprefix(VAL)
-            if name == key or name in NOT_SHOWN or name.endswith("_median_rank"):
+            if name == key or name in NOT_SHOWN or name.endswith("_median_rank") or name.startswith("-"):
                 continue
             direction, recall, k = name.partition(RECALL)
             cells.setdefault(direction if recall else "", []).append(
-                f"{f'R@{k}' if recall else name.rpartition('/')[2]} [bold]{value:.3f}[/]"
+                f"{f'R@{k}' if recall else name.rpartition('/')[2]} [bold]{short(value)}[/]"
             )
         width = max(map(len, cells), default=0)
         frame = [

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmkit.talk import VAL, chosen_by
+from mmkit.talk import VAL, as_read, chosen_by
 from mmkit.views.style import LIGHT, WIDTH, Theme, drawing, short
 
 if TYPE_CHECKING:
@@ -58,16 +58,20 @@ def _measured(rows: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, float
     names = {name for row in rows for name in row if name.startswith(VAL) and name.endswith("_retrieval_recall@1")}
     if not 1 <= len(names) <= len(LINES):
         names = {f"{VAL}{name}" for row in rows if (name := chosen_by(row))}
-    return {name: [(row["step"], row[name]) for row in rows if name in row] for name in sorted(names)}
+    found = {}
+    for key in sorted(names):
+        name, _ = as_read(key.removeprefix(VAL), 0)
+        found[name] = [(row["step"], as_read(key.removeprefix(VAL), row[key])[1]) for row in rows if key in row]
+    return found
 
 
 def _val_lines(axes: Axes, measured: dict[str, list[tuple[int, float]]], theme: Theme) -> None:
-    kinds = [name.removeprefix(VAL).partition("_retrieval")[0] for name in measured]
+    kinds = [name.partition("_retrieval")[0] for name in measured]
     for (name, points), (style, marker), colour in zip(
         measured.items(), LINES, (theme.first, theme.second, theme.ink, theme.faint), strict=False
     ):
         steps, values = _columns(points)
-        label = f"{said(name.removeprefix(VAL), kinds)}  {values[-1]:.2f}"
+        label = f"{said(name, kinds)}  {values[-1]:.2g}"
         axes.plot(steps, values, color=colour, linewidth=2, linestyle=style, marker=marker, markersize=4.5, label=label)
     lowest = min(value for points in measured.values() for _, value in points)
     highest = max(value for points in measured.values() for _, value in points)

@@ -10,7 +10,7 @@ from mmkit.data.shards import Dataset
 from mmkit.files import write_text
 from mmkit.metrics.evaluation import metrics_of
 from mmkit.model import Model
-from mmkit.talk import VAL, chosen_by
+from mmkit.talk import VAL, chosen_by, short
 
 README = "README.md"
 
@@ -103,7 +103,7 @@ def _measured(rows: list[dict[str, Any]], mixed: bool) -> list[str]:
     best = max(measured, key=lambda row: (row[chosen], row["step"]))
     found = {key.removeprefix(VAL): value for key, value in best.items() if key.startswith(VAL) and "median_rank" not in key}
     mean, chance = found.pop("mean_recall", None), found.pop("chance@1", None)
-    lines = [f"| {name} | {value:.3f} |" for name, value in found.items()]
+    lines = [f"| {name} | {short(value)} |" for name, value in found.items() if not name.startswith("-")]
     head = f"## {'Recall' if mean is not None else 'Measured'} on val at step {best['step']}"
     head += ", before the weights were mixed" if mixed else ""
     head += f" (R@1 by chance {chance:.3f})" if chance is not None else ""

@@ -78,7 +78,7 @@ def test_the_command(run: Path, tmp_path: Path, invoke: Callable[..., Any]) -> N
     args = ["train", run / "data", *words, "--steps", 4, "--batch-size", 32, "--name", "words"]
     outcome = invoke(*args, "--set", "train.eval_every=2", cwd=tmp_path)
     assert outcome.code == 0, outcome.stderr
-    assert "best on val: -loss -" in outcome.stderr
+    assert "best on val: loss " in outcome.stderr
     rows = [json.loads(line) for line in (tmp_path / "runs/words/metrics.jsonl").read_text().splitlines()]
     assert [row["val/loss"] == row["val/loss/task"] == -row["val/-loss"] for row in rows if "val/loss" in row] == [True, True]
     outcome = invoke("eval", "loss", "--model", "runs/words", "--data", run / "data", "--split", "test", "--json", cwd=tmp_path)
