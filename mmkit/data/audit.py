@@ -12,6 +12,7 @@ import numpy as np
 
 from mmkit.data.images import FLAT
 from mmkit.data.modalities import MODALITIES
+from mmkit.data.modalities.series import time_first
 from mmkit.data.shards import Dataset
 from mmkit.data.tallies import EXTRA, Tally, tally_of
 from mmkit.data.threads import in_order
@@ -179,9 +180,11 @@ def table(found: dict[str, Any]) -> list[list[str]]:
         rows.append(["frames a video, median", str(frames["p50"]), _range(frames)])
     if "series" in found:
         channels, length = found["series"]["channels"], found["series"]["length"]
-        turned = "more than values: does time come first? Series are channels x time. " if channels["p50"] > length["p50"] else ""
+        turned = time_first([(channels[a], length[b]) for a in ("min", "p50", "max") for b in ("min", "max")])
+        channels, length = (length, channels) if turned else (channels, length)
         several = "; a model takes one number" if channels["min"] != channels["max"] else ""
-        rows.append(["channels a series", str(channels["p50"]), turned + _range(channels) + several])
+        remark = "time comes first; if not, train --set data.series.channels=N" if turned else _range(channels) + several
+        rows.append(["channels a series", str(channels["p50"]), remark])
         rows.append(["values a channel, median", str(length["p50"]), _range(length)])
     if "regions" in found:
         count, width = found["regions"]["per_row"], found["regions"]["features"]

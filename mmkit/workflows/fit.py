@@ -26,7 +26,7 @@ from mmkit.loading import (
     save_made,
 )
 from mmkit.model import Model
-from mmkit.talk import Talk, as_read
+from mmkit.talk import Talk, as_read, short
 from mmkit.training import distributed, loop, lora
 from mmkit.training.distributed import world
 from mmkit.training.doctor import diagnose, read_rows
@@ -148,7 +148,7 @@ def _run(config: Config, folder: Path, model: Model, data: Dataset, talk: Talk, 
         weights = f"step {state['step']}, the last"
         if best:
             name, value = as_read(state["select"], state["best"])
-            weights = f"step {best}, best on val: {name.replace('_', ' ')} {value:.4g}"
+            weights = f"step {best}, best on val: {name.replace('_', ' ')} {short(value)}"
         model, weights = finish.finish(config, folder, model, weights, evaluate)
         config.run |= {"finished": state["step"], "weights": weights}
         write_toml(folder / CONFIG, config)

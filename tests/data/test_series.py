@@ -169,7 +169,7 @@ def test_more_channels_than_values_are_said(tmp_path: Path, invoke: Invoke, monk
         np.savez(tmp_path / f"{name}.npz", x=waves, labels=np.array(LABELS))
         outcome = invoke("prep", "table", name, "--source", f"{name}.npz", cwd=tmp_path)
         assert outcome.code == 0, outcome.stderr
-        assert ("does time come first?" in outcome.stderr) == said
+        assert ("time comes first" in outcome.stderr) == said
         assert open_dataset(tmp_path / name).columns["label"] == "label"
 
 

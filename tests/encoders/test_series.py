@@ -18,6 +18,7 @@ from mmkit.encoders import build
 from mmkit.errors import UserError
 from tests.conftest import write_dataset
 
+KINDS = {"series": "series"}
 FACTS: dict[str, Any] = {"channels": 2, "length": 10, "mean": [0.0, 5.0], "std": [1.0, 2.0]}
 
 
@@ -128,6 +129,37 @@ def test_channels_length_and_scale_are_those_of_the_training_rows(tmp_path: Path
     write_dataset(tmp_path / "bare", {"train": [{"id": "none", "series": None}, rows[0] | {"series": []}]}, {"series": "series"})
     with pytest.raises(UserError, match="no training row has a series"):
         series.fill(Spec(), open_dataset(tmp_path / "bare"), "tiny", {})
+
+
+@pytest.mark.parametrize("lengths", [(12, 12, 12), (3, 9, 20)])
+def test_arrays_whose_first_axis_is_time_are_the_same_series(lengths: tuple[int, ...], tmp_path: Path) -> None:
+    items = [np.array(measured(n)) for n in lengths]
+    specs, read = [], []
+    for name, rows in (("of", items), ("turned", [x.T for x in items])):
+        write_dataset(tmp_path / name, {"train": [{"id": str(i), "series": x.tolist()} for i, x in enumerate(rows)]}, KINDS)
+        spec = Spec()
+        reasons = series.fill(spec, open_dataset(tmp_path / name), "tiny", {})
+        assert ("time comes first" in reasons["channels"]) == (name == "turned")
+        specs.append(spec)
+        read.append([Reader(spec).prepare(x.tolist()) for x in rows])
+    assert all((spec.channels, spec.length) == (2, max(lengths)) for spec in specs)
+    assert specs[0].mean == pytest.approx(specs[1].mean) and specs[0].std == pytest.approx(specs[1].std)
+    assert all(torch.equal(a, b) for a, b in zip(*read, strict=True))
+    turned = Reader(specs[0])
+    assert np.array_equal(turned.canvas(items[0].T).pictures[0], turned.canvas(items[0]).pictures[0])
+
+
+def test_what_channels_are_is_not_guessed_where_it_is_said_or_not_clear(tmp_path: Path) -> None:
+    rows = [{"id": str(n), "series": np.zeros((12, 2)).tolist()} for n in range(3)]
+    write_dataset(tmp_path / "data", {"train": rows}, KINDS)
+    spec = Spec(channels=12)
+    assert "channels" not in series.fill(spec, open_dataset(tmp_path / "data"), "tiny", {})
+    assert Reader(spec).prepare(rows[0]["series"]).shape == (12, 2)
+    assert (
+        not series.time_first([(6, 4)])
+        and not series.time_first([(1, 100), (2, 100)])
+        and not series.time_first([(3, 9), (3, 2)])
+    )
 
 
 def test_a_file_is_an_array(tmp_path: Path) -> None:

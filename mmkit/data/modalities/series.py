@@ -12,6 +12,7 @@ from mmkit.fields import doc
 
 if TYPE_CHECKING:
     import random
+    from collections.abc import Sequence
 
     import torch
     from PIL import Image
@@ -35,11 +36,12 @@ LAID = "time"
 
 LONGEST = {"tiny": 512, "small": 1024, "base": 2048, "large": 4096}
 ROWS_MEASURED = 2000
+TURNED = 4  # so many times more values along the first axis than along the second, in each series: time comes first
 
 
 @dataclass
 class Spec:
-    channels: int | None = doc("channels of every series", least=1)
+    channels: int | None = doc("channels of every series, (channels, time) or (time, channels)", least=1)
     length: int | None = doc("time steps the encoder sees; of a longer series the middle ones", least=1)
     mean: list[float] | None = doc("per channel, of the training rows")
     std: list[float] | None = doc("per channel, of the training rows", above=0)
@@ -109,7 +111,26 @@ def picture(value: Any) -> Image.Image:
 
     from mmkit.data.curves import SMALL, curves
 
-    return curves(np.atleast_2d(np.asarray(value, np.float32)), SMALL)
+    values = np.atleast_2d(np.asarray(value, np.float32))
+    return curves(values.T if time_first([values.shape]) else values, SMALL)
+
+
+def time_first(shapes: Sequence[tuple[int, ...]]) -> bool:
+    """Whether series are (time, channels), as arrays of recordings often are, by what all of them have: one number of channels.
+
+    >>> time_first([(512, 3)]), time_first([(40, 6), (70, 6)]), time_first([(3, 512)]), time_first([(6, 4)])
+    (True, True, False, False)
+    """
+    first, second = sorted(shape[0] for shape in shapes), {shape[1] for shape in shapes}
+    if len(second) > 1:
+        return False
+    (channels,) = second
+    return first[len(first) // 2] > channels if first[0] < first[-1] else first[0] > TURNED * channels
+
+
+def _oriented(values: Any, channels: int) -> Any:
+    """(channels, time), of an array that has them in either order."""
+    return values.T if values.ndim == 2 and len(values) != channels == values.shape[1] else values
 
 
 def items(value: Any) -> list[Any]:
@@ -148,8 +169,11 @@ def fill(spec: Spec, data: Dataset, size: str, table: dict[str, Any]) -> dict[st
         raise UserError("no training row has a series", data.path)
     reasons = {}
     if spec.channels is None:
-        spec.channels = len(found[0])
-        reasons["channels"] = f"{spec.channels} (of the first training row)"
+        turned = time_first([x.shape for x in found])
+        spec.channels = found[0].shape[int(turned)]
+        shape = " x ".join(map(str, found[0].shape))
+        reasons["channels"] = f"{spec.channels} (of the first training row{f', {shape}: time comes first' if turned else ''})"
+    found = [_oriented(x, spec.channels) for x in found]
     if spec.length is None:
         longest = max(x.shape[1] for x in found)
         spec.length = min(LONGEST[size], longest)
@@ -207,12 +231,12 @@ class Reader:
         import numpy as np
         import torch
 
-        values = np.asarray(item, np.float32)
+        assert self.spec.channels is not None and self.spec.length is not None
+        values = _oriented(np.asarray(item, np.float32), self.spec.channels)
         if values.ndim != 2 or len(values) != self.spec.channels:
             shape = " x ".join(map(str, values.shape))
             hint = f"leave out the rows of another number of channels, or --set data.series.channels={len(values)}"
             raise UserError(f"a series of {shape} values where the model has {self.spec.channels} channels", hint=hint)
-        assert self.spec.length is not None
         start = max(0, values.shape[1] - self.spec.length) // 2
         return torch.from_numpy(values[:, start : start + self.spec.length].copy())
 
@@ -223,9 +247,9 @@ class Reader:
         from mmkit.data.canvas import Axis, Canvas, nice
         from mmkit.data.curves import curves
 
-        values = np.asarray(item, np.float32)
+        assert self.spec.channels is not None and self.spec.length is not None
+        values = _oriented(np.asarray(item, np.float32), self.spec.channels)
         channels, steps = values.shape
-        assert self.spec.length is not None
         start = max(0, steps - self.spec.length) // 2
         across = Axis("steps", np.arange(steps), [int(tick) for tick in nice(0, steps - 1) if tick == int(tick)])
         up = Axis("channels", np.arange(1, channels + 1), [int(tick) for tick in nice(1, channels) if tick == int(tick)])
