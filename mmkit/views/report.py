@@ -89,6 +89,7 @@ def html(report: Report) -> str:
         "report.html",
         title=report.title,
         report=report,
+        shared=any(at_most(record, name) for record in report.records for name in record["metrics"]),
         tables=[_table(record) for record in report.records],
         curve=chart(lambda theme: charts.training_curve(rows, report.batch_size, theme)) if learned else None,
         guessing=any(row.get("train/loss_at_chance") for row in rows),
@@ -136,12 +137,18 @@ def _recall(record: dict[str, Any], directions: list[str]) -> list[list[str]]:
 
 
 def _figure(record: dict[str, Any], name: str) -> str:
-    """A metric with its interval, where that is known."""
+    """A metric with its interval and what can be reached, where these are known."""
     value = _value(record["metrics"][name], name)
-    if name not in record.get("interval", {}):
-        return value
-    low, high = record["interval"][name]
-    return f"{value} [{_value(low, name)}, {_value(high, name)}]"
+    if name in record.get("interval", {}):
+        low, high = record["interval"][name]
+        value += f" [{_value(low, name)}, {_value(high, name)}]"
+    return value + at_most(record, name)
+
+
+def at_most(record: dict[str, Any], name: str) -> str:
+    """What equal captions of different items leave possible, where that is less than all; see `caption_ceiling`."""
+    ceiling = (record.get("caption_ceiling") or {}).get(name, 1)
+    return f" of at most {ceiling:.3f}" if ceiling < 1 else ""
 
 
 def _value(value: float, name: str) -> str:

@@ -26,7 +26,7 @@ from mmkit.training.loop import LOG
 from mmkit.vectors import Embeddings, read_embeddings
 from mmkit.views import charts
 from mmkit.views.fonts import lacking
-from mmkit.views.report import Report, Shown
+from mmkit.views.report import Report, Shown, at_most
 from mmkit.views.sheet import Tile
 from mmkit.workflows import examples, inside
 from mmkit.workflows.forgetting import old_task
@@ -178,7 +178,8 @@ def _stats(model: Model, records: list[dict[str, Any]]) -> list[tuple[str, str, 
                 chance = record["chance"].get(name)
                 # a loss is no share
                 figure = f"{record['metrics'][name]:.2f}" if name == record["task"] else large(name, record["metrics"][name])
-                shown.append((figure, what, f"chance {chance:.3f}" if chance is not None else ""))
+                reached = f"chance {chance:.3f}" if chance is not None else ""
+                shown.append((figure, what, reached + at_most(record, name).replace(" of", ",", 1)))
     return [*shown[:3], (f"{model.parameter_count:,}", "parameters", f"size {model.config.size}")]
 
 

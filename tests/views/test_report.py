@@ -148,6 +148,13 @@ def test_what_is_not_known_leaves_its_section_out():
     assert page.loads == []
 
 
+def test_what_equal_captions_leave_possible_stands_beside_a_recall():
+    shared = record(0.2) | {"caption_ceiling": {"image_retrieval_recall@1": 0.25, "text_retrieval_recall@1": 1.0}}
+    page = Page(html(Report(title="T", records=[shared])))
+    assert "0.200 of at most 0.250" in page.text and page.text.count("of at most ") == 1 and "Of at most: " in page.text
+    assert "most" not in Page(html(Report(title="T", records=[record(0.2)]))).text
+
+
 def test_it_is_written_whole(full, tmp_path):
     write_report(full, tmp_path / "report.html")
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]
