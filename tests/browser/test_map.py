@@ -1,4 +1,4 @@
-"""The page of a map in a browser: pip install '.[browser]' and a Chromium with its driver; skipped without.
+"""The page of a map in a browser.
 
 Run it alone to see how long a redraw takes: python -m pytest tests/browser -s
 """
@@ -6,41 +6,16 @@ Run it alone to see how long a redraw takes: python -m pytest tests/browser -s
 from __future__ import annotations
 
 import json
-import shutil
 import statistics
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pytest
 
 from mmkit.views.groups import largest
 from mmkit.views.map_page import MapPage, write_map
 
-selenium = pytest.importorskip("selenium", reason="the extra is not installed: pip install 'mmkit[browser]'")
-CHROMIUM = next(
-    (path for name in ("chromium", "chromium-browser", "google-chrome", "chrome") if (path := shutil.which(name))), None
-)
-DRIVER = shutil.which("chromedriver")
-pytestmark = pytest.mark.skipif(not (CHROMIUM and DRIVER), reason="there is no Chromium with a chromedriver on the PATH")
 MOST_MS = 100
-
-
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    profile = tmp_path_factory.mktemp("profile")
-    for flag in ("headless=new", "no-sandbox", "disable-gpu", "disable-background-networking", "window-size=1300,950"):
-        options.add_argument(f"--{flag}")
-    options.add_argument(f"--user-data-dir={profile}")
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    yield driver
-    driver.quit()
 
 
 def page(folder: Path, n: int) -> Path:
