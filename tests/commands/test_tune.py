@@ -12,8 +12,8 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from mmkit.config import read_toml
-from mmkit.tune import is_tuned, tunes
+from mmkit.config import read_toml, resolve
+from mmkit.tune import is_tuned, tuned, tunes, without
 
 BRIEF = ["--steps", 8, "--batch-size", 16]
 LAST = "checkpoints/step-00000008/model.safetensors"
@@ -68,6 +68,16 @@ def test_what_a_preset_stands_for_is_in_the_configuration(name: str, started: Pa
             {"!encoder.text.positions", "!encoder.text.tokens.weight"},
             set(),
         ]
+
+
+def test_adapters_learn_in_the_stages_of_the_recipe() -> None:
+    """As LLaVA with LoRA: the projector, then with it adapters of the language model."""
+    config = resolve("llava", None, [tuned("lora"), without(["image"])])
+    assert [(stage.train[:-1], stage.until) for stage in config.stage] == [
+        (["fusion.*"], "30%"),
+        (["fusion.*", "encoder.text.*.lora_*", "head.*"], None),
+    ]
+    assert {stage.train[-1] for stage in config.stage} == {"!encoder.image.*"} and config.train.lora == 8
 
 
 @pytest.mark.parametrize(("name", "killed_at"), [("gradual", 3), ("gradual", 4), ("gradual", 6), ("layerwise", 4), ("lora", 4)])
