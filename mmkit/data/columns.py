@@ -169,7 +169,8 @@ def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Co
         raise UserError(f"no {text.ROLE} column found", str(table.path), hint)
     if text.ROLE not in named and not named["label"] and [_plain(name) in CLASS_NAMES for name in captions] == [True]:
         named["label"] = tuple(captions)
-    noted = [name for name in free if name not in captions and (_is_of_note(name, sample) or numbers.get(name) in of)]
+    said_by = {*captions, *named["label"]}
+    noted = [name for name in free if name not in said_by and (_is_of_note(name, sample) or numbers.get(name) in of)]
     label, target, split, key = (next(iter(named[role]), None) for role in ("label", "target", "split", "id"))
     of = {role: of[role] for role in (*(m.ROLE for m in MODALITIES.values()), *kinds) if role in of}
     return Columns(of, kinds, label, target, split, key, tuple(noted))

@@ -97,7 +97,7 @@ def levels_of(pictures: Iterable[Path]) -> Levels:
 
 def _common(folders: Sequence[Parts]) -> int:
     """So many folders, from the outermost on, are those of all."""
-    first, last = min(folders), max(folders)
+    first, last = min(folders, default=()), max(folders, default=())
     return next((n for n, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), min(len(first), len(last)))
 
 

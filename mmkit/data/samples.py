@@ -22,6 +22,9 @@ from mmkit.data.tables import Table, open_table
 from mmkit.errors import UserError
 
 LICENSE = "unknown: that of the table and its pictures"
+# what flags say of a class
+SET = {"1", "True"}
+FLAGS = SET | {"0", "False"}
 # so many pictures tell which folder their paths start from
 PROBES = 20
 
@@ -55,14 +58,14 @@ def read_parts(parts: Sequence[Part], how: Reading) -> Source:
         raise UserError("the table has no rows", str(lead.path), "it holds nothing but its header")
     roots = _roots(parts[tables.index(lead)], how)
     columns, template = _columns(lead, sample, roots, how)
-    readings, spool, owners = Readings(), Spool(how.ask.out), dict[str, str]()
+    readings, spool, owners, firsts = Readings(), Spool(how.ask.out), dict[str, str](), dict[str, Path]()
     within = how.image_root or (how.ask.folder if how.ask.folder.is_dir() else lead.path.parent)
     rows: list[Row | Reject] = []
     for part, table in zip(parts, tables, strict=True):
         _check(table, lead, columns)
         root = _root(part, table, columns, how)
         place = f"{part.path.name} " if len(parts) > 1 else ""
-        samples = Samples(part, Lookup(root, within, readings), columns, spool, place, template, owners)
+        samples = Samples(part, Lookup(root, within, readings), columns, spool, place, template, owners, firsts)
         rows += [samples.row(n, row) for n, row in table.rows(columns.read(table))]
     rows = readings.settle(rows)
     note = f"{_files(parts, lead)}; {columns.note if template is None else _by_label(columns, template)}"
@@ -196,16 +199,33 @@ def _by_folder(rows: list[Row | Reject], folder: Path) -> str:
 def _labels(rows: list[Row | Reject]) -> str:
     """What is said of the labels; where all are whole numbers such as 3.0, a blank cell made them so, and they become 3."""
     samples = [row for row in rows if isinstance(row, Row)]
+    said = _flags(samples)
     labels = Counter(label for row in samples for label in _listed(row.values["label"]) or [""])
     empty = labels.pop("", 0)
     if all(re.fullmatch(r"-?\d+(\.0+)?", label) for label in labels):
         for row in samples:
             plain = [label.partition(".")[0] for label in _listed(row.values["label"])]
             row.values["label"] = plain if isinstance(row.values["label"], list) else next(iter(plain), None)
-    note = f"; {empty:,} of {len(samples):,} labels are empty" if empty else ""
+    note = said + (f"; {empty:,} of {len(samples):,} labels are empty" if empty else "")
     # in a column of countries, NA is Namibia
     words = {label: n for label, n in labels.items() if is_missing(label)}
     return note + "".join(f"; the label {word!r} ({n:,} of {len(samples):,}) counts as a class" for word, n in words.items())
+
+
+def _flags(samples: Sequence[Row]) -> str:
+    """Lists of as many 0 and 1 in each row are flags of classes, one-hot or several; of other lists each label stands once."""
+    lists = [row for row in samples if isinstance(row.values["label"], list)]
+    widths = {len(row.values["label"]) for row in lists}
+    flags = len(widths) == 1 and widths != {1} and all(FLAGS.issuperset(row.values["label"]) for row in lists)
+    for row in lists:
+        own = row.values["label"]
+        row.values["label"] = [str(n) for n, flag in enumerate(own) if flag in SET] if flags else list(dict.fromkeys(own))
+    if not flags:
+        return ""
+    if all(len(row.values["label"]) == 1 for row in lists):
+        for row in lists:
+            (row.values["label"],) = row.values["label"]
+    return f"; labels are flags of {widths.pop():,} classes"
 
 
 def _listed(label: str | list[str] | None) -> list[str]:
@@ -220,6 +240,7 @@ class Samples:
         place: names the file in the ids of rows that have no other; empty where it is the only one.
         template: the caption of rows that have a label only; None where there are captions.
         owners: path of an embedded picture -> the key of the first one of that path; shared by the files of a table.
+        first: column -> the first file that it names; shared, too.
     """
 
     part: Part
@@ -229,6 +250,7 @@ class Samples:
     place: str
     template: str | None
     owners: dict[str, str]
+    first: dict[str, Path]
 
     def row(self, n: int, row: dict[str, Any]) -> Row | Reject:
         """Row `n` of the table.
@@ -245,16 +267,16 @@ class Samples:
         if EXCESS in row:
             left = row[EXCESS][0][:40]
             return Reject(name, where, f"more cells than columns: quote texts that hold the separator ({left!r} is left over)")
-        label = _label(value_of(row, self.columns.label))
         split = text_of(value_of(row, self.columns.split)).strip()
         split = (self.part.split or "") if is_missing(split) else split
         try:
             values = self._values(row)
+            label = _label(value_of(row, self.columns.label))
             target = _target(value_of(row, self.columns.target))
         except (OSError, ValueError) as e:
             return Reject(name, where, str(getattr(e, "strerror", None) or e))
         if self.template is not None:
-            words = self.template.replace("{label}", ", ".join(_listed(label)).replace("_", " "))
+            words = self.template.replace("{label}", ", ".join(dict.fromkeys(_listed(label))).replace("_", " "))
             values[text.COLUMN] = [words] if label else [""]
         if self.columns.label:
             values["label"] = label
@@ -278,7 +300,8 @@ class Samples:
                 raw = _picture(raw, self.pictures, self.spool, modality.PLURAL)
             elif names_file(modality, raw):
                 found = self.pictures.find(raw)
-                raw = of_file(name_of(modality), Path(str(found.path)))
+                path = Path(str(found.path))
+                raw = of_file(name_of(modality), path, self.first.setdefault(column, path))
             elif modality is not text and not is_blank(raw):
                 # at once: as Python's own numbers they would take several times the memory until they are written
                 raw = modality.store(raw)
@@ -304,9 +327,15 @@ def _name(value: Any) -> str:
 
 
 def _label(value: Any) -> str | list[str] | None:
-    """One label as text, or the several of a list, each once."""
+    """One label as text, or those of a list.
+
+    Raises:
+        ValueError: it is a list of shares.
+    """
     if isinstance(value, list):
-        return list(dict.fromkeys(filter(None, (text_of(item).strip() for item in value)))) or None
+        if share := next((item for item in value if isinstance(item, float) and item % 1), None):
+            raise ValueError(f"the label is a list of numbers such as {share:g}, which are no classes")
+        return list(filter(None, (text_of(item).strip() for item in value))) or None
     return text_of(value).strip() or None
 
 

@@ -70,19 +70,22 @@ class Later:
     stamp: str = ""
 
 
-def of_file(modality: str, path: Path) -> Picture | Later:
+def of_file(modality: str, path: Path, first: Path) -> Picture | Later:
     """What a row has of a file that holds one value of a modality: the file itself where its column keeps files.
+
+    Args:
+        first: the first such file of the source, which says in what order channels of the same names come.
 
     Raises:
         OSError: there is no such file.
     """
     row, file = MODALITIES[modality], Picture.file(path)
-    return file if row in of_files() else Later(functools.partial(_value, row, str(file.path)), file.size, file.stamp)
+    return file if row in of_files() else Later(functools.partial(_value, row, str(file.path), str(first)), file.size, file.stamp)
 
 
-def _value(modality: Any, path: str) -> Any:
+def _value(modality: Any, path: str, first: str) -> Any:
     try:
-        return modality.store(modality.of_file(path))
+        return modality.store(modality.of_file(path, first))
     except ValueError as e:
         raise UserError(str(e), path) from e
 

@@ -209,13 +209,18 @@ def _blocks(found: Any, start: int = 0, end: int = sys.maxsize, size: int = BLOC
 
 
 def _lost(raw: IO[bytes]) -> str:
-    """What is missing at the end of a WAV, AIFF or Ogg file, for libsndfile reads what is left of these and says nothing. The
-    place in the file stays."""
+    """What is missing at the end of a WAV, AIFF, AU or Ogg file, for libsndfile reads what is left of these and says nothing.
+    The place in the file stays."""
     before, end = raw.tell(), raw.seek(0, os.SEEK_END)
     raw.seek(0)
     head = raw.read(12)
-    kind = head[:4] + head[8:]
-    lost = _lost_page(raw, end) if kind.startswith(b"OggS") else _lost_bytes(raw, end, ORDER[kind]) if kind in ORDER else ""
+    kind, lost = head[:4] + head[8:], ""
+    if head.startswith(b"OggS"):
+        lost = _lost_page(raw, end)
+    elif head.startswith(b".snd"):  # where its samples begin, and how many bytes they are
+        lost = _lacking(int.from_bytes(head[4:8], "big"), int.from_bytes(head[8:], "big"), end)
+    elif kind in ORDER:
+        lost = _lost_bytes(raw, end, ORDER[kind])
     raw.seek(before)
     return lost
 
@@ -237,10 +242,15 @@ def _lost_bytes(raw: IO[bytes], end: int, order: Literal["little", "big"]) -> st
         name = raw.read(4)
         size = int.from_bytes(raw.read(4), order)
         if name in (b"data", b"SSND"):
-            lost = 0 if size in STREAMED else max(0, at + 8 + size - end)
-            return f"{lost:,} bytes are missing" if lost else ""
+            return _lacking(at + 8, size, end)
         at += 8 + size + size % 2
     return ""
+
+
+def _lacking(start: int, size: int, end: int) -> str:
+    """Of so many bytes of samples, in a file that ends there."""
+    lost = 0 if size in STREAMED else max(0, start + size - end)
+    return f"{lost:,} bytes are missing" if lost else ""
 
 
 def resample(values: np.ndarray, rate: int, to: int) -> np.ndarray:

@@ -137,7 +137,7 @@ def test_without_the_library_the_extra_is_named(tmp_path: Path, invoke: Invoke, 
         assert outcome.stderr.splitlines()[-2:] == said
 
 
-@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "OPUS", "MP3", "AIFF"])
+@pytest.mark.parametrize("kind", ["WAV", "FLAC", "OGG", "OPUS", "MP3", "AIFF", "AU", "CAF"])
 @pytest.mark.parametrize("share", [0.1, 0.6, 0.85])
 def test_a_file_that_was_cut_off_is_told_from_a_whole_one(kind: str, share: float) -> None:
     sink, sub = io.BytesIO(), {"OPUS": "OPUS"}.get(kind)

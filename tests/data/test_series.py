@@ -113,6 +113,10 @@ def test_a_series_that_cannot_be_used_is_a_reject_that_names_its_row(tmp_path: P
         ("Time (s),x,note\n0,1,ok\n1,2,ok", [[1, 2]]),
         ("t;x;y\n0;3;4,5\n1;5;7,5", [[3, 5], [4.5, 7.5]]),  # as Excel writes where the comma is that of decimals
         ("1,2\n3,4", [[1, 3], [2, 4]]),
+        ("# rate: 50 Hz, left hand\n# t,x,y\n0,1,2\n1,3,4", [[1, 3], [2, 4]]),  # as numpy's savetxt writes a header
+        ("% rate: 50 Hz\nx,y\n1,2\n3,4", [[1, 3], [2, 4]]),
+        ("epoch_ms,seconds_elapsed,x\n1700000038912,0.1,5\n1700000038932,0.2,4", [[5, 4]]),
+        ("reaction time,x\n0.5,1\n0.3,2", [[0.5, 0.3], [1, 2]]),
         ("1,NA\n3,4", [[1, 3], [float("nan"), 4]]),
         ("x,y\n1,2\n3,null\n4,5", [[1, 3, 4], [2, float("nan"), 5]]),
     ],
@@ -161,6 +165,23 @@ def test_arrays_of_splits_with_classes_as_numbers(tmp_path: Path, invoke: Invoke
     np.savez(tmp_path / "u.npz", **parts | {"y_test": classes[9:]})
     outcome = invoke("prep", "table", "other", "--source", "u.npz", cwd=tmp_path)
     assert outcome.code == 1 and "the arrays differ in their number of rows" in outcome.stderr
+
+
+@pytest.mark.parametrize("dtype", ["float64", "uint8", "bool"])
+def test_flags_of_classes_are_their_numbers(tmp_path: Path, invoke: Invoke, dtype: str) -> None:
+    """One-hot labels, and rows of several classes, as arrays are saved beside series."""
+    classes = np.arange(len(WAVES)) % 3
+    for name, flags in (("one", np.eye(3, dtype=dtype)[classes]), ("more", np.maximum(np.eye(3), np.eye(3)[1])[classes])):
+        np.savez(tmp_path / f"{name}.npz", X=WAVES, y=flags)
+        outcome = invoke("prep", "table", name, "--source", f"{name}.npz", "--splits", "train:1", cwd=tmp_path)
+        assert outcome.code == 0 and "labels are flags of 3 classes" in outcome.stderr
+        assert "not taken" not in outcome.stderr
+        rows = sorted(open_dataset(tmp_path / name).rows(), key=lambda row: int(row["id"].split()[-1]))
+        expected = [str(c) for c in classes] if name == "one" else [sorted({str(c), "1"}) for c in classes]
+        assert [row["label"] for row in rows] == expected
+    np.savez(tmp_path / "shares.npz", X=WAVES, y=np.full((len(WAVES), 3), 0.25))
+    outcome = invoke("prep", "table", "shares", "--source", "shares.npz", cwd=tmp_path)
+    assert outcome.code == 1 and "the label is a list of numbers such as 0.25, which are no classes" in outcome.stderr
 
 
 def test_more_channels_than_values_are_said(tmp_path: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -257,6 +278,29 @@ def test_files_in_class_folders_are_series(suffix: str, tmp_path: Path, invoke: 
         assert rows[f"{label}/{i}{suffix}"]["captions"] == [label]
         assert np.allclose(rows[f"{label}/{i}{suffix}"]["series"], WAVES[i])
     assert list(rejected(tmp_path / "data")) == [str(Path("raw/run") / f"broken{suffix}")]
+
+
+@pytest.mark.parametrize("kind", ["folder", "table"])
+@pytest.mark.parametrize("suffix", [".csv", ".parquet"])
+def test_channels_are_those_of_the_first_file_by_their_names(suffix: str, kind: str, tmp_path: Path, invoke: Invoke) -> None:
+    for i, wave in enumerate(WAVES):
+        place = tmp_path / "raw" / LABELS[i] / f"{i:02d}{suffix}"
+        place.parent.mkdir(parents=True, exist_ok=True)
+        order = [0, 2, 1] if i % 3 == 2 else [2, 0, 1]  # those of the first of both kinds of source are zxy
+        cells = {"xyz"[n]: wave[n] for n in order}
+        if suffix == ".parquet":
+            parquet(place, **{name: list(map(float, cell)) for name, cell in cells.items()})
+        else:
+            rows = [",".join(cells), *(",".join(map(repr, map(float, row))) for row in zip(*cells.values(), strict=True))]
+            place.write_text("\n".join(rows))
+    jsonl(tmp_path / "raw" / "all.jsonl", wave=[f"{LABELS[i]}/{i:02d}{suffix}" for i in range(12)], words=WORDS)
+    source = "raw" if kind == "folder" else "raw/all.jsonl"
+    if kind == "folder":
+        (tmp_path / "raw" / "all.jsonl").unlink()
+    outcome = invoke("prep", kind, "data", "--source", source, cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    rows = sorted(open_dataset(tmp_path / "data").rows(), key=lambda row: int("".join(filter(str.isdigit, row["id"]))))
+    assert all(np.allclose(row["series"], wave[[2, 0, 1]]) for row, wave in zip(rows, WAVES, strict=True))
 
 
 @pytest.mark.parametrize("suffix", [".npy", ".csv"])

@@ -67,6 +67,19 @@ def test_pictures_of_a_kind_that_is_not_read_are_rejects(tmp_path: Path) -> None
     assert read(Ask(tmp_path)).note.startswith("3 pictures")
 
 
+@pytest.mark.parametrize("name", ["id1/0.m4a", "a/phone.heic"])
+def test_where_nothing_is_read_every_file_is_a_reject(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).parent.mkdir()
+    (tmp_path / name).write_bytes(b"x")
+    assert list(rejects(tmp_path)) == [name]
+
+
+def test_a_table_of_which_no_row_can_be_used_is_a_table_of_rejects(tmp_path: Path) -> None:
+    (tmp_path / "0.wav").write_bytes(wav(np.zeros(8)))
+    (tmp_path / "metadata.csv").write_text("file_name,text\ngone.wav,hi\naway.wav,yo\n")
+    assert set(rejects(tmp_path).values()) == {f"missing file {tmp_path / name}" for name in ("gone.wav", "away.wav")}
+
+
 def test_pictures_sounds_and_videos_together_each_as_what_it_is(tmp_path: Path) -> None:
     raw.folder(tmp_path, 2)
     for label in ("cats", "big_dogs"):

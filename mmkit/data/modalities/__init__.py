@@ -32,7 +32,7 @@ For models:
 KINDS: the kinds of dataset columns that its encoders read. ENCODER: the kind that encodes it unless another is named.
 LANGUAGE: it is words, so that a text made from a label would give the label away.
 Spec: the keys of its `[data.NAME]` table.
-of_file(path): the item that a file with one of SUFFIXES holds.
+of_file(path): the item that a file with one of SUFFIXES holds; where that is no file, (path, like): like another file.
 items(value): what one cell holds of it, in a list: a picture, several captions, nothing.
 of_checkpoint(spec, checkpoint): fill the spec as a foreign checkpoint says; returns key -> reason.
 fill(spec, data, size, table): fill what data and `--size` decide; returns key -> reason.

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 ROLE = COLUMN = "audio"
 FEATURE = {"decode": False, "_type": "Audio"}
-SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif"}
+SUFFIXES = {".wav", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aiff", ".aif", ".aifc", ".au", ".snd", ".caf"}
 NAMES = (
     *("audio", "audio_path", "audio_file", "audio_filename", "sound", "wav", "recording", "clip", "path", "file_path"),
     *("filepath", "file_name", "filename", "file", "mp3", "flac", "ogg"),
@@ -39,7 +39,7 @@ LANGUAGE = False
 LAID = "time"
 # how the bytes of these files begin: an unnamed cell of bytes is a sound by them
 MAGIC = {
-    **{b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff"},
+    **{b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"FORM": ".aiff", b".snd": ".au"},
     **dict.fromkeys((b"ID3", b"\xff\xfb", b"\xff\xf3", b"\xff\xf2"), ".mp3"),
 }
 

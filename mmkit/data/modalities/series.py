@@ -137,15 +137,15 @@ def items(value: Any) -> list[Any]:
     return [value] if value else []
 
 
-def of_file(path: str) -> Any:
-    """The channels of a file; see `mmkit.data.series_files`.
+def of_file(path: str, like: str | None = None) -> Any:
+    """The channels of a file, in the order of another one; see `mmkit.data.series_files`.
 
     Raises:
         ValueError: it holds no numbers, is damaged, or is no series; see `store`.
     """
     from mmkit.data.series_files import read
 
-    return store(read(path)).tolist()
+    return store(read(path, like)).tolist()
 
 
 def of_checkpoint(spec: Spec, checkpoint: Checkpoint) -> dict[str, str]:

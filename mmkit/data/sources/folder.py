@@ -331,7 +331,8 @@ def _row(tree: Layout, path: Path) -> Row | Reject:
         return Reject(name, str(full), f"{path.suffix} {kind.PLURAL} are not read: convert them to {kind.READ_AS}")
     split, label = levels.split(path), levels.label(path)
     try:
-        values = {kind.COLUMN: of_file(name_of(kind), full)}
+        first = next(one for one in tree.files.pictures if tree.files.is_read(one) and tree.files.modality(one) is kind)
+        values = {kind.COLUMN: of_file(name_of(kind), full, tree.files.root / first)}
         if tree.with_text:
             return _with_text(tree, path, values)
     except FileNotFoundError:
