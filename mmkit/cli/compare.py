@@ -98,7 +98,7 @@ def compare(
     """
     from mmkit.cli.progress import bars
     from mmkit.files import make_way
-    from mmkit.metrics.changes import changes, write
+    from mmkit.metrics.changes import of_all, write
     from mmkit.metrics.compare import aligned, compared
     from mmkit.metrics.evaluation import parse_metrics
     from mmkit.workflows.pairs import Asked, pairs_of
@@ -110,7 +110,7 @@ def compare(
         asked = Asked(data, split, limit, metrics, device, batch_size, workers, progress, console.say)
         pairs = [(first, aligned(first, second, names)) for first, second in pairs_of(a, b, asked)]
     rows = [row for pair in pairs for row in compared(*pair)]
-    found = [change for pair in pairs for change in changes(*pair)]
+    found = of_all(pairs)
     if str(out) == "-":
         for change in found:
             console.record(change.record())
@@ -181,7 +181,8 @@ def _about(rows: Sequence[dict[str, Any]], pairs: Sequence[tuple[Items, Items]])
 
     counts = sorted({row["n"] for row in rows})
     n = f"{counts[0]:,}" + (f" to {counts[-1]:,}" if len(counts) > 1 else "")
-    return f"{scope_words(pairs[0][0].record)}: {n} queries of {len(set(pairs[0][0].ids)):,} samples"
+    samples = {sample for first, _ in pairs for sample in first.ids}
+    return f"{scope_words(pairs[0][0].record)}: {n} queries of {len(samples):,} samples"
 
 
 def _row(row: dict[str, Any]) -> list[str]:

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from mmkit.metrics.evaluation import of_inputs
 from mmkit.tabular import is_less, markdown, short_name
 
 Record = Mapping[str, Any]
@@ -26,6 +27,8 @@ class Line:
     """The results of one model on one split.
 
     Args:
+        inputs: that they are of, where the model has results of the same task on others.
+        ranked: the inputs that were ranked for each other.
         tasks: of its records.
         n: input -> items; parts: what its parameters are of; notes: how things were measured, for people.
     """
@@ -33,6 +36,8 @@ class Line:
     model: str
     dataset: str
     split: str
+    inputs: tuple[str, ...] = ()
+    ranked: tuple[str, ...] = ()
     tasks: list[str] = field(default_factory=list)
     n: dict[str, int] = field(default_factory=dict)
     metrics: dict[str, float] = field(default_factory=dict)
@@ -43,15 +48,26 @@ class Line:
     parts: dict[str, int] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
-    def takes(self, record: Record) -> bool:
-        """Whether a record is of the same model and split, and measures nothing that is measured here already."""
-        same = (self.model, self.dataset, self.split) == (record["model"], record["dataset"], record["split"])
+    def takes(self, record: Record, inputs: tuple[str, ...]) -> bool:
+        """Whether a record is of the same model, split and inputs, and measures nothing that is measured here already."""
+        same = self.scope == _scope(record) and self.inputs == inputs
         return same and not self.metrics.keys() & record["metrics"].keys()
+
+    @property
+    def scope(self) -> tuple[str, str, str]:
+        """The model, the dataset and its split."""
+        return self.model, self.dataset, self.split
+
+    def of(self, name: str) -> tuple[str, ...]:
+        """The inputs that a metric is of, where there may be others."""
+        return self.ranked if "_retrieval_" in name else self.inputs
 
     def add(self, record: Record) -> None:
         self.tasks.append(record["task"])
         if record["task"] != "cost":  # a batch of items says nothing of the split
             self.n |= record["n"]
+        if any("_retrieval_" in name for name in record["metrics"]):
+            self.ranked = tuple(record["n"])
         for key in ("metrics", "interval", "chance", "nearest", "parts"):
             getattr(self, key).update(record.get(key) or {})
         self.ceiling |= record.get("caption_ceiling") or {}
@@ -59,15 +75,23 @@ class Line:
 
 
 def lines_of(records: Sequence[Record]) -> list[Line]:
-    """One line a model and split; another one for what is measured twice, such as two pairs of inputs."""
+    """One line a model and split; another one for what is measured twice, such as two pairs of inputs, and for each of these."""
+    found: dict[tuple[str, ...], set[tuple[str, ...]]] = {}
+    for record in records:
+        found.setdefault((*_scope(record), record["task"]), set()).add(tuple(record["n"]))
     lines: list[Line] = []
     for record in records:
-        line = next((line for line in lines if line.takes(record)), None)
+        inputs = tuple(record["n"]) if len(found[*_scope(record), record["task"]]) > 1 else ()
+        line = next((line for line in lines if line.takes(record, inputs)), None)
         if line is None:
-            line = Line(record["model"], record["dataset"], record["split"])
+            line = Line(*_scope(record), inputs)
             lines.append(line)
         line.add(record)
     return lines
+
+
+def _scope(record: Record) -> tuple[str, str, str]:
+    return record["model"], record["dataset"], record["split"]
 
 
 def show(records: Sequence[Record]) -> None:
@@ -103,24 +127,23 @@ def one(line: Line) -> Shown:
     notes = [*line.notes]
     if ceiling:
         notes.append("ceiling: what equal captions on different images leave possible; a tie counts half, chance has no ties")
-    return f"{line.model or line.dataset} on {_scope(line)}", ["metric", *beside], rows, notes
+    return f"{line.model or line.dataset} on {_title([line])}", ["metric", *beside], rows, notes
 
 
 def several(lines: Sequence[Line], width: int) -> Shown:
-    """As `one`: a model a row; or a model a column, where that is too wide and the other is not."""
-    names, labels = _metrics(lines), _labels(lines)
-    columns = ["model", *(short_name(name) for name in names)]
-    rows = [[label, *(_cell(line, name) for name in names)] for label, line in zip(labels, lines, strict=True)]
-    chance = _chance(lines)
-    if any(chance.values()):
-        rows.append(["chance", *(figure(chance.get(name)) for name in names)])
+    """As `one`: a model a row; or a model a column, where that is too wide and the other is not.
+
+    Of several pairs of inputs each is a row of its own; in a column of a model are all of them, and the metrics name theirs.
+    """
+    columns, rows = _table(lines, str, str)
     if _wide([columns, *rows]) > width:
-        turned = [list(row) for row in zip(columns, *rows, strict=True)]
+        other, others = _table(_joined(lines), str, str)
+        turned = [list(row) for row in zip(other, *others, strict=True)]
         if _wide(turned) < _wide([columns, *rows]):
             columns, rows = ["metric", *turned[0][1:]], turned[1:]
     notes = list(dict.fromkeys(note for line in lines for note in line.notes))
     notes += ["in brackets: the 95 % interval"] if any(line.interval for line in lines) else []
-    return _scope(lines[0]), columns, rows, notes
+    return _title(lines), columns, rows, notes
 
 
 def rendered(records: Sequence[Record], form: str) -> str:
@@ -195,12 +218,12 @@ def _table(lines: Sequence[Line], quoted: Callable[[str], str], bold: Callable[[
     for label, line in zip(_labels(lines), lines, strict=True):
         cells = [_cell(line, name) for name in names]
         cells = [
-            bold(cell) if line.metrics.get(n) == best.get(n, object()) else cell for n, cell in zip(names, cells, strict=True)
+            bold(cell) if line.metrics.get(n) == best.get((n, line.of(n)), object()) else cell
+            for n, cell in zip(names, cells, strict=True)
         ]
         rows.append([quoted(label), *cells])
-    chance = _chance(lines)
-    if any(chance.values()):
-        rows.append(["chance", *(figure(chance.get(name)) for name in names)])
+    if chance := _chance(lines):
+        rows.append(["chance", *chance])
     return ["model", *(quoted(short_name(name)) for name in names)], rows
 
 
@@ -254,41 +277,74 @@ def _cell(line: Line, name: str) -> str:
     return f"{figure(value)} [{figure(interval[0])}, {figure(interval[1])}]"
 
 
+def _joined(lines: Sequence[Line]) -> list[Line]:
+    """The lines of one model and split as one: where they are of different inputs, the metrics say of which."""
+    several, found = _pairs_differ(lines), list[Line]()
+    for line in lines:
+        named = {name: of_inputs(of) if (several or line.inputs) and (of := line.of(name)) else "" for name in line.metrics}
+        own = Line(line.model, line.dataset, line.split, tasks=line.tasks, n=line.n)
+        for key in ("metrics", "interval", "chance"):
+            part = getattr(line, key)
+            getattr(own, key).update({f"{of}{name}": part[name] for name, of in named.items() if name in part})
+        same = (one for one in found if one.scope == own.scope and not one.metrics.keys() & own.metrics.keys())
+        if (one := next(same, None)) is None:
+            found.append(own)
+            continue
+        for key in ("metrics", "interval", "chance"):
+            getattr(one, key).update(getattr(own, key))
+    return found
+
+
+def _pairs_differ(lines: Sequence[Line]) -> bool:
+    """Whether metrics of one name are of inputs that were ranked for others in another line."""
+    pairs = {(name, line.ranked) for line in lines for name in line.metrics if "_retrieval_" in name}
+    return len(pairs) > len(dict(pairs))
+
+
 def _metrics(lines: Sequence[Line]) -> list[str]:
     return list(dict.fromkeys(name for line in lines for name in line.metrics))
 
 
 def _labels(lines: Sequence[Line]) -> list[str]:
-    """What each line is called: its model, and what tells it from others of the same: its inputs, its tasks, or both."""
+    """What each line is called: its model, and what tells it from others of the same: its inputs, its tasks, or both; its inputs
+    also where those of others are ranked for others."""
     models = [line.model or line.dataset for line in lines]
     inputs, tasks = [" ".join(line.n) for line in lines], [" ".join(line.tasks) for line in lines]
-    told = (inputs, tasks, [f"{task} {name}" for task, name in zip(tasks, inputs, strict=True)])
-    for by in ([""] * len(lines), *told):
-        found = [
-            f"{model} ({word})" if models.count(model) > 1 and word else model for model, word in zip(models, by, strict=True)
-        ]
+    told = [inputs, tasks, [f"{task} {name}" for task, name in zip(tasks, inputs, strict=True)]]
+    if not _pairs_differ(lines):
+        told.insert(0, [""] * len(lines))
+    for by in told:
+        found = [f"{model} ({word})" if word else model for model, word in zip(models, by, strict=True)]
         if len(set(found)) == len(found):
             return found
     return [f"{label} {i}" for i, label in enumerate(found, 1)]
 
 
-def _chance(lines: Sequence[Line]) -> dict[str, float]:
-    return {name: value for line in reversed(lines) for name, value in line.chance.items()}
-
-
-def _best(lines: Sequence[Line]) -> dict[str, float]:
-    """The best value of each metric that several lines have, and not all alike."""
-    found = {}
+def _chance(lines: Sequence[Line]) -> list[str]:
+    """What chance reaches in each metric, from the least to the most where lines differ; nothing where no line says."""
+    found = []
     for name in _metrics(lines):
-        values = [line.metrics[name] for line in lines if name in line.metrics]
-        if len(set(values)) > 1:
-            found[name] = (min if is_less(name) else max)(values)
-    return found
+        values = [line.chance[name] for line in lines if line.chance.get(name) is not None]
+        ends = [figure(end) for end in (min(values), max(values))] if values else [""]
+        found.append(" to ".join(dict.fromkeys(ends)))
+    return found if any(found) else []
 
 
-def _scope(line: Line) -> str:
-    counts = ", ".join(f"{n:,} {name.removesuffix('s')}s" for name, n in line.n.items())
-    return f"{line.dataset} {line.split}" + (f": {counts}" if counts else "")
+def _best(lines: Sequence[Line]) -> dict[tuple[str, tuple[str, ...]], float]:
+    """The best value of each metric that several lines have of the same inputs, and not all alike."""
+    found: dict[tuple[str, tuple[str, ...]], list[float]] = {}
+    for line in lines:
+        for name, value in line.metrics.items():
+            found.setdefault((name, line.of(name)), []).append(value)
+    return {key: (min if is_less(key[0]) else max)(values) for key, values in found.items() if len(set(values)) > 1}
+
+
+def _title(lines: Sequence[Line]) -> str:
+    """What the first of them is of, with the items of all that are of the same."""
+    dataset, split = lines[0].dataset, lines[0].split
+    n = {name: n for line in lines if (line.dataset, line.split) == (dataset, split) for name, n in line.n.items()}
+    counts = ", ".join(f"{count:,} {name.removesuffix('s')}s" for name, count in n.items())
+    return f"{dataset} {split}" + (f": {counts}" if counts else "")
 
 
 def _wide(rows: Sequence[Sequence[str]]) -> int:

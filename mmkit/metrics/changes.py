@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -49,7 +49,8 @@ def changes(a: Items, b: Items) -> list[Change]:
     ranked = bool(a.medians)
     other = b.medians if ranked else b.values
     # metrics of a type of items are of the same items again
-    for name, own in (a.medians or {name: each for name, each in a.values.items() if "/" not in name}).items():
+    whole = {name: each for name, each in a.values.items() if not any(name.startswith(f"{other}/") for other in a.values)}
+    for name, own in (a.medians or whole).items():
         if name not in other:
             continue
         gains = np.log2(own / other[name]) if ranked else (other[name] - own) * (-1 if is_less(name) else 1)
@@ -57,6 +58,12 @@ def changes(a: Items, b: Items) -> list[Change]:
         for i in np.flatnonzero(~np.isnan(gains)):
             found.append(Change(str(a.ids[i]), str(a.shown[i]), figure, float(own[i]), float(other[name][i]), float(gains[i])))
     return sorted(found, key=lambda change: -abs(change.gain))
+
+
+def of_all(pairs: Iterable[tuple[Items, Items]]) -> list[Change]:
+    """The changes of several tables: ranks first, for how often one is halved is no difference of a metric."""
+    found = [change for pair in pairs for change in changes(*pair)]
+    return sorted(found, key=lambda change: (not change.figure.endswith(" rank"), -abs(change.gain)))
 
 
 def most_changed(found: Sequence[Change], top: int) -> list[Change]:

@@ -9,6 +9,7 @@ Shapes: n items, D draws.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -47,14 +48,8 @@ def aligned(a: Items, b: Items, names: Sequence[str]) -> Items:
         where = f"{names[0]} has {len(a.keys):,}, {names[1]} {len(b.keys):,}; only one has {extra.partition('#')[0]}"
         raise UserError("they were measured on different items", where, HINT["data"])
     order = np.array([places[key] for key in a.keys])
-    return Items(
-        b.keys[order],
-        b.ids[order],
-        {name: each[order] for name, each in b.values.items()},
-        {name: each[order] for name, each in b.medians.items()},
-        b.shown[order],
-        b.record,
-    )
+    values, medians = ({name: each[order] for name, each in own.items()} for own in (b.values, b.medians))
+    return replace(b, keys=b.keys[order], ids=b.ids[order], values=values, medians=medians, shown=b.shown[order])
 
 
 def scope_words(record: Mapping[str, Any]) -> str:

@@ -46,6 +46,15 @@ def metrics_of(model: Any) -> list[str]:
     return [metric for metric in measured if metric in METRICS] or ["loss"]
 
 
+def of_inputs(inputs: Iterable[str]) -> str:
+    """What stands before the metrics of some inputs, where others have metrics of the same names.
+
+    >>> of_inputs(["left", "right"])
+    'left-right/'
+    """
+    return f"{'-'.join(inputs)}/"
+
+
 @dataclass(frozen=True)
 class Val:
     """What a run is measured on.

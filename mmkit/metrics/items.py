@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,6 +41,7 @@ class Items:
         shown: (n,) what a person knows the item by: its text where it has one, its id and its label, else its id and a text of
             the same sample.
         record: the JSON object of the result, {} where there is none beside the table.
+        of: what stands before the names of metrics where they are told apart by their inputs.
     """
 
     keys: np.ndarray
@@ -49,6 +50,12 @@ class Items:
     medians: dict[str, np.ndarray] = field(default_factory=dict)
     shown: np.ndarray = field(default_factory=lambda: np.empty(0, object))
     record: dict[str, Any] = field(default_factory=dict)
+    of: str = ""
+
+    def named(self, of: str) -> Items:
+        """With that before the names of its metrics."""
+        values, medians = ({f"{of}{name}": each for name, each in own.items()} for own in (self.values, self.medians))
+        return replace(self, values=values, medians=medians, of=of)
 
 
 def read_items(path: str | Path, ks: Sequence[int] = KS) -> Items:

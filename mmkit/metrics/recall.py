@@ -11,7 +11,7 @@ import numpy as np
 
 from mmkit.errors import UserError
 from mmkit.metrics import intervals
-from mmkit.metrics.evaluation import KS, Request, Result, Val
+from mmkit.metrics.evaluation import KS, Request, Result, Val, of_inputs
 from mmkit.metrics.ranking import caption_ceiling, retrieval
 from mmkit.talk import Measured
 from mmkit.vectors import Embeddings, read_embeddings
@@ -186,7 +186,7 @@ def during(model: Model, val: Val) -> Callable[[Model], Measured]:
 
 def _prefix(pair: tuple[str, str], pairs: list[tuple[str, str]]) -> str:
     """What tells the recalls of one pair from those of others."""
-    return "" if len(pairs) == 1 else f"{pair[0]}-{pair[1]}/"
+    return "" if len(pairs) == 1 else of_inputs(pair)
 
 
 def _mean(values: Iterable[float]) -> float:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from mmkit.errors import UserError
 from mmkit.files import read_json
-from mmkit.metrics.evaluation import KS, METRICS
+from mmkit.metrics.evaluation import KS, METRICS, of_inputs
 from mmkit.metrics.items import Items, read_items
 
 TABLES = ("ranks", "rows")
@@ -39,14 +39,27 @@ class Saved:
 
     @property
     def measure(self) -> tuple[str, ...]:
-        """The row of METRICS; that of ranks with the inputs that were ranked for each other, and how many were ranked again."""
-        stem = self.path.name.split(".")[0]
+        """The row of METRICS; that of ranks with the inputs that were ranked for each other, and how many were ranked again; that
+        of one of several inputs with it."""
         if self.path.name.endswith(".ranks.parquet"):
             return ("recall@k", *self.record.get("n", ()), *([f"rerank {n}"] if (n := self.record.get("rerank")) else []))
-        return (next((name for name in METRICS if stem.endswith(f"-{name}")), ""),)
+        return (next((name for name in METRICS if self._stem.endswith(f"-{name}")), ""), *self.inputs)
+
+    @property
+    def inputs(self) -> tuple[str, ...]:
+        """Those that the file is called by, for the same was measured of others of the model; () where there are no others."""
+        found = tuple(self.record.get("n", ()))
+        stem = re.sub(r"-rerank\d+$", "", self._stem)
+        stem = next((stem.removesuffix(f"-{name}") for name in METRICS if stem.endswith(f"-{name}")), stem)
+        return found if found and stem.endswith("-" + "-".join(found)) else ()
+
+    @property
+    def _stem(self) -> str:
+        return re.sub(r"(\.(ranks|rows))?\.parquet$", "", self.path.name)
 
     def items(self, ks: Sequence[int] = KS) -> Items:
-        return read_items(self.path, ks)
+        """Its figures, which say which inputs they are of where there are others."""
+        return replace(read_items(self.path, ks), of=of_inputs(self.inputs) if self.inputs else "")
 
 
 def of_run(run: Path, model_hash: str) -> list[Saved]:

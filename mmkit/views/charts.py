@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -66,7 +66,7 @@ def _measured(rows: Sequence[dict[str, Any]]) -> dict[str, list[tuple[int, float
 
 
 def _val_lines(axes: Axes, measured: dict[str, list[tuple[int, float]]], theme: Theme) -> None:
-    kinds = [name.partition("_retrieval")[0] for name in measured]
+    kinds = answers(measured)
     for (name, points), (style, marker), colour in zip(
         measured.items(), LINES, (theme.first, theme.second, theme.ink, theme.faint), strict=False
     ):
@@ -82,20 +82,40 @@ def _val_lines(axes: Axes, measured: dict[str, list[tuple[int, float]]], theme: 
 
 def said(metric: str, others: Sequence[str] = ()) -> str:
     """A metric as a reader says it: `image_retrieval_recall@1` is `sentence → picture`, where texts are among the `others`."""
+    direction, figure = directed(metric, others)
+    return direction if direction and figure == "recall@1" else metric.replace("_", " ")
+
+
+def directed(metric: str, others: Sequence[str] = ()) -> tuple[str, str]:
+    """A figure of retrieval as its direction and what it is of it; "" and the whole metric where it is of no direction.
+
+    Args:
+        others: the inputs that answer in the metrics beside it; they tell the query where the metric does not name its inputs.
+
+    >>> directed("image-audio/image_retrieval_recall@5"), directed("text_retrieval rank", ["audio", "text"])
+    (('audio → image', 'recall@5'), ('audio → text', 'rank'))
+    """
     place, _, name = metric.rpartition("/")
-    direction = name.partition("_recall@")[0]
-    if not name.endswith("_recall@1"):
-        return metric.replace("_", " ")
-    answer = direction.removesuffix("_retrieval")
-    query = next((one for one in [*place.split("-"), *others] if one and one != answer), "")
-    return f"{query} → {answer}" if place or {query, answer} != PICTURES else DIRECTIONS[direction]
+    answer, found, figure = name.partition("_retrieval")
+    if not found:
+        return "", metric
+    query = place.removeprefix(f"{answer}-") if place.startswith(f"{answer}-") else place.removesuffix(f"-{answer}")
+    query = query or next((one for one in others if one != answer), "")
+    told = DIRECTIONS.get(answer + found) if not place and (not query or {query, answer} == PICTURES) else None
+    return told or f"{query} → {answer}".strip(), figure.strip("_ ")
+
+
+def answers(metrics: Iterable[str]) -> list[str]:
+    """The inputs that are found by retrieval, each once."""
+    return list(
+        dict.fromkeys(metric.rpartition("/")[2].partition("_retrieval")[0] for metric in metrics if "_retrieval" in metric)
+    )
 
 
 def directions_of(record: dict[str, Any]) -> dict[str, str]:
     """The directions of retrieval in a result of `eval`: the prefix of their metrics, and how a reader says it."""
     names = list(dict.fromkeys(name.partition("_recall@")[0] for name in record["metrics"] if "_recall@" in name))
-    kinds = [name.removesuffix("_retrieval") for name in names]
-    return {name: said(f"{name}_recall@1", kinds) for name in names}
+    return {name: directed(name, answers(names))[0] for name in names}
 
 
 def recall_bars(record: dict[str, Any], theme: Theme = LIGHT) -> Figure:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from mmkit.tabular import is_less
-from mmkit.views.charts import DIRECTIONS
+from mmkit.views.charts import answers, directed
 from mmkit.views.fonts import ELLIPSIS
 from mmkit.views.style import LIGHT, Theme, drawing
 
@@ -35,6 +35,7 @@ def differences(
         about: what both were measured on.
         changed: (item, figure, value in A, value in B), those that got better first.
     """
+    kinds = answers(row["metric"] for row in rows)
     shares = [row for row in rows if "median_rank" not in row["metric"]]
     medians = [row for row in rows if "median_rank" in row["metric"]]
     lines = len(medians) + bool(medians) + len(changed) + 2 * bool(changed)
@@ -45,9 +46,9 @@ def differences(
         parts = figure.subfigures(2 if lines else 1, 1, height_ratios=heights[: 2 if lines else 1], squeeze=False)[:, 0]
         for part in parts:
             part.set_facecolor("none")
-        _points(parts[0].subplots(), shares, theme)
+        _points(parts[0].subplots(), shares, kinds, theme)
         if lines:
-            _write(parts[1].subplots(), medians, changed, lines, theme)
+            _write(parts[1].subplots(), medians, changed, kinds, lines, theme)
         # of a path the end tells which it is
         a, b = (name if len(name) <= NAME else ELLIPSIS + name[1 - NAME :] for name in names)
         head = [f"A  {a}", f"B  {b}", _cut(about, NAME)]
@@ -55,7 +56,7 @@ def differences(
     return figure
 
 
-def _points(axes: Axes, rows: Sequence[dict[str, Any]], theme: Theme) -> None:
+def _points(axes: Axes, rows: Sequence[dict[str, Any]], kinds: Sequence[str], theme: Theme) -> None:
     for y, row in enumerate(rows):
         low, high = row["interval"]
         gained = row["difference"] < 0 if is_less(row["metric"]) else row["difference"] > 0
@@ -68,7 +69,7 @@ def _points(axes: Axes, rows: Sequence[dict[str, Any]], theme: Theme) -> None:
         axes.annotate(values, (1, y), (8, 0), ("axes fraction", "data"), "offset points", va="center", fontsize=9)
     axes.set_facecolor("none")
     axes.axvline(0, color=theme.ink, linewidth=1)
-    axes.set_yticks(range(len(rows)), [_label(row["metric"]) for row in rows])
+    axes.set_yticks(range(len(rows)), [_label(row["metric"], kinds) for row in rows])
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.grid(axis="y", visible=False)
     axes.tick_params(axis="y", length=0)
@@ -78,7 +79,9 @@ def _points(axes: Axes, rows: Sequence[dict[str, Any]], theme: Theme) -> None:
     axes.set_xlabel("B minus A, with its 95 % interval" + ("; hollow: may be chance" if hollow else ""))
 
 
-def _write(axes: Axes, medians: Sequence[dict[str, Any]], changed: Sequence[Changed], lines: int, theme: Theme) -> None:
+def _write(
+    axes: Axes, medians: Sequence[dict[str, Any]], changed: Sequence[Changed], kinds: Sequence[str], lines: int, theme: Theme
+) -> None:
     """Lines of text in three columns, in axes that are not drawn."""
     axes.axis("off")
     axes.set_xlim(0, 1)
@@ -93,21 +96,19 @@ def _write(axes: Axes, medians: Sequence[dict[str, Any]], changed: Sequence[Chan
 
     for row in medians:
         low, high = row["interval"]
-        name = _label(row["metric"].replace("_median_rank", ""))
+        name = _label(row["metric"].replace("_median_rank", ""), kinds)
         line(f"median rank: {row['a']:g} → {row['b']:g}", name, f"{row['difference']:+g} [{low:+g}, {high:+g}]")
     y += bool(medians)
     if changed:
         line("what changed most", "", "rank, A → B" if changed[0][1].endswith(" rank") else "A → B", theme.faint)
     for item, figure, a, b in changed:
-        line(_cut(item, ITEM), _label(figure.removesuffix(" rank")), f"{a:g} → {b:g}")
+        line(_cut(item, ITEM), _label(figure.removesuffix(" rank"), kinds), f"{a:g} → {b:g}")
 
 
-def _label(metric: str) -> str:
-    """A metric as a reader says it: its direction by an arrow."""
-    for direction, said in DIRECTIONS.items():
-        if metric.startswith(direction):
-            return (said + metric.removeprefix(direction).replace("_recall@", "  R@")).strip()
-    return metric.replace("_retrieval", "").replace("_recall@", " R@").replace("_", " ")
+def _label(metric: str, kinds: Sequence[str]) -> str:
+    """A metric as a reader says it: its direction by an arrow, for which `kinds` are the inputs that answer in any metric."""
+    direction, figure = directed(metric, kinds)
+    return f"{direction}  {figure.replace('recall@', 'R@')}".strip() if direction else figure.replace("_", " ")
 
 
 def _cut(text: str, width: int) -> str:

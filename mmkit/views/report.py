@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from mmkit.data.modalities import plural
 from mmkit.files import write_text
 from mmkit.views import charts
 from mmkit.views.page import chart, render
@@ -110,7 +111,7 @@ class Table(NamedTuple):
 
 
 def _table(record: dict[str, Any]) -> Table:
-    counts = " and ".join(f"{n:,} {name.removesuffix('s')}s" for name, n in record["n"].items())
+    counts = " and ".join(f"{n:,} {plural(name)}" for name, n in record["n"].items())
     directions = charts.directions_of(record)
     if directions:
         columns, rows = ["", *directions.values(), "chance"], _recall(record, list(directions))

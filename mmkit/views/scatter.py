@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmkit.views.groups import REST, Groups
+from mmkit.views.groups import REST, SHAPES, Groups
 from mmkit.views.style import LIGHT, Theme, drawing, short
 
 if TYPE_CHECKING:
@@ -31,7 +31,8 @@ def space_map(
     width: float = WIDTH,
     height: float = HEIGHT,
 ) -> Figure:
-    """Points of all modalities on one map. A group has a colour and a shape; of several modalities the first is filled.
+    """Points of all modalities on one map. A group has a colour and a shape; of two modalities the first is filled, of more each
+    has a shape of its own instead of the group.
 
     Args:
         points: (n, 2); modality: (n,).
@@ -58,18 +59,25 @@ def _points(
     axes: Axes, points: np.ndarray, groups: Groups, modality: np.ndarray, kinds: list[str | None], theme: Theme, rastered: bool
 ) -> None:
     looks = list(zip(groups.shapes(), groups.colours(theme), strict=True))
+    own = _shapes(kinds)
     turn = np.random.default_rng(0).integers(LAYERS, size=len(points))
     for layer in range(LAYERS):
         # what is grey lies below
         for code in reversed(range(len(looks))):
             shape, colour = looks[code]
             grey = shape == REST
-            size, alpha = _size(len(points)) * (1.6 if grey else 1), 0.6 if grey else 0.8
+            size, alpha = _size(len(points)) * (1.6 if grey and not own else 1), 0.6 if grey else 0.8
             for i, kind in enumerate(kinds):
                 chosen = points[(turn == layer) & (groups.codes == code) & ((modality == kind) if kind else True)]
                 look: Any = {"facecolors": "none", "edgecolors": colour} if i else {"color": colour}
-                look |= {"marker": shape, "alpha": alpha, "linewidths": 0.8 if i else 0, "rasterized": rastered}
+                marker = own[i] if own else shape
+                look |= {"marker": marker, "alpha": alpha, "linewidths": 0.8 if i else 0, "rasterized": rastered}
                 axes.scatter(chosen[:, 0], chosen[:, 1], s=size, **look)
+
+
+def _shapes(kinds: list[str | None]) -> list[str]:
+    """A marker for each modality where filled and hollow do not tell them apart."""
+    return [SHAPES[i % len(SHAPES)] for i in range(len(kinds))] if len(kinds) > 2 else []
 
 
 def _size(count: int) -> float:
@@ -101,17 +109,22 @@ def _bare(axes: Axes, theme: Theme) -> None:
 
 def _legend(figure: Figure, groups: Groups, kinds: list[str | None], theme: Theme, width: float, ground: int) -> None:
     from matplotlib.lines import Line2D
+    from matplotlib.patches import Patch
 
-    handles = []
+    handles: list[Any] = []
+    own = _shapes(kinds)
     for shape, colour, name, count in zip(groups.shapes(), groups.colours(theme), groups.names, groups.counts, strict=True):
         size = 9 if shape == REST else 6
         label = f"{short(name)}  {count:,}"
+        if own:
+            handles.append(Patch(facecolor=colour, linewidth=0, label=label))
+            continue
         handles.append(Line2D([], [], linestyle="", marker=shape, color=colour, markersize=size, markeredgewidth=0, label=label))
     if len(kinds) > 1:
         for i, kind in enumerate(kinds):
-            fill = "none" if i else theme.faint
+            fill, marker = "none" if i else theme.faint, own[i] if own else "o"
             handles.append(
-                Line2D([], [], linestyle="", marker="o", color=theme.faint, markerfacecolor=fill, markersize=6, label=kind)
+                Line2D([], [], linestyle="", marker=marker, color=theme.faint, markerfacecolor=fill, markersize=6, label=kind)
             )
     if ground:
         look: Any = {"linestyle": "", "marker": REST, "color": theme.faint, "alpha": 0.35, "markersize": 9}

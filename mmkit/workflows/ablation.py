@@ -24,7 +24,7 @@ from mmkit.durations import in_words
 from mmkit.errors import ConfigError, UsageError, UserError
 from mmkit.files import check_beginning, lock, move_folder_aside, read_json, write_json
 from mmkit.loading import CONFIG, load_model, run_config, save_made
-from mmkit.metrics.evaluation import Request, metric, metrics_of
+from mmkit.metrics.evaluation import Request, metric, metrics_of, of_inputs
 from mmkit.talk import Talk
 from mmkit.training.loop import Interrupted
 from mmkit.training.names import check_names
@@ -288,7 +288,7 @@ def _measure(run: Path, many: bool, device: str, talk: Talk) -> tuple[dict[str, 
             result.save(run / "eval")
             # any two inputs have the same names of metrics
             compared = hasattr(metric(own), "of_embeddings") and (many or len(results) > 1)
-            prefix = f"{'-'.join(result.record['n'])}/" if compared else ""
+            prefix = of_inputs(result.record["n"]) if compared else ""
             metrics |= {f"{prefix}{key}": _plain(value) for key, value in result.record["metrics"].items()}
             if result.rows:
                 tables.append((prefix, f"{result.stem}.{result.table}.parquet"))

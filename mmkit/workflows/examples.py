@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from mmkit.data import pictures
+from mmkit.data.modalities import plural
 from mmkit.data.shards import Dataset
 from mmkit.metrics.ranking import Scores, Vectors, rank
 from mmkit.ragged import Ragged
@@ -75,7 +76,7 @@ def of_retrieval(found: Embeddings, names: tuple[str, str], data: Dataset, split
     return [
         ("Found at once", _strips(queries, gallery, at_once, places, numbers)),
         ("Not found at once: the hardest cases", _strips(queries, gallery, missed, places, numbers)),
-        (f"The other way round: {_plural(names[1])} for {_one(names[0])}", _strips(gallery, queries, back, None, numbers)),
+        (f"The other way round: {plural(names[1])} for {_one(names[0])}", _strips(gallery, queries, back, None, numbers)),
     ]
 
 
@@ -91,10 +92,6 @@ def alike(found: Embeddings) -> np.ndarray:
 
 def _one(name: str) -> str:
     return "a picture" if pictures.is_picture(name) else f"one {name}"
-
-
-def _plural(name: str) -> str:
-    return f"{name.removesuffix('s')}s"
 
 
 def _strips(

@@ -86,6 +86,8 @@ class Side:
 def pairs_of(a: str, b: str, asked: Asked) -> list[tuple[Items, Items]]:
     """The items of both, not aligned yet, one pair for each table: by what both were measured, in their runs or now.
 
+    Where one of the models has more inputs than these, the names of the metrics say of which they are.
+
     Args:
         a, b: a run, a checkpoint in one, a CLIP, SigLIP or CLAP checkpoint, or a `.json` or `.parquet` that `mmkit eval` wrote.
 
@@ -97,7 +99,7 @@ def pairs_of(a: str, b: str, asked: Asked) -> list[tuple[Items, Items]]:
     sides = [open_side(name) for name in (a, b)]
     if all(side.is_file for side in sides):
         first, second = (side.saved[0] for side in sides)
-        return [(first.items(asked.ks(first.measure[0])), second.items(asked.ks(second.measure[0])))]
+        return [_named(first.items(asked.ks(first.measure[0])), second.items(asked.ks(second.measure[0])))]
     data = open_dataset(asked.data) if asked.data else None
     kept = [[one for one in side.saved if asked.takes(one, data.hash if data else None)] for side in sides]
     if all(kept):
@@ -115,10 +117,16 @@ def pairs_of(a: str, b: str, asked: Asked) -> list[tuple[Items, Items]]:
             tables[i] = tables[0] if again else _measured(sides[i], data, scope, wanted, asked)
     shared = [key for key in tables[0] if key in tables[1]]
     if not shared:
-        metrics = [", ".join(dict.fromkeys(key[0] for key in found)) for found in tables]
+        metrics = [", ".join(" ".join(key) for key in found) for found in tables]
         by = " and ".join(f"{side.name} by {words}" for side, words in zip(sides, metrics, strict=True))
         raise UserError("they were measured by different metrics", by)
-    return [(tables[0][key], tables[1][key]) for key in shared]
+    return [_named(tables[0][key], tables[1][key]) for key in shared]
+
+
+def _named(a: Items, b: Items) -> tuple[Items, Items]:
+    """Both with the same names of metrics, which tell their inputs where one of the models has others."""
+    of = a.of or b.of
+    return a.named(of), b.named(of)
 
 
 def open_side(name: str) -> Side:

@@ -65,6 +65,49 @@ def test_what_is_measured_twice_is_two_lines_that_say_of_what():
     assert [row[0] for row in rows[:2]] == ["a (x image) 1", "a (x image) 2"], "one model that was named twice"
 
 
+def pair(model, first, second, value, **more):
+    metrics = {f"{name}_retrieval_recall@1": value for name in (first, second)}
+    return record(model, n={first: 9, second: 8}, **metrics) | more
+
+
+PAIRS = [("image", "audio"), ("series", "video"), ("image", "text")]
+MANY = [pair(model, *names, value + i / 10) for model, value in (("a", 0.1), ("b", 0.2)) for i, names in enumerate(PAIRS)]
+
+
+def test_no_row_is_of_two_pairs_of_inputs():
+    """They have no metric in common."""
+    classes = [record(model, "zeroshot_classification", n={"image": 9}, acc1=0.5) for model in ("a", "b")]
+    title, columns, rows, _ = several(lines_of([*MANY, *classes]), 300)
+    assert title == "data test: 9 images, 8 audios, 9 series, 8 videos, 8 texts"
+    audio, series, acc1 = (columns.index(name) for name in ("audio R@1", "series R@1", "acc1"))
+    assert [row[0] for row in rows[:3]] == ["a (image audio)", "a (series video)", "a (image text)"]
+    assert rows[0][audio].startswith("0.100 ") and not rows[0][series] and not rows[0][acc1]
+    assert {row[0]: row[acc1][:5] for row in rows if row[acc1]} == {"a (image)": "0.500", "b (image)": "0.500", "chance": "0.001"}
+    text = rendered(MANY, "md")
+    assert text.count("**") == 2 * 2 * 3, "the best is that of the same pair"
+    (first, *_) = csv.DictReader(io.StringIO(rendered(MANY, "csv")))
+    assert (first["n_image"], first["n_audio"], first["n_series"]) == ("9", "8", "")
+
+
+def test_a_model_that_is_a_column_has_all_pairs_and_its_metrics_say_of_which():
+    lines = lines_of([*MANY, record("b", "zeroshot_classification", n={"image": 9}, acc1=0.5)])
+    _, columns, rows, _ = several(lines, 90)
+    assert columns == ["metric", "a", "b", "chance"]
+    names = [f"{'-'.join(names)}/{name} R@1" for names in PAIRS for name in names]
+    assert [row[0] for row in rows] == [*names, "acc1"]
+    assert [row[1][:5] for row in rows] == ["0.100"] * 2 + ["0.200"] * 2 + ["0.300"] * 2 + [""]
+
+
+def test_models_of_two_inputs_say_which_where_these_differ():
+    records = [pair("a", "image", "text", 0.1), pair("b", "audio", "text", 0.2, chance={"text_retrieval_recall@1": 0.25})]
+    _, columns, rows, _ = several(lines_of(records), 200)
+    assert [row[0] for row in rows] == ["a (image text)", "b (audio text)", "chance"]
+    assert rows[-1][columns.index("text R@1")] == "0.001 to 0.250"
+    assert "**" not in rendered(records, "md")
+    _, _, rows, _ = several(lines_of(records), 40)
+    assert [row[0] for row in rows][:2] == ["image-text/image R@1", "image-text/text R@1"]
+
+
 def test_one_result_with_intervals_chance_and_parts():
     title, columns, rows, _ = one(lines_of(TWO[:2])[0])
     assert title == "runs/a on data test: 1,000 images, 5,000 texts"

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from mmkit.files import sha256
+
 KEYS = ["metric", "a", "b", "difference", "interval", "p", "n"]
 
 
@@ -178,6 +180,69 @@ def test_files_with_every_query_and_a_figure(here, invoke):
     assert "error: the file exists and is not one that mmkit wrote, rows.csv" in refused.stderr
     assert invoke("compare", "a", "b", "-o", "rows.txt", cwd=here).code == 2
     assert invoke("compare", "a", "b", "--figure", "f.csv", cwd=here).code == 2
+
+
+def several(folder, better=0, zero_shot=()):
+    """A run of which nothing is there but results: of three inputs, those of each two of them and of classes of some."""
+    (folder / "eval").mkdir(parents=True)
+    (folder / "config.toml").write_text("[data]\n")
+    (folder / "model.safetensors").write_bytes(b"weights")
+    scope = {"model_hash": sha256(folder / "model.safetensors")[:16], "data_hash": "d", "dataset": "data", "split": "test"}
+    ids = [f"r{i}" for i in range(4)]
+    for shift, pair in enumerate([("image", "audio"), ("image", "text"), ("audio", "text")]):
+        directions = [f"{name}_retrieval" for name in pair for _ in ids]
+        ranks = [1.0 + max(0, shift - better) + i for i in range(4)] * 2
+        table = {"query": ids * 2, "caption": [""] * 8, "direction": directions, "rank": ranks}
+        keep(folder / f"eval/data-test-{'-'.join(pair)}", "ranks", scope | {"n": dict.fromkeys(pair, 4)}, table)
+    for name in zero_shot:
+        keep(folder / f"eval/data-test-{name}-zero-shot", "rows", scope | {"n": {name: 4}}, {"id": ids, "acc1": [0.0, 1, 1, 1]})
+    return folder
+
+
+def keep(stem, kind, record, table):
+    stem.with_name(f"{stem.name}.json").write_text(json.dumps(record))
+    pq.write_table(pa.table(table), stem.with_name(f"{stem.name}.{kind}.parquet"))
+
+
+def test_figures_of_several_pairs_say_of_which(invoke, tmp_path):
+    several(tmp_path / "a"), several(tmp_path / "b", better=1)
+    outcome = invoke("compare", "a", "b", "--metric", "recall@2", "-o", "q.csv", "--figure", "f.svg", cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    found = {line["metric"]: (line["a"], line["b"]) for line in outcome.lines}
+    assert len(found) == len(outcome.lines) == 3 * 2 * 2
+    assert found["image-audio/image_retrieval_recall@2"] == (0.5, 0.5)
+    assert found["image-text/image_retrieval_recall@2"] == (0.25, 0.5)
+    assert found["audio-text/text_retrieval_median_rank"] == (4.5, 3.5)
+    with open(tmp_path / "q.csv", newline="") as f:
+        rows = list(csv.DictReader(f))
+    assert len({row["figure"] for row in rows}) == 6
+    assert {"audio-text/audio_retrieval rank", "image-audio/audio_retrieval rank"} <= {row["figure"] for row in rows}
+    one = "eval/data-test-image-text.json"
+    outcome = invoke("compare", f"a/{one}", f"b/{one}", cwd=tmp_path)
+    assert all(line["metric"].startswith("image-text/") for line in outcome.lines)
+
+
+def test_of_two_inputs_the_metrics_are_as_ever(invoke, tmp_path):
+    for name in ("a", "b"):
+        folder = several(tmp_path / name)
+        for path in folder.glob("eval/*-audio*"):
+            path.unlink()
+        for path in folder.glob("eval/*-image-text.*"):
+            path.rename(path.with_name(path.name.replace("-image-text", "")))
+    names = [line["metric"] for line in invoke("compare", "a", "b", "--metric", "recall@1", cwd=tmp_path).lines]
+    assert names == [f"{name}_retrieval_{what}" for what in ("recall@1", "median_rank") for name in ("image", "text")]
+    # one of two inputs and one of three
+    several(tmp_path / "c")
+    names = [line["metric"] for line in invoke("compare", "a", "c", "--metric", "recall@1", cwd=tmp_path).lines]
+    assert names == [f"image-text/{name}_retrieval_{what}" for what in ("recall@1", "median_rank") for name in ("image", "text")]
+
+
+def test_classes_of_one_input_are_compared_with_those_of_the_same(invoke, tmp_path):
+    several(tmp_path / "a", zero_shot=("audio", "image")), several(tmp_path / "b", zero_shot=("image",))
+    lines = invoke("compare", "a", "b", "--metric", "zero-shot", cwd=tmp_path).lines
+    assert [line["metric"] for line in lines] == ["image/acc1"]
+    rows = invoke("compare", "a", "b", "--metric", "zero-shot", "-o", "-", cwd=tmp_path).lines
+    assert [row["figure"] for row in rows] == ["image/acc1"] * 4
 
 
 def test_a_table_for_people(here, invoke, monkeypatch):

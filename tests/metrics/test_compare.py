@@ -7,7 +7,7 @@ import pytest
 
 from mmkit import bootstrap
 from mmkit.errors import UserError
-from mmkit.metrics.changes import Change, changes, is_ours, most_changed, write
+from mmkit.metrics.changes import Change, changes, is_ours, most_changed, of_all, write
 from mmkit.metrics.compare import aligned, compared, two_sided
 from mmkit.metrics.items import Items
 
@@ -112,6 +112,16 @@ def test_a_table_of_types_lists_each_item_once():
     one = Items(np.array(["a", "b"], object), np.array(["a", "b"], object), values, {}, np.array(["a", "b"], object))
     other = Items(one.keys, one.ids, {name: 1 - each for name, each in values.items()}, {}, one.shown)
     assert [(one.item, one.figure) for one in changes(one, other)] == [("b", "vqa_accuracy"), ("a", "vqa_accuracy")]
+
+
+def test_what_changed_most_is_of_all_pairs_of_inputs():
+    near, far = (
+        [items(ranks).named(f"{of}/") for ranks in both] for of, both in (("x", ([8, 1], [4, 1])), ("y", ([1, 2], [16, 2])))
+    )
+    classes = Items(near[0].keys, near[0].ids, {"x/acc1": np.array([0.0, 1.0])}, {}, near[0].keys)
+    found = of_all([(classes, classes), near, far])
+    assert [(one.figure, one.gain) for one in found[:2]] == [("y/median_rank rank", -4), ("x/median_rank rank", 1)]
+    assert [one.figure for one in found[-2:]] == ["x/acc1"] * 2, "not one of a type of items"
 
 
 @pytest.mark.parametrize("suffix", [".csv", ".json", ".parquet"])

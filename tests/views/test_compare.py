@@ -55,6 +55,21 @@ def test_metrics_are_points_and_median_ranks_are_text():
     assert [line.get_marker() for line in points] == ["o", "o", "v"]
 
 
+def written(metrics, changed):
+    rows = [{"metric": metric, "a": 0.2, "b": 0.5, "difference": 0.3, "interval": [0.2, 0.4]} for metric in metrics]
+    return {text for text, _ in boxes(differences(rows, ("A", "B"), changed=[("x", changed, 3.0, 1.0)]))}
+
+
+def test_directions_are_of_what_is_compared():
+    metrics = [f"{name}_retrieval_{figure}" for name in ("audio", "text") for figure in ("recall@1", "recall@10", "median_rank")]
+    texts = written(metrics, "text_retrieval rank")
+    assert {"text → audio  R@1", "audio → text  R@10", "text → audio", "audio → text"} <= texts
+    assert not any("picture" in text for text in texts)
+    texts = written([f"image-audio/{metric}" for metric in ("image_retrieval_recall@1", "audio_retrieval_recall@1")], "acc1")
+    assert {"audio → image  R@1", "image → audio  R@1", "acc1"} <= texts
+    assert "text → image  R@5" in written(["image-text/image_retrieval_recall@5"], "image-text/image_retrieval rank")
+
+
 def test_one_metric_and_nothing_else():
     figure = differences(ROWS[:1], ("A", "B"))
     assert len(figure.get_axes()) == 1

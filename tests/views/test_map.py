@@ -83,3 +83,41 @@ def test_a_legend_stands_beside_no_point_and_within_the_figure() -> None:
     assert axes.xaxis.label.get_window_extent(renderer).y0 >= 0
     labels = [text.get_text() for text in legend.get_texts()]
     assert labels[-4:] == ["image", "text", "series", "the map  90"]
+
+
+def drawn(kinds: list[str], by: str) -> tuple[dict[str, set[tuple[object, ...]]], set[tuple[object, ...]]]:
+    """The looks (shape, filled, colour) of the points of each modality, which lies at a height of its own, and those of the
+    legend (marker, hollow)."""
+    points = np.array([[x, 100.0 * y] for x in range(16) for y in range(len(kinds))])
+    modality = np.array(kinds * 16, object)
+    groups = (
+        largest("modality", modality)
+        if by == "modality"
+        else largest("label", ["ab"[x % 4 > 0] for x in range(16) for _ in kinds])
+    )
+    figure = space_map(points, groups, modality, NONE)
+    looks: dict[str, set[tuple[object, ...]]] = {}
+    for one in figure.axes[0].collections:
+        if len(one.get_offsets()) and len(one.get_paths()):
+            name = kinds[int(np.asarray(one.get_offsets())[0, 1] / 100)]
+            shape = one.get_paths()[0].vertices.round(3).tobytes()
+            ink = one.get_edgecolor() if not len(one.get_facecolor()) else one.get_facecolor()
+            looks.setdefault(name, set()).add((shape, len(one.get_facecolor()) > 0, tuple(ink[0])))
+    handles = [one for one in figure.legends[0].legend_handles if one.get_label() in kinds]
+    return looks, {(one.get_marker(), one.get_markerfacecolor() == "none") for one in handles}
+
+
+@pytest.mark.parametrize("kinds", [["image", "text"], ["image", "text", "audio", "series", "video"]])
+def test_modalities_are_told_apart_whatever_the_colours_are_of(kinds: list[str]) -> None:
+    looks, legend = drawn(kinds, "label")
+    shapes = {name: {look[:2] for look in own} for name, own in looks.items()}
+    for name, own in shapes.items():
+        assert not any(own & other for one, other in shapes.items() if one != name), name
+        assert len({look[2] for look in looks[name]}) == 2, "the colour is that of the label"
+    assert len(legend) == len(kinds)
+    looks, _ = drawn(kinds, "modality")
+    assert [len(own) for own in looks.values()] == [1] * len(kinds)
+    assert len({look[2] for own in looks.values() for look in own}) == len(kinds)
+    # of two the label has a shape, too
+    if len(kinds) == 2:
+        assert len({shape for shape, _ in shapes["image"]}) == 2

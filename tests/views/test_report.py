@@ -155,6 +155,12 @@ def test_what_equal_captions_leave_possible_stands_beside_a_recall():
     assert "most" not in Page(html(Report(title="T", records=[record(0.2)]))).text
 
 
+def test_items_are_counted_by_what_they_are_called():
+    both = {name.replace("image", "audio"): 0.5 for name in record(0.2)["metrics"]}
+    of_sounds = record(0.2) | {"n": {"audio": 37, "text": 40}, "metrics": both, "chance": both}
+    assert "37 sounds and 40 texts" in Page(html(Report(title="T", records=[of_sounds]))).text
+
+
 def test_it_is_written_whole(full, tmp_path):
     write_report(full, tmp_path / "report.html")
     assert [p.name for p in tmp_path.iterdir()] == ["report.html"]

@@ -96,6 +96,15 @@ def name_of(modality: Any) -> str:
     return next(name for name, module in MODALITIES.items() if module is modality)
 
 
+def plural(name: str) -> str:
+    """What several items of an input are called.
+
+    >>> plural("audio"), plural("series"), plural("text")
+    ('sounds', 'series', 'texts')
+    """
+    return getattr(MODALITIES.get(name), "PLURAL", f"{name.removesuffix('s')}s")
+
+
 def names_file(modality: Any, value: Any) -> bool:
     """A cell of a table is the name of a file that holds one value."""
     named = isinstance(value, str) and Path(value.strip()).suffix.lower() in modality.SUFFIXES
