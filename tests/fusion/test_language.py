@@ -19,6 +19,7 @@ from mmkit.errors import ConfigError, UserError
 from mmkit.fusion.resampler import Resampler
 from mmkit.layers import Encoded
 from mmkit.model import Model
+from mmkit.training.schedule import make_optimizer
 from tests.small import reader, small
 
 LM = {"lm": {"kind": "lm", "of": "fused.text", "answers": "questions"}}
@@ -115,6 +116,14 @@ def test_a_new_flamingo_says_what_its_own_language_model_says() -> None:
 
 
 @torch.inference_mode()
+def test_gates_learn_ten_times_as_fast() -> None:
+    model = seeing("flamingo", opened=False)
+    model.config.train.lr = 1e-3
+    made = {id(p): group["factor"] for group in make_optimizer(model, model.config.train).param_groups for p in group["params"]}
+    factors = {name: made[id(p)] for name, p in model.fusion.named_parameters()}
+    assert {name for name, factor in factors.items() if factor == 10} == {name for name in factors if ".gate" in name} != set()
+
+
 @pytest.mark.parametrize("kind", KEYS)
 def test_a_flamingo_without_a_picture_is_its_language_model(kind: str, gpt2: Path) -> None:
     for language in (None, gpt2):
