@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -67,23 +68,24 @@ def read_parts(parts: Sequence[Part], how: Reading) -> Source:
     rows = readings.settle(rows)
     note = f"{_files(parts, lead)}; {columns.note if template is None else _by_label(columns, template)}"
     note += f"; {readings.note}" if readings.note else ""
-    blank = columns.split and not any(row.split for row in rows if isinstance(row, Row))
-    note += f"; {columns.split!r} is blank in all rows" if blank else ""
+    splits = [row.split for row in rows if isinstance(row, Row)]
+    note += f"; {columns.split!r} is blank in all rows" if columns.split and splits and not any(splits) else ""
     note += _labels(rows) if columns.label else ""
     note += _by_folder(rows, within) if all(part.beside for part in parts) else ""
     path = parts[0].path if len(parts) == 1 else how.ask.folder
     return Source(rows, path.name if how.ask.source is None else str(path), LICENSE, note)
 
 
-def names_pictures(part: Part, how: Reading) -> bool:
-    """The first rows of the file name pictures that are there, and hold captions or labels."""
+def names_pictures(part: Part, how: Reading, folder: Path) -> bool:
+    """The first rows of the file name pictures of a folder, and hold captions or labels."""
     try:
         table = open_table(part.path)
         sample, roots = table.sample(), _roots(part, how)
         columns, _ = _columns(table, sample, roots, how)
     except UserError:
         return False
-    return any(_found(sample, columns.files, root) for root in roots)
+    found = [path for root in roots if columns.files for path in _named(sample, columns.files, root)]
+    return any(Path(path).is_relative_to(os.path.abspath(folder)) for path in found)
 
 
 def _files(parts: Sequence[Part], lead: Table) -> str:

@@ -108,3 +108,10 @@ def test_the_labels_of_a_scene_are_its_shapes(tmp_path: Path, invoke: Invoke) ->
     assert invoke("prep", "shapes", tmp_path / "data", "--limit", 30).code == 0
     for row in open_dataset(tmp_path / "data").rows(columns=["label", "regions"]):
         assert row["label"] == sorted({phrase.split()[-1] for phrase in row["regions"]["phrases"]})
+
+
+def test_a_column_of_splits_is_not_called_blank_where_all_rows_were_rejected(tmp_path: Path, invoke: Invoke) -> None:
+    (tmp_path / "t.csv").write_text("image,caption,split\nno.jpg,a text,train\n")
+    outcome = invoke("prep", "table", "data", "--source", "t.csv", cwd=tmp_path)
+    assert "the only row was rejected" in outcome.stderr
+    assert "is blank" not in outcome.stderr

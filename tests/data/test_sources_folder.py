@@ -269,6 +269,12 @@ def test_the_hint_at_a_table_beside_the_folder_is_followed(tmp_path: Path, names
         assert [row.values["captions"] for row in found.rows if isinstance(row, Row)] == [[f"a text of {name}"] for name in names]
 
 
+def test_a_table_in_the_folder_above_that_names_other_files_is_not_named(tmp_path: Path) -> None:
+    tree(tmp_path, "pets/cats/1.jpg", "photos/1.jpg", "photos/2.jpg")
+    captions(tmp_path / "captions.csv", "photos/1.jpg", "photos/2.jpg")
+    assert "captions.csv" not in read(Ask(tmp_path / "out", tmp_path / "pets")).note
+
+
 @pytest.mark.parametrize("text", ["a.txt", "a.TXT", "A.txt", "a.caption", "a.Caption", "a.png.txt", "a.PNG.txt", "a.png.caption"])
 def test_captions_beside_pictures_in_every_usual_name(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.png").write_bytes(raw.encoded(raw.picture(1), "PNG"))

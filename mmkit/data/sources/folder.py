@@ -1,30 +1,33 @@
 """Class folders (pets/cats/1.jpg gives the label cats and a caption), or images beside a text file of the same name.
 
 Sounds and videos are read as pictures are, and so are series of numbers (NPY, NPZ, Parquet, CSV) where there is none of them.
-Folders such as train, validation, seg_test or Testing are the official splits. A text file (1.txt, 1.caption or 1.jpg.txt)
-holds one caption a line. Where there is a metadata.csv, .jsonl or .parquet with a column file_name, on top or in each
-folder, its captions are read instead; for pictures of no classes, those of any table that names them (captions.csv).
+Folders such as train, validation, seg_test or Testing are the official splits, and so are lists of files such as
+trainlist01.txt or testing_list.txt. A text file (1.txt, 1.caption or 1.jpg.txt) holds one caption a line; in one of another
+name, each line may begin with the name of a file and hold its caption. Where there is a metadata.csv, .jsonl or .parquet with a
+column file_name, on top or in each folder, its captions are read instead; for pictures of no classes, those of any table that
+names them (captions.csv).
 """
 
 from __future__ import annotations
 
 import os
-import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Option
 
-from mmkit.data.data_files import Part, data_files, metadata_files, tables_in
+from mmkit.data.caption_lists import captions_by_id
+from mmkit.data.data_files import Part, metadata_files
 from mmkit.data.levels import Levels, levels_of
 from mmkit.data.modalities import MODALITIES, file_suffixes, name_of, of_files, text
-from mmkit.data.samples import Reading, names_pictures, read_parts
+from mmkit.data.samples import Reading, read_parts
 from mmkit.data.schema import Ask, Reject, Row, Source, of_file
+from mmkit.data.split_lists import Lists, split_lists
 from mmkit.data.splits import folder_split
 from mmkit.data.tables import TABLES
+from mmkit.data.tables_beside import command, other_command, table_of
 from mmkit.data.unread import refuse
 from mmkit.data.walk import walk
 from mmkit.errors import UsageError, UserError, nearest
@@ -39,8 +42,6 @@ LICENSE = "unknown: that of the folder's files"
 READ = [name for name, row in MODALITIES.items() if hasattr(row, "of_file")]
 MEDIA = [name for name in READ if MODALITIES[name] in of_files()]
 NAMED = 3
-# so many tables are looked into for one that names the pictures
-PROBED = 20
 
 
 def read(
@@ -91,7 +92,10 @@ def read(
         looked = MODALITIES[read_as].SUFFIXES if read_as else file_suffixes()
         raise UserError(f"no {files.called}", str(root), f"looked for {' '.join(sorted(looked))}")
     tree = _layout(files, template)
-    table = None if tree.with_text else _table(files, how)
+    if not tree.with_text and (aside := [path for path in files.pictures if _is_aside(path)]):
+        files.leave_out(aside)
+        tree = _layout(files, template)
+    table = None if tree.with_text else table_of(files.root, files.pictures, how)
     if table and len(tree.labels) < 2:
         # one class, or none, has nothing to tell apart
         return _described(table[0], files, table[1])
@@ -99,9 +103,10 @@ def read(
         raise _no_captions(files, how)
     rows = [_row(tree, path) for path in files.pictures]
     note = _note(tree, table)
-    if len(tree.labels) == 1 and not tree.with_text and (command := _other_command(files, how)):
-        note += f"; {command}"
-    return Source(rows, "." if ask.source is None else str(root), LICENSE, note)
+    if len(tree.labels) == 1 and not tree.with_text and (typed := other_command(files.root, files.pictures, how)):
+        note += f"; {typed}"
+    lists = tree.lists is not None and tree.lists.rest is None
+    return Source(rows, "." if ask.source is None else str(root), LICENSE, note, lists=lists)
 
 
 @dataclass(slots=True)
@@ -114,6 +119,7 @@ class Files:
         texts: (folder, name in one case) -> text files called so.
         kinds: suffix -> the modality that its files hold.
         unread: the same of files that cannot be read.
+        aside: files that are left out.
     """
 
     root: Path
@@ -122,6 +128,7 @@ class Files:
     unread: dict[str, str] = field(default_factory=dict)
     pictures: list[Path] = field(default_factory=list)
     texts: dict[tuple[Path, str], list[Path]] = field(default_factory=lambda: defaultdict(list))
+    aside: list[Path] = field(default_factory=list)
 
     @classmethod
     def below(cls, root: Path, read_as: str | None = None) -> Files:
@@ -146,6 +153,11 @@ class Files:
         unread = [path for path in unread if (path.with_suffix(""), files.modality(path)) not in stems]
         files.pictures = sorted([*filter(files.is_read, found), *unread])
         return files
+
+    def leave_out(self, aside: list[Path]) -> None:
+        """Leave files out, unless they are all."""
+        if len(aside) < len(self.pictures):
+            self.aside, self.pictures = aside, sorted({*self.pictures} - {*aside})
 
     def is_read(self, path: Path) -> bool:
         return path.suffix.lower() in self.kinds
@@ -193,6 +205,11 @@ def _kinds(root: Path, found: list[Path], names: list[str]) -> dict[str, str]:
     return kinds
 
 
+def _is_aside(path: Path) -> bool:
+    """It lies in a folder such as _background_noise_ or __MACOSX, which is no class."""
+    return any(part.startswith("_") for part in path.parts[:-1])
+
+
 def _described(parts: list[Part], files: Files, how: Reading) -> Source:
     """The pictures that files such as metadata.csv name, with their captions; `datasets` calls that an image folder."""
     source = read_parts(parts, how)
@@ -203,44 +220,13 @@ def _described(parts: list[Part], files: Files, how: Reading) -> Source:
     return source
 
 
-def _table(files: Files, how: Reading) -> tuple[list[Part], Reading] | None:
-    """A table such as captions.csv that names the pictures, and the how to read it with."""
-    try:
-        parts = data_files(how.ask.folder, how.ask.folder.absolute() == how.ask.out.absolute())
-    except UserError:
-        return None
-    parts = [replace(part, beside=True) for part in parts]
-    return next(((parts, start) for start in _starts(files, how) if names_pictures(parts[0], start)), None)
-
-
-def _starts(files: Files, how: Reading) -> Iterator[Reading]:
-    """The paths of a table start from its own folder, else from the innermost that holds all pictures."""
-    yield how
-    yield replace(how, image_root=files.root / os.path.commonpath([path.parent for path in files.pictures]))
-
-
 def _no_captions(files: Files, how: Reading) -> UserError:
     """The error for pictures that nothing describes."""
     names = {path.parent.name for path in files.pictures if path.parent.name and not folder_split(path.parent.name)}
     none = f" ({names.pop()} is none)" if len(names) == 1 else ""
     what = f"no captions: the {files.called} lie in no class folders{none} and have no text files"
     hint = "what is read: class folders (cats/1.jpg), text files (1.txt beside 1.jpg), or a table of names (metadata.csv)"
-    return UserError(what, str(files.root), _other_command(files, how) or hint)
-
-
-def _other_command(files: Files, how: Reading) -> str:
-    """The command that reads a table that names the pictures: one of several here, or one beside the folder; else empty."""
-    tables = [*tables_in(files.root), *tables_in(files.root.absolute().parent, below=False)]
-    for path in tables[:PROBED]:
-        for start in _starts(files, replace(how, ask=replace(how.ask, source=path))):
-            if names_pictures(Part(path), start):
-                return _command(path, start.image_root)
-    return ""
-
-
-def _command(table: Path, image_root: Path | None) -> str:
-    command = f"mmkit prep table ./data --source {shlex.quote(str(table))}"
-    return command + (f" --image-root {shlex.quote(str(image_root))}" if image_root else "") + "   reads the captions"
+    return UserError(what, str(files.root), other_command(files.root, files.pictures, how) or hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,16 +235,35 @@ class Layout:
 
     Args:
         texts: the pictures that have text files beside them -> those.
-        with_text: captions come from the text files, else from the names of the class folders.
+        told: text file -> the pictures that its lines begin with, and the captions behind.
+        captions: where a picture's captions come from, `texts` or `told`; else they are made from the names of the class folders.
         labels: all classes.
+        lists: the official splits, where lists say them.
     """
 
     files: Files
     template: str | None
     levels: Levels
     texts: dict[Path, list[Path]]
-    with_text: bool
+    told: dict[Path, dict[Path, list[str]]]
+    captions: str
     labels: set[str]
+    lists: Lists | None
+
+    @property
+    def with_text(self) -> bool:
+        return bool(self.captions)
+
+    def split(self, path: Path) -> str | None:
+        """The official split of a picture."""
+        split = self.levels.split(path)
+        return self.lists.splits.get(path, split or self.lists.rest) if self.lists else split
+
+    def said_of(self, path: Path) -> dict[Path, list[str]]:
+        """Text file -> the captions of a picture in it."""
+        if self.captions == "told":
+            return {text: named[path] for text, named in self.told.items() if path in named}
+        return {text: _lines(self.files.root / text) for text in self.texts.get(path, ())}
 
 
 def _layout(files: Files, template: str | None) -> Layout:
@@ -269,7 +274,13 @@ def _layout(files: Files, template: str | None) -> Layout:
     labels = {path: label for path in readable if (label := levels.label(path)) and not levels.is_stray(path)}
     names = set(labels.values())
     classed = len(labels.keys() - texts.keys()) if len(names) > 1 else 0
-    return Layout(files, template, levels, texts, bool(texts) and len(texts) >= classed, names)
+    captions = "texts" if texts and len(texts) >= classed else ""
+    others = {text for found in files.texts.values() for text in found} - {text for found in texts.values() for text in found}
+    told = {} if captions else captions_by_id(files.root, readable, others)
+    if 2 * len({path for named in told.values() for path in named}) > len(readable):
+        captions = "told"
+    lists = split_lists(files.root, files.pictures, others)
+    return Layout(files, template, levels, texts, told, captions, names, lists)
 
 
 def _note(tree: Layout, table: tuple[list[Part], Reading] | None) -> str:
@@ -282,13 +293,21 @@ def _note(tree: Layout, table: tuple[list[Part], Reading] | None) -> str:
     listed = [path for path in found if not levels.is_stray(path)]
     kinds = tree.files.modalities
     beside = kinds[0].FILES if len(kinds) == 1 else "files"
-    note = f"{len(found):,} {tree.files.called}, {f'{beside} beside text files' if tree.with_text else 'class folders'}"
+    where = {"texts": f"{beside} beside text files", "told": f"captions by their names in {_texts(tree)}", "": "class folders"}
+    note = f"{len(found):,} {tree.files.called}, {where[tree.captions]}"
     if doubtful := [s for s, name in tree.files.kinds.items() if name != MEDIA[0] and s in MODALITIES[MEDIA[0]].SUFFIXES]:
         note += f" ({' '.join(doubtful)} as {tree.files.kinds[doubtful[0]]}; --as {MEDIA[0]} reads their first frames)"
     if tree.texts and not tree.with_text:
         note += f" (a text file lies beside {len(tree.texts):,} of them only: it is not read)"
+    if tree.told and not tree.with_text:
+        few = len({path for one in tree.told.values() for path in one})
+        note += f" ({_texts(tree)} has captions of {few:,} of them only: not read)"
     if not tree.with_text:
-        note += _labels(levels, listed)
+        note += _labels(levels, listed, tree.files.called)
+    if tree.files.aside:
+        places = ", ".join(sorted({path.parent.as_posix() for path in tree.files.aside})[:NAMED])
+        note += f"; left out, in folders that begin with _: {len(tree.files.aside):,} ({places})"
+    note += f"; {tree.lists.note}" if tree.lists else ""
     if levels.splits:
         named = (name if name == split else f"{name} ({split})" for name, (split, _) in sorted(levels.splits.items()))
         note += f", official splits {', '.join(named)}"
@@ -300,14 +319,20 @@ def _note(tree: Layout, table: tuple[list[Part], Reading] | None) -> str:
     if table:
         parts, start = table
         path = parts[0].path if len(parts) == 1 else tree.files.root
-        note += f"; {parts[0].path.name} is not read: {_command(path, start.image_root)}"
+        note += f"; {parts[0].path.name} is not read: {command(path, start.image_root)}"
     return note
 
 
-def _labels(levels: Levels, found: list[Path]) -> str:
+def _texts(tree: Layout) -> str:
+    """The text files that have captions by names."""
+    first = min(tree.told, default=Path())
+    return first.as_posix() if len(tree.told) == 1 else f"{len(tree.told):,} files such as {first.as_posix()}"
+
+
+def _labels(levels: Levels, found: list[Path], called: str) -> str:
     """What is said of labels whose folders lie in others: which part is the label, and which labels stand for several folders."""
     if len(labels := {label for path in found if (label := levels.label(path))}) == 1:
-        return f", but only one, {labels.pop()!r}: nothing tells these pictures apart"
+        return f", but only one, {labels.pop()!r}: nothing tells these {called} apart"
     places: dict[str, set[str]] = defaultdict(set)
     for path in found:
         if label := levels.label(path):
@@ -329,7 +354,7 @@ def _row(tree: Layout, path: Path) -> Row | Reject:
     kind = tree.files.modality(path)
     if not tree.files.is_read(path):
         return Reject(name, str(full), f"{path.suffix} {kind.PLURAL} are not read: convert them to {kind.READ_AS}")
-    split, label = levels.split(path), levels.label(path)
+    split, label = tree.split(path), levels.label(path)
     try:
         values = {kind.COLUMN: of_file(name_of(kind), full)}
         if tree.with_text:
@@ -346,11 +371,12 @@ def _row(tree: Layout, path: Path) -> Row | Reject:
 
 
 def _with_text(tree: Layout, path: Path, values: dict[str, Any]) -> Row | Reject:
-    texts = [tree.files.root / text for text in tree.texts.get(path, ())]
-    if not texts:
-        return Reject(path.as_posix(), str(tree.files.root / path), "no text file of the same name beside it")
-    captions = [line for text in texts for line in _lines(text)]
-    return Row(path.as_posix(), values | {"captions": captions}, str(texts[0]), tree.levels.split(path))
+    said = tree.said_of(path)
+    if not said:
+        reason = "no text file of the same name beside it" if tree.captions == "texts" else f"no caption in {_texts(tree)}"
+        return Reject(path.as_posix(), str(tree.files.root / path), reason)
+    captions = [caption for found in said.values() for caption in found]
+    return Row(path.as_posix(), values | {"captions": captions}, str(tree.files.root / next(iter(said))), tree.split(path))
 
 
 def _lines(path: Path) -> list[str]:
