@@ -277,9 +277,9 @@ class Samples:
             cells = [value_of(row, name) for name in names]
             raw = modality.cells(cells) if hasattr(modality, "cells") else cells[0]
             if modality in of_files():
-                raw = _picture(raw, self.pictures, self.spool, modality.PLURAL)
+                raw = _picture(raw, self.pictures, self.spool, modality)
             elif names_file(modality, raw):
-                found = self.pictures.find(raw)
+                found = self.pictures.find(raw, modality.SUFFIXES)
                 raw = of_file(name_of(modality), Path(str(found.path)))
             elif modality is not text and not is_blank(raw):
                 # at once: as Python's own numbers they would take several times the memory until they are written
@@ -319,7 +319,7 @@ def _target(value: Any) -> float | None:
         raise ValueError(f"the target {e}") from None
 
 
-def _picture(value: Any, pictures: Lookup, spool: Spool, plural: str) -> Picture | None:
+def _picture(value: Any, pictures: Lookup, spool: Spool, modality: Any) -> Picture | None:
     """Of a path, bytes, or the struct {bytes, path} that `datasets` writes; None of a blank cell."""
     held = value.get("bytes") if isinstance(value, dict) else value
     if isinstance(held, bytes) and held:
@@ -328,5 +328,5 @@ def _picture(value: Any, pictures: Lookup, spool: Spool, plural: str) -> Picture
     if not name:
         return None
     if re.match(r"https?://", name):
-        raise ValueError(f"{name} is a URL: download the {plural} first")
-    return pictures.find(name)
+        raise ValueError(f"{name} is a URL: download the {modality.PLURAL} first")
+    return pictures.find(name, modality.SUFFIXES)
