@@ -14,7 +14,7 @@ from typing import Any
 from mmkit.data import splits
 from mmkit.data.cells import Blank
 from mmkit.data.modalities import name_of
-from mmkit.data.schema import Later, Picture, Reject, Row, Source, features_of, kind_of, tells
+from mmkit.data.schema import GATHERED, Later, Picture, Reject, Row, Source, features_of, kind_of, tells
 from mmkit.errors import UserError
 from mmkit.files import stable_hash
 
@@ -244,6 +244,8 @@ def _join(first: Row, row: Row) -> None:
             first.values[name] = value
         elif merge and value is not None:
             first.values[name] = merge(there, value)
+        elif name in GATHERED and value is not None:
+            first.values[name] = [*there, *value]
     first.merged.append((row.id, row.where))
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 from typing import Any
 
 from mmkit.data.cells import DAMAGED, EXCESS, is_blank, is_missing, is_number, real_of, text_of
-from mmkit.data.columns import Columns, choose, value_of
+from mmkit.data.columns import Columns, choose
 from mmkit.data.data_files import Part
 from mmkit.data.levels import levels_of
 from mmkit.data.lookup import Lookup, Readings
 from mmkit.data.modalities import image, name_of, names_file, of_files, text
+from mmkit.data.naming import value_of
 from mmkit.data.schema import Ask, Picture, Reject, Row, Source, of_file
 from mmkit.data.spool import Spool
 from mmkit.data.tables import Table, open_table
@@ -118,7 +119,7 @@ def _columns(table: Table, sample: list[dict[str, Any]], roots: list[Path], how:
             raise
     if unseen and (found := found or _by_files(table, sample, roots)):
         columns = choose(table, sample, how.columns | found)
-    if not columns.files or text.ROLE in columns.of:
+    if not columns.files or text.ROLE in columns.of or columns.asked:
         return columns, None
     words = [value for row in sample if not is_missing(text_of(value := value_of(row, columns.label)))]
     if not words or all(map(is_number, words)):
@@ -262,6 +263,8 @@ class Samples:
             values["label"] = label
         if self.columns.target:
             values["target"] = target
+        if self.columns.asked:
+            values["questions"] = self.columns.asked.of(row, f"{self.place}row {n}")
         picture = next((value for value in values.values() if isinstance(value, Picture)), None)
         own = (self.pictures.name(picture) if picture.path else self._own(name, picture)) if picture else name
         return Row(typed or own, values, where, split or None, self.columns.kinds)

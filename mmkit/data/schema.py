@@ -204,6 +204,8 @@ EXTRA: dict[str, Any] = {
     "references": _list(_TEXT),
     "questions": _list({"id": _TEXT, "question": _TEXT, "answers": _list(_TEXT), "type": _TEXT}),
 }
+# rows of one picture may each have their own, and their sample has all
+GATHERED = ("questions",)
 # a row says something where it has two of the modalities and these
 TELLING = ("label", "target", "questions")
 
