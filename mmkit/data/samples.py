@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +16,8 @@ from mmkit.data.cells import DAMAGED, EXCESS, is_blank, is_missing, is_number, r
 from mmkit.data.columns import Columns, choose
 from mmkit.data.data_files import Part
 from mmkit.data.levels import levels_of
-from mmkit.data.lookup import Lookup, Readings
+from mmkit.data.listing import listed
+from mmkit.data.lookup import SPREAD_FOLDERS, Lookup, Readings
 from mmkit.data.modalities import image, name_of, names_file, of_files, text
 from mmkit.data.naming import value_of
 from mmkit.data.schema import Ask, Picture, Reject, Row, Source, of_file
@@ -68,6 +70,8 @@ def read_parts(parts: Sequence[Part], how: Reading) -> Source:
         rows += [samples.row(n, row) for n, row in table.rows(columns.read(table))]
     rows = readings.settle(rows)
     note = f"{_files(parts, lead)}; {columns.note if template is None else _by_label(columns, template)}"
+    note += f"; paths start from {root}" if root not in (*(part.path.parent for part in parts), within) else ""
+    note += f"; left out: {', '.join(parts[0].others)}" if parts[0].others else ""
     note += f"; {readings.note}" if readings.note else ""
     splits = [row.split for row in rows if isinstance(row, Row)]
     note += f"; {columns.split!r} is blank in all rows" if columns.split and splits and not any(splits) else ""
@@ -140,10 +144,17 @@ def _by_files(table: Table, sample: list[dict[str, Any]], roots: list[Path]) -> 
 
 
 def _roots(part: Part, how: Reading) -> list[Path]:
-    """What the relative paths of a file may start from: as typed, else its own folder, else the one that was named."""
+    """What the relative paths of a file may start from: as typed, else its own folder, the one that was named, or one in that."""
     if how.image_root:
         return [how.image_root]
-    return [part.path.parent, how.ask.folder] if how.ask.folder.is_dir() else [part.path.parent]
+    return [part.path.parent, how.ask.folder, *_held(how.ask.folder)] if how.ask.folder.is_dir() else [part.path.parent]
+
+
+def _held(folder: Path) -> list[Path]:
+    """The only folder in one that holds pictures, as clips/ beside the tables of Common Voice; none where there are several."""
+    own = listed(folder)
+    found = [name for name in sorted(own.folders) if listed(folder / name).media] if len(own.folders) <= SPREAD_FOLDERS else []
+    return [folder / found[0]] if len(found) == 1 and not own.media else []
 
 
 def _root(part: Part, table: Table, columns: Columns, how: Reading) -> Path:
@@ -175,7 +186,7 @@ def _check(table: Table, lead: Table, columns: Columns) -> None:
     """Raise the error for a file that has not the columns of the first."""
     for name in columns.values:
         if not {name, name.partition(".")[0]} & set(table.columns):
-            hint = f"--source {lead.path}   reads that one alone; or leave {table.path.name} out of the folder"
+            hint = f"--source {shlex.quote(str(lead.path))}   reads that one alone; or leave {table.path.name} out of the folder"
             raise UserError(f"no column {name!r}, which {lead.path.name} has: not one table", str(table.path), hint)
 
 

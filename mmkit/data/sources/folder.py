@@ -11,6 +11,7 @@ names them (captions.csv).
 from __future__ import annotations
 
 import os
+import shlex
 from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -79,7 +80,8 @@ def read(
         if root.exists():
             refuse(root)
             tabular = root.suffix.lower() in TABLES
-            hint = f"mmkit prep table --source {root}   reads tables" if tabular else f"--source {root.parent}   its folder"
+            where = shlex.quote(str(root if tabular else root.parent))
+            hint = f"mmkit prep table --source {where}   reads tables" if tabular else f"--source {where}   its folder"
             raise UserError("a file, not a folder of pictures", str(root), hint)
         raise UserError("no such folder", str(root), "--source names the folder of the pictures")
     files = Files.below(root, read_as)
