@@ -222,12 +222,12 @@ def _clash(row: Row, first: Row) -> str | None:
             continue
         if isinstance(value, Picture):
             if value.key != there.key:
-                return f"the same image has another {name} in {first.where}"
+                return f"the same {row.told_by} has another {name} in {first.where}"
             continue
         if name in ("label", "target") and value != there:
-            return f"{name} {value!r}, but the same image has {there!r} in {first.where}"
+            return f"{name} {value!r}, but the same {row.told_by} has {there!r} in {first.where}"
         if row.modality(name) and _stamp(value) != _stamp(there):
-            return f"the same image has another {name} in {first.where}"
+            return f"the same {row.told_by} has another {name} in {first.where}"
     return None
 
 

@@ -120,6 +120,12 @@ class Row:
         return next((value for value in self.values.values() if isinstance(value, Picture)), None)
 
     @property
+    def told_by(self) -> str:
+        """What that file is, in one word: image, audio …"""
+        column = next((name for name, value in self.values.items() if isinstance(value, Picture)), "")
+        return name_of(self.modality(column)) if column else "file"
+
+    @property
     def key(self) -> str:
         """Equal for rows that are one sample."""
         return self.picture.key if self.picture else f"row {self.id}"

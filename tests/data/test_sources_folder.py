@@ -222,6 +222,23 @@ def test_a_single_class_is_said(tmp_path: Path) -> None:
     assert read(Ask(tmp_path)).note == "2 pictures, class folders, but only one, 'cats': nothing tells these pictures apart"
 
 
+def test_a_folder_without_a_file_that_is_read_says_what_is_there_and_what_is_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.xyz").write_text("x")
+    with pytest.raises(UserError, match="no pictures, sounds, series or videos") as e:
+        read(Ask(tmp_path))
+    assert e.value.hint.startswith("it holds .xyz; looked for ")
+    assert {".jpg", ".wav", ".mp4", ".npy", ".csv"} < set(e.value.hint.split())
+    with pytest.raises(UserError, match="no videos") as e:
+        read(Ask(tmp_path), read_as="video")
+    assert ".jpg" not in e.value.hint
+
+
+def test_a_single_class_of_sounds_is_said_of_sounds(tmp_path: Path) -> None:
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "0.wav").write_bytes(wav(np.zeros(8)))
+    assert read(Ask(tmp_path)).note.endswith("nothing tells these sounds apart")
+
+
 def captions(path: Path, *names: str) -> Path:
     """A table of captions."""
     path.write_text("image,caption\n" + "".join(f"{name},a text of {name}\n" for name in names))

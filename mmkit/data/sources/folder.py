@@ -22,7 +22,7 @@ from typer import Option
 from mmkit.data.caption_lists import captions_by_id
 from mmkit.data.data_files import Part, metadata_files
 from mmkit.data.levels import Levels, levels_of
-from mmkit.data.modalities import MODALITIES, file_suffixes, name_of, of_files, text
+from mmkit.data.modalities import MODALITIES, name_of, of_files, text
 from mmkit.data.samples import Reading, read_parts
 from mmkit.data.schema import Ask, Reject, Row, Source, of_file
 from mmkit.data.split_lists import Lists, split_lists
@@ -82,7 +82,7 @@ def read(
             tabular = root.suffix.lower() in TABLES
             where = shlex.quote(str(root if tabular else root.parent))
             hint = f"mmkit prep table --source {where}   reads tables" if tabular else f"--source {where}   its folder"
-            raise UserError("a file, not a folder of pictures", str(root), hint)
+            raise UserError(f"a file, not a folder of {MODALITIES[read_as or MEDIA[0]].PLURAL}", str(root), hint)
         raise UserError("no such folder", str(root), "--source names the folder of the pictures")
     files = Files.below(root, read_as)
     if metadata := metadata_files(root):
@@ -91,8 +91,7 @@ def read(
         # tables beside archives describe what is in those
         refuse(root)
     if not files.pictures:
-        looked = MODALITIES[read_as].SUFFIXES if read_as else file_suffixes()
-        raise UserError(f"no {files.called}", str(root), f"looked for {' '.join(sorted(looked))}")
+        raise _nothing(root, [read_as] if read_as else READ)
     tree = _layout(files, template)
     if not tree.with_text and (aside := [path for path in files.pictures if _is_aside(path)]):
         files.leave_out(aside)
@@ -205,6 +204,16 @@ def _kinds(root: Path, found: list[Path], names: list[str]) -> dict[str, str]:
         if claim:
             kinds[suffix] = [*others, *shown, *claim][0]
     return kinds
+
+
+def _nothing(root: Path, sought: list[str]) -> UserError:
+    """The error for a folder that holds no file of what is looked for."""
+    suffixes = Counter(Path(name).suffix.lower() for _, names in walk(root) for name in names)
+    there = " ".join(suffix for suffix, _ in suffixes.most_common(NAMED) if suffix)
+    *others, last = (MODALITIES[name].PLURAL for name in sought)
+    what = f"no {', '.join(others)} or {last}" if others else f"no {last}"
+    looked = " ".join(sorted(set().union(*(MODALITIES[name].SUFFIXES for name in sought))))
+    return UserError(what, str(root), (f"it holds {there}; " if there else "") + f"looked for {looked}")
 
 
 def _is_aside(path: Path) -> bool:
@@ -366,7 +375,9 @@ def _row(tree: Layout, path: Path) -> Row | Reject:
     except OSError as e:
         return Reject(name, str(full), f"cannot read the file ({e.strerror})")
     if not label:
-        texts = "most pictures have no text file, so none is read" if tree.texts else "there is no text file beside it"
+        texts = (
+            f"most {tree.files.called} have no text file, so none is read" if tree.texts else "there is no text file beside it"
+        )
         return Reject(name, str(full), f"no caption: it lies in no class folder, and {texts}")
     caption = (tree.template or kind.TEMPLATE).replace("{label}", label.replace("_", " "))
     return Row(name, values | {"captions": [caption], "label": label}, str(full), split)
