@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmkit.data.cells import DAMAGED, EXCESS, is_blank, is_missing, is_number, real_of, text_of
+from mmkit.data.cells import DAMAGED, EXCESS, is_blank, is_missing, is_number, is_url, real_of, text_of
 from mmkit.data.columns import Columns, choose
 from mmkit.data.data_files import Part
 from mmkit.data.levels import levels_of
@@ -116,7 +116,9 @@ def _columns(table: Table, sample: list[dict[str, Any]], roots: list[Path], how:
     found = None
     try:
         columns = choose(table, sample, how.columns)
-        unseen = columns.of.keys() == {text.ROLE}
+        # a link beside the id of a file that is here
+        links = all(is_url(value) for row in sample if not is_blank(value := value_of(row, columns.files)))
+        unseen = columns.of.keys() == {text.ROLE} or (links and not any(m.ROLE in how.columns for m in of_files()))
     except UserError:
         unseen = True
         if any(m.ROLE in how.columns for m in of_files()) or (found := _by_files(table, sample, roots)) is None:

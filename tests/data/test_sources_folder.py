@@ -263,6 +263,15 @@ def test_a_table_of_captions_beside_pictures_of_no_classes(
     assert "captions." in read(Ask(tmp_path / "out", tmp_path)).note
 
 
+def test_folders_that_are_numbered_pages_are_no_classes_where_a_table_names_their_files_as_in_webvid(tmp_path: Path) -> None:
+    tree(tmp_path, "videos/000001_000050/101.jpg", "videos/000001_000050/102.jpg", "videos/000051_000100/103.jpg")
+    lines = [f"{i},text {i} of it,https://example.org/{i}/stock.jpg" for i in (101, 102, 103)]
+    (tmp_path / "results.csv").write_text("".join(f"{line}\n" for line in ("videoid,name,contentUrl", *lines)))
+    assert {row.values["captions"][0] for row in samples(tmp_path)} == {f"text {i} of it" for i in (101, 102, 103)}
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    assert f"--source {tmp_path / 'results.csv'} --image-root {tmp_path / 'videos'} " in read(Ask(tmp_path)).note
+
+
 def test_a_table_of_captions_takes_splits_from_folders(tmp_path: Path) -> None:
     captions(tree(tmp_path, "Images/train/1.jpg", "Images/valid/2.jpg") / "captions.csv", "train/1.jpg", "valid/2.jpg")
     assert [row.split for row in samples(tmp_path)] == ["train", "val"]
