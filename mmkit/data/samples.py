@@ -117,7 +117,7 @@ def _columns(table: Table, sample: list[dict[str, Any]], roots: list[Path], how:
     try:
         columns = choose(table, sample, how.columns)
         # a link beside the id of a file that is here
-        links = all(is_url(value) for row in sample if not is_blank(value := value_of(row, columns.files)))
+        links = columns.files and all(is_url(value) for row in sample if not is_blank(value := value_of(row, columns.files)))
         unseen = columns.of.keys() == {text.ROLE} or (links and not any(m.ROLE in how.columns for m in of_files()))
     except UserError:
         unseen = True

@@ -25,11 +25,12 @@ from mmkit.data.data_files import Part, metadata_files
 from mmkit.data.levels import Levels, levels_of
 from mmkit.data.media_files import MEDIA, READ, Files
 from mmkit.data.modalities import MODALITIES, name_of
+from mmkit.data.row_series import COLUMNS
 from mmkit.data.samples import Reading, read_parts
 from mmkit.data.schema import Ask, Reject, Row, Source, of_file
 from mmkit.data.split_lists import Lists, split_lists
 from mmkit.data.splits import folder_split
-from mmkit.data.tables import TABLES
+from mmkit.data.tables import TABLES, open_table
 from mmkit.data.tables_beside import command, other_command, table_of
 from mmkit.data.unread import refuse
 from mmkit.data.walk import walk
@@ -93,6 +94,8 @@ def read(
         refuse(root)
     if not files.pictures:
         raise _nothing(root, [read_as] if read_as else READ)
+    for path in [path for path in files.pictures if path.suffix.lower() in TABLES and folder_split(path.stem)][:NAMED]:
+        _refuse_rows(root / path)
     tree = _layout(files, template)
     if not tree.with_text and (aside := [path for path in files.pictures if _is_aside(path)]):
         files.leave_out(aside)
@@ -114,12 +117,26 @@ def read(
 
 def _nothing(root: Path, sought: list[str]) -> UserError:
     """The error for a folder that holds no file of what is looked for."""
+    tables = any(Path(name).suffix.lower() in TABLES - {".txt"} for _, names in walk(root, 0) for name in names)
     suffixes = Counter(Path(name).suffix.lower() for _, names in walk(root) for name in names)
     there = " ".join(suffix for suffix, _ in suffixes.most_common(NAMED) if suffix)
     *others, last = (MODALITIES[name].PLURAL for name in sought)
     what = f"no {', '.join(others)} or {last}" if others else f"no {last}"
     looked = " ".join(sorted(set().union(*(MODALITIES[name].SUFFIXES for name in sought))))
+    if tables:
+        return UserError(what, str(root), f"mmkit prep table ./data --source {shlex.quote(str(root))}   reads the table in it")
     return UserError(what, str(root), (f"it holds {there}; " if there else "") + f"looked for {looked}")
+
+
+def _refuse_rows(path: Path) -> None:
+    """Raise the error for a file such as GunPoint_TRAIN.tsv, which holds many series."""
+    try:
+        rows = open_table(path).columns == COLUMNS
+    except UserError:
+        return
+    if rows:
+        hint = f"mmkit prep table ./data --source {shlex.quote(str(path.parent))}   reads it"
+        raise UserError("a table of a series a row, not a file of one series", str(path), hint)
 
 
 def _is_aside(path: Path) -> bool:
