@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from mmkit.data.cells import has_words, is_blank, is_code, is_number, is_real, is_url, texts_of
 from mmkit.data.modalities import MODALITIES, image, name_of, of_files, text
+from mmkit.data.naming import Rows, base, filled, plain, share, value_of
+from mmkit.data.questions import ROLES, Asked, find_asked, is_of_questions
 from mmkit.data.schema import EXTRA
 from mmkit.data.splits import folder_split
 from mmkit.data.tables import Table
@@ -31,8 +33,6 @@ ROLES_HINT = "it may hold pictures, sounds, videos or series: files, bytes or li
 # a picture column of this grade holds files, or is called so; a caption column of that is the only one of texts
 SURE, ANY = 4, 7
 
-Rows = Sequence[dict[str, Any]]
-
 
 @dataclass(frozen=True, slots=True)
 class Columns:
@@ -42,6 +42,7 @@ class Columns:
         of: role -> its columns: one, or several that are one value; a role is that of a modality, or typed in the place of one.
         kinds: of such a role, which is the dataset's column too, the modality of what it holds.
         left: other columns that hold values of a modality.
+        asked: those of questions and their answers.
     """
 
     of: dict[str, tuple[str, ...]]
@@ -51,6 +52,7 @@ class Columns:
     split: str | None
     id: str | None
     left: tuple[str, ...]
+    asked: Asked | None = None
 
     @property
     def values(self) -> list[str]:
@@ -75,6 +77,7 @@ class Columns:
     def read(self, table: Table) -> list[str]:
         """The columns of the table that are needed."""
         used = [name for name in (*self.values, self.label, self.target, self.split, self.id) if name is not None]
+        used += self.asked.columns if self.asked else ()
         # `meta.file` may be the name of a column, or a key of the objects in the column `meta`
         needed = {name if name in table.columns else name.partition(".")[0] for name in used}
         return [name for name in table.columns if name in needed]
@@ -86,12 +89,17 @@ class Columns:
         for role, name in (("id", self.id), ("split", self.split), ("label", self.label), ("target", self.target)):
             if name is not None:
                 note += f", {name!r} column" if name == role else f", {role} column {name!r}"
+        note += f", {self.asked.note}" if self.asked else ""
         return note + (f"; not taken: {_listed(self.left)}" if self.left else "")
 
 
 def roles() -> dict[str, bool]:
     """What a column may be typed to be, and whether several may be it together."""
-    return {m.ROLE: hasattr(m, "cells") for m in MODALITIES.values()} | dict.fromkeys(("label", "target", "split", "id"), False)
+    return (
+        {m.ROLE: hasattr(m, "cells") for m in MODALITIES.values()}
+        | dict.fromkeys(("label", "target", "split", "id"), False)
+        | ROLES
+    )
 
 
 def parse(typed: Iterable[str]) -> dict[str, list[str]]:
@@ -139,7 +147,7 @@ def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Co
     Raises:
         UserError: a column that is typed is not there, or there are not two that say something; the columns are named.
     """
-    said = {role.partition(":")[0]: role.partition(":")[2] for role in typed}
+    typed_as = {role.partition(":")[0]: role.partition(":")[2] for role in typed}
     named = {
         role.partition(":")[0]: tuple(dict.fromkeys(_typed(name, role, table, sample) for name in names))
         for role, names in typed.items()
@@ -147,33 +155,36 @@ def choose(table: Table, sample: Rows, typed: Mapping[str, Sequence[str]]) -> Co
     taken = {name for names in named.values() for name in names}
     for role in ("id", "split", "label"):
         if role not in named:
-            named[role] = tuple(name for name in table.columns if _plain(name) == role and name not in taken)[:1]
+            named[role] = tuple(name for name in table.columns if plain(name) == role and name not in taken)[:1]
     if not named["split"]:
         named["split"] = tuple(name for name in table.columns if name not in taken and _is_split(name, sample))[:1]
     taken |= {name for role in ("id", "split", "label") for name in named[role]}
     if "target" not in named:
         named["target"] = _target([name for name in table.columns if name not in taken], sample)
     taken |= set(named["target"])
+    asked = find_asked(table, sample, named, taken)
+    taken |= set(asked.columns) if asked else set()
     numbers = {name: m.ROLE for m in _others() for name in table.columns if _is_of(m, name, sample)}
     own = {role: names for role, names in named.items() if role not in roles()}
-    kinds = {role: said[role] or _kind(role, names, sample, table) for role, names in own.items()}
+    kinds = {role: typed_as[role] or _kind(role, names, sample, table) for role, names in own.items()}
     of = _inputs(table, sample, named, taken, numbers, kinds)
     free = [name for name in table.columns if name not in taken.union(*of.values())]
     texts = [name for name in free if name not in numbers]
-    captions = named.get(text.ROLE) or _captions(texts, sample, image.ROLE in of or not named["label"])
+    captions = named.get(text.ROLE) or _captions(texts, sample, not asked and (image.ROLE in of or not named["label"]))
     of |= {text.ROLE: captions} if captions else {}
-    if of and len(of) + bool(named["label"]) + bool(named["target"]) < 2:
-        named["label"] = tuple(name for name in free if _plain(name) in CLASS_NAMES and _share(sample, name, is_code) == 1)[:1]
-    if len(of) + bool(named["label"]) + bool(named["target"]) < 2:
+    said = len(of) + bool(named["target"]) + bool(asked)
+    if of and said + bool(named["label"]) < 2:
+        named["label"] = tuple(name for name in free if plain(name) in CLASS_NAMES and share(sample, name, is_code) == 1)[:1]
+    if said + bool(named["label"]) < 2:
         hint = f"name it with --column {text.ROLE}=NAME; columns: {_few(table.columns)}"
         raise UserError(f"no {text.ROLE} column found", str(table.path), hint)
-    if text.ROLE not in named and not named["label"] and [_plain(name) in CLASS_NAMES for name in captions] == [True]:
+    if text.ROLE not in named and not named["label"] and [plain(name) in CLASS_NAMES for name in captions] == [True]:
         named["label"] = tuple(captions)
     said_by = {*captions, *named["label"]}
     noted = [name for name in free if name not in said_by and (_is_of_note(name, sample) or numbers.get(name) in of)]
     label, target, split, key = (next(iter(named[role]), None) for role in ("label", "target", "split", "id"))
     of = {role: of[role] for role in (*(m.ROLE for m in MODALITIES.values()), *kinds) if role in of}
-    return Columns(of, kinds, label, target, split, key, tuple(noted))
+    return Columns(of, kinds, label, target, split, key, tuple(noted), asked)
 
 
 def _others() -> list[Any]:
@@ -183,10 +194,10 @@ def _others() -> list[Any]:
 
 def _is_of(modality: Any, name: str, sample: Rows) -> bool:
     """All of a column is of a modality; what may be of two, as a GIF may, by the name of the column or what else is in it."""
-    if (share := _share(sample, name, modality.holds)) == 1:
+    if (part := share(sample, name, modality.holds)) == 1:
         return True
-    called = share > 0 or _plain(name) in modality.NAMES
-    return called and hasattr(modality, "may_hold") and _share(sample, name, modality.may_hold) == 1
+    called = part > 0 or plain(name) in modality.NAMES
+    return called and hasattr(modality, "may_hold") and share(sample, name, modality.may_hold) == 1
 
 
 def _kind(role: str, names: Sequence[str], sample: Rows, table: Table) -> str:
@@ -197,7 +208,7 @@ def _kind(role: str, names: Sequence[str], sample: Rows, table: Table) -> str:
     """
     place = f"--column {role}={names[0]} of {table.path}"
     # a file is of the first modality that has its suffix, but bytes may be a picture of any form
-    named = _share(sample, names[0], lambda value: isinstance(value, str)) == 1
+    named = share(sample, names[0], lambda value: isinstance(value, str)) == 1
     order = [image, *_others()] if named else [*_others(), image]
     kind = next((name_of(m) for m in order if all(_is_of(m, name, sample) for name in names)), None)
     if kind is None:
@@ -223,29 +234,20 @@ def _inputs(
     graded = [
         (grade, name) for name in table.columns if name not in taken | numbers.keys() and (grade := _as_image(name, sample))
     ]
-    best = min(graded, key=lambda item: (item[0], _rank(_plain(item[1]), image.NAMES)), default=(8, ""))
+    best = min(graded, key=lambda item: (item[0], _rank(plain(item[1]), image.NAMES)), default=(8, ""))
     if image.ROLE not in of and best[0] <= SURE:
         of[image.ROLE] = (best[1],)
     for m in _others():
         fits = [name for name in table.columns if numbers.get(name) == m.ROLE and name not in taken]
-        fits = [name for name in fits if _plain(name) in m.NAMES or image.ROLE not in of]
+        fits = [name for name in fits if plain(name) in m.NAMES or image.ROLE not in of]
         if fits and m.ROLE not in of:
-            of[m.ROLE] = (min(fits, key=lambda name: _rank(_plain(name), m.NAMES)),)
+            of[m.ROLE] = (min(fits, key=lambda name: _rank(plain(name), m.NAMES)),)
     if not of and not graded and ((text.ROLE in named and named["label"]) or named["target"]):
         return {}  # texts with labels, as someone who names the texts may mean it, or with numbers to predict
     if not of and not graded:
         hint = f"name it with --column {image.ROLE}=NAME (or audio, video, series); columns: {_few(table.columns)}"
         raise UserError(f"no {image.ROLE} column found", str(table.path), hint)
     return of or {image.ROLE: (best[1],)}
-
-
-def value_of(row: dict[str, Any], column: str | None) -> Any:
-    """What a row has in a column, or under a key such as `names.zh`; None where there is none."""
-    if column is None or column in row:
-        return None if column is None else row[column]
-    first, _, rest = column.partition(".")
-    inner = row.get(first)
-    return inner.get(rest) if isinstance(inner, dict) else None
 
 
 def _typed(name: str, role: str, table: Table, sample: Rows) -> str:
@@ -262,17 +264,17 @@ def _typed(name: str, role: str, table: Table, sample: Rows) -> str:
 
 def _as_image(name: str, sample: Rows) -> int:
     """From 1, surely the pictures, to 7, numbers that may be the names of files; 0 is none of them."""
-    sure, named = _plain(name) == image.ROLE, _plain(name) in image.NAMES
-    files = _share(sample, name, lambda value: image.holds(value) and not is_url(value)) > 0.5
+    sure, named = plain(name) == image.ROLE, plain(name) in image.NAMES
+    files = share(sample, name, lambda value: image.holds(value) and not is_url(value)) > 0.5
     if files and named:
         return 1 if sure else 2
-    if not _filled(sample, name) or _share(sample, name, is_number) > 0.5:
+    if not filled(sample, name) or share(sample, name, is_number) > 0.5:
         # a blank one may be filled further down
         return 7 if named else 0
     if sure or files:
         return 3 if sure else 4
     # paths without a suffix, or links
-    return 5 if named else 6 if _share(sample, name, image.holds) > 0.5 else 0
+    return 5 if named else 6 if share(sample, name, image.holds) > 0.5 else 0
 
 
 def _captions(free: Sequence[str], sample: Rows, any_name: bool) -> tuple[str, ...]:
@@ -281,19 +283,19 @@ def _captions(free: Sequence[str], sample: Rows, any_name: bool) -> tuple[str, .
     Args:
         any_name: the only column of texts counts, whatever it is called.
     """
-    texts = [name for name in free if _share(sample, name, lambda value: text.holds(value) and not is_number(value)) > 0.5]
-    codes = {name for name in free if _share(sample, name, is_code) > 0.5}
+    texts = [name for name in free if share(sample, name, lambda value: text.holds(value) and not is_number(value)) > 0.5]
+    codes = {name for name in free if share(sample, name, is_code) > 0.5}
     single = [name for name in texts if name not in codes] or texts
     graded = [(grade, name) for name in free if (grade := _as_caption(name, sample, texts, codes, single))]
     if not graded or (min(graded)[0] == ANY and not any_name):
         return ()
     # where names tell nothing, the longest texts
-    best, lead = min(graded, key=lambda g: (g[0], _rank(_base(g[1]), text.NAMES) if g[0] != 4 else -_length(sample, g[1])))
-    base = _base(lead)
-    if len(base) < 3 or base in NAMELESS:
+    best, lead = min(graded, key=lambda g: (g[0], _rank(base(g[1]), text.NAMES) if g[0] != 4 else -_length(sample, g[1])))
+    word = base(lead)
+    if len(word) < 3 or word in NAMELESS:
         return (lead,)
     # a sibling may be blank in the first rows; one of numbers or ids is none
-    return tuple(name for name in free if _base(name) == base and (best > 4 or name not in codes))
+    return tuple(name for name in free if base(name) == word and (best > 4 or name not in codes))
 
 
 def _as_caption(name: str, sample: Rows, texts: Sequence[str], codes: set[str], single: Sequence[str]) -> int:
@@ -302,8 +304,8 @@ def _as_caption(name: str, sample: Rows, texts: Sequence[str], codes: set[str], 
     Args:
         texts, codes, single: the columns that hold texts, those that hold numbers or ids, and the texts that are no codes.
     """
-    sure, usual = _base(name) == text.ROLE, _base(name) in text.NAMES
-    if not _filled(sample, name):
+    sure, usual = base(name) == text.ROLE, base(name) in text.NAMES
+    if not filled(sample, name):
         # it may be filled further down
         return 3 if sure else 0
     if name in codes:
@@ -312,27 +314,33 @@ def _as_caption(name: str, sample: Rows, texts: Sequence[str], codes: set[str], 
         grade = 1
     else:
         # no usual name: sentences rather than paths
-        grade = (2 if usual else 4 if _share(sample, name, has_words) > 0.5 else 0) if name in texts else 0
+        grade = (2 if usual else 4 if share(sample, name, has_words) > 0.5 else 0) if name in texts else 0
     return grade or (ANY if single == [name] else 0)
 
 
 def _is_split(name: str, sample: Rows) -> bool:
     """A column such as `partition` or `data_split` whose values are words for splits; numbers are none."""
-    called = not set(_plain(name).split("_")).isdisjoint(SPLIT_NAMES)
-    return called and _share(sample, name, lambda value: isinstance(value, str) and folder_split(value) is not None) == 1
+    called = not set(plain(name).split("_")).isdisjoint(SPLIT_NAMES)
+    return called and share(sample, name, lambda value: isinstance(value, str) and folder_split(value) is not None) == 1
 
 
 def _target(free: Sequence[str], sample: Rows) -> tuple[str, ...]:
     """The only column of numbers that is called like what is to be predicted; one of two values is rather a class."""
-    found = [name for name in free if _plain(name) in TARGET_NAMES and _share(sample, name, is_real) == 1]
+    found = [name for name in free if _is_score(name, sample)]
     found = [name for name in found if len({float(row[name]) for row in sample if not is_blank(row.get(name))}) > 2]
     return tuple(found) if len(found) == 1 else ()
 
 
+def _is_score(name: str, sample: Rows) -> bool:
+    return plain(name) in TARGET_NAMES and share(sample, name, is_real) == 1
+
+
 def _is_of_note(name: str, sample: Rows) -> bool:
-    """A column left out that a user may want to know of: it holds texts or pictures, or sounds like it."""
-    named = _filled(sample, name) and (_base(name) in text.NAMES or _plain(name) == image.ROLE)
-    return named or _share(sample, name, image.holds) > 0.5 or _share(sample, name, _tells) > 0.5
+    """A column left out that a user may want to know of: it holds texts, pictures, answers or scores, or sounds like it."""
+    if is_of_questions(name) or _is_score(name, sample):
+        return True
+    named = filled(sample, name) and (base(name) in text.NAMES or plain(name) == image.ROLE)
+    return named or share(sample, name, image.holds) > 0.5 or share(sample, name, _tells) > 0.5
 
 
 def _tells(value: Any) -> bool:
@@ -342,32 +350,9 @@ def _tells(value: Any) -> bool:
     return text.holds(value) and (has_words(value) or (isinstance(value, list) and not is_code(value)))
 
 
-def _plain(name: str) -> str:
-    """`Image Path`, `imagePath`, `image-path` as `image_path`."""
-    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name.strip())
-    return re.sub(r"[\s._\-/#()\[\]:]+", "_", words).strip("_").lower()
-
-
-def _base(name: str) -> str:
-    """The name without its number or letter: `caption` for `captions`, `caption_0`, `Caption 2`, `caption b`, `caption.1`."""
-    plain = _plain(name)
-    match = re.fullmatch(r"(.*[^\d_])_?\d{1,3}|(.+)_[a-z]|\d{1,3}_(.+)", plain)
-    base = next(filter(None, match.groups())) if match else plain
-    return base.removesuffix("s")
-
-
 def _few(names: Sequence[str]) -> str:
     """Names for a hint: a table without a header may have hundreds of columns."""
     return ", ".join(names[:SAID]) + (f" … ({len(names):,} in all)" if len(names) > SAID else "")
-
-
-def _filled(sample: Rows, name: str) -> bool:
-    return any(not is_blank(row.get(name)) for row in sample)
-
-
-def _share(sample: Rows, name: str, test: Callable[[Any], bool]) -> float:
-    values = [value for row in sample if not is_blank(value := row.get(name))]
-    return sum(map(test, values)) / len(values) if values else 0.0
 
 
 def _rank(name: str, names: tuple[str, ...]) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from collections import defaultdict
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +24,7 @@ DEPTH = 3
 SIDECARS = (".txt", ".json")
 SETTINGS = ("dataset_infos.json", "dataset_info.json", "dataset_dict.json", "state.json", "config.json", "croissant.json")
 SHARD = re.compile(r"(.+)-\d{5}-of-\d{5}(-[0-9a-f]+)?")
+NAMES_IT = "--source names the table"
 OURS = re.compile(r"[\w.-]+-\d{5}-of-\d{5}\.parquet|rejected\.jsonl|dataset\.json")
 
 
@@ -33,11 +35,13 @@ class Part:
     Args:
         split: what its name or folder says; None where the rows are to be split.
         beside: it names the pictures beside it.
+        others: tables in the folder that are no part of it.
     """
 
     path: Path
     split: str | None = None
     beside: bool = False
+    others: tuple[str, ...] = ()
 
 
 def data_files(source: Path, in_place: bool = False) -> list[Part]:
@@ -50,7 +54,7 @@ def data_files(source: Path, in_place: bool = False) -> list[Part]:
         UserError: there is none, or it is not clear which files are one table; they are named.
     """
     if not source.exists():
-        raise UserError("no such table", str(source), "--source names the table")
+        raise UserError("no such table", str(source), NAMES_IT)
     if source.is_file():
         return [Part(source)]
     if metadata := metadata_files(source):
@@ -121,6 +125,11 @@ def _one_table(folder: Path, found: list[Path]) -> list[Part]:
         return [Part(found[0])]
     shorter = {path: path.relative_to(folder) for path in found}
     splits = {path: split_of(short) for path, short in shorter.items()}
+    whole = [path for path in found if splits[path]]
+    if len(whole) < len(found) and _is_whole([(shorter[path], splits[path]) for path in whole]):
+        # validated.tsv, other.tsv … of Common Voice
+        left = tuple(str(shorter[path]) for path in found if path not in whole)
+        return [replace(part, others=left) for part in _one_table(folder, whole)]
     groups = {_stem(short) for short in shorter.values()}
     if len(groups) > 1 or (any(splits.values()) and not all(splits.values())):
         names = ", ".join(str(shorter[path]) for path in found[:NAMED_FILES])
@@ -128,9 +137,17 @@ def _one_table(folder: Path, found: list[Path]) -> list[Part]:
         # of several configurations a folder is meant, of several files perhaps that of the training rows
         first = next((path for path in found if splits[path] == "train"), found[0])
         one = first if len({_stem(short)[0] for short in shorter.values()}) == 1 else first.parent
-        raise UserError(f"not exactly one table in the folder: {names}", str(folder), f"--source {one}   reads that one alone")
+        # prose is none, and only who knows it can say which text file is one
+        hint = f"--source {shlex.quote(str(one))}   reads that one alone" if suffix_of(one) != ".txt" else NAMES_IT
+        raise UserError(f"not exactly one table in the folder: {names}", str(folder), hint)
     _not_twice(folder, found)
     return _split([Part(path, splits[path]) for path in found])
+
+
+def _is_whole(files: list[tuple[Path, str | None]]) -> bool:
+    """Files are train, val and test of one table in one folder."""
+    same = len({(path.parent, path.suffix, _stem(path)) for path, _ in files}) == 1
+    return same and {split for _, split in files} == {*WORDS}
 
 
 def _split(parts: list[Part]) -> list[Part]:
@@ -172,13 +189,13 @@ def _not_twice(folder: Path, found: list[Path]) -> None:
         same[str(short).partition(".")[0]].append(str(short))
     for names in same.values():
         if len(names) > 1:
-            hint = f"--source {folder / names[0]}   reads that one alone"
+            hint = f"--source {shlex.quote(str(folder / names[0]))}   reads that one alone"
             raise UserError(f"the same table in several formats: {', '.join(names)}", str(folder), hint)
 
 
 def _none(folder: Path, names: list[str]) -> UserError:
     stems = {Path(name).stem for name in names if Path(name).suffix.lower() in file_suffixes()}
     if any(Path(name).stem in stems for name in names if Path(name).suffix.lower() == ".txt"):
-        hint = f"mmkit prep folder --source {folder}   reads these"
+        hint = f"mmkit prep folder --source {shlex.quote(str(folder))}   reads these"
         return UserError("no table in the folder, but pictures with text files of the same name", str(folder), hint)
-    return UserError("not exactly one table in the folder: none", str(folder), "--source names the table")
+    return UserError("not exactly one table in the folder: none", str(folder), NAMES_IT)

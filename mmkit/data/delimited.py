@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmkit.data.cells import DAMAGED, EXCESS
+from mmkit.data.cells import DAMAGED, EXCESS, is_missing, is_real
 from mmkit.data.compressed import open_text, suffix_of
 from mmkit.data.modalities import file_suffixes
 from mmkit.errors import UserError
@@ -107,7 +107,7 @@ def detect(path: Path, encoding: str, suffixes: Iterable[str]) -> Delimited:
             str(path),
             f"tables end in {' '.join(sorted(suffixes))}",
         )
-    has_header = not any(map(_is_image_name, first))
+    has_header = not any(map(_is_image_name, first)) and not _are_numbers(first)
     columns = _names(first) if has_header else _names([""] * len(first))
     if any("\udc80" <= c <= "\udcff" for name in columns for c in name):
         raise UserError("wrong encoding: the header is not UTF-8", f"{path} row 1", "save the table as UTF-8")
@@ -232,6 +232,13 @@ def _swallows(record: Record, separator: str, width: int) -> bool:
         return False
     behind = [_split(line, separator) for line in record.lines[1:]]
     return any(len(cells) == width and any(map(_is_image_name, cells)) for cells in behind)
+
+
+def _are_numbers(cells: Sequence[str]) -> bool:
+    """Numbers, or missing ones, and nothing else: no names of columns unless they count them."""
+    counted = [[str(i) for i in range(start, start + len(cells))] for start in (0, 1)]
+    numbers = sum(map(is_real, cells))
+    return 0 < numbers == sum(not is_missing(cell) for cell in cells) and [cell.strip() for cell in cells] not in counted
 
 
 def _is_image_name(cell: str) -> bool:

@@ -7,7 +7,7 @@ import posixpath
 import re
 import urllib.parse
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -54,8 +54,11 @@ class Lookup:
         self._listings: dict[str, Listing] = {}
         self.readings = readings or Readings()
 
-    def find(self, name: str) -> Picture:
+    def find(self, name: str, suffixes: Collection[str] = ()) -> Picture:
         """The picture that `name` means.
+
+        Args:
+            suffixes: of several files that fit, those with one of these count.
 
         Raises:
             FileNotFoundError: no file fits; the message names the path that was looked at, and what is there instead.
@@ -65,7 +68,7 @@ class Lookup:
         self.readings.total += 1
         if found := self.exact(name):
             return found
-        if fits := self.loose(name):
+        if fits := self.loose(name, suffixes):
             fits.count()
             return fits.picture
         name = name.strip()
@@ -84,28 +87,30 @@ class Lookup:
                 continue
         return None
 
-    def loose(self, name: str) -> Loose | None:
+    def loose(self, name: str, suffixes: Collection[str] = ()) -> Loose | None:
         """The only picture that the path can mean.
+
+        Args:
+            suffixes: as `find` takes them.
 
         Raises:
             ValueError: several files fit; they are named.
             OSError: the file cannot be looked at.
         """
         name = name.strip()
-        for spelled in _spellings(name):
-            if found := self._search(spelled):
-                picture = Picture.file(self.root / found.path)
-                return Loose(picture, partial(self.readings.add, name, spelled, found, picture))
-        if (path := self._spread(name)) is None:
-            return None
-        return Loose(Picture.file(self.root / path), partial(self.readings.count, SPREAD, f"{name} is {path}"))
+        for search in (self._search, self._spread):
+            for spelled in _spellings(name):
+                if found := search(spelled, suffixes):
+                    picture = Picture.file(self.root / found.path)
+                    return Loose(picture, partial(self.readings.add, name, spelled, found, picture))
+        return None
 
     def name(self, picture: Picture) -> str:
         """Its path below the root as the file is called, with `/`: the same on every machine. Outside of it: the whole path."""
         path = picture.path or ""
         return path.removeprefix(self._base.rstrip(os.sep) + os.sep).replace(os.sep, "/")
 
-    def _search(self, spelled: Spelled) -> Found | None:
+    def _search(self, spelled: Spelled, suffixes: Collection[str]) -> Found | None:
         """The file that the longest tail means whose folders are here.
 
         Raises:
@@ -116,9 +121,7 @@ class Lookup:
             for same_case in (True, False):
                 places = self._folders(folders, same_case)
                 fits = {posixpath.join(place, file): kind for place in places for file, kind in self._listing(place).fits(name)}
-                if len(fits) > 1:
-                    raise several_fit(spelled.written, fits)
-                for path, kind in fits.items():
+                for path, kind in _only(spelled.written, fits, suffixes).items():
                     return Found(path, start, spelled.kinds | _kinds(spelled, start, path, kind))
             if any(self._listing(place).files for place in places):
                 # its folder is here and holds files, but not this one: one of its name further up is another picture
@@ -162,23 +165,24 @@ class Lookup:
         packed = sorted(name for name in self._listing("").files if name.lower().endswith(ARCHIVES))
         return f"; {_few(packed)} beside it: unpack first" if packed else ""
 
-    def _spread(self, name: str) -> str | None:
-        """The file of a bare name where the root holds no files but folders of them, such as folds or parts of a download.
+    def _spread(self, spelled: Spelled, suffixes: Collection[str]) -> Found | None:
+        """The file of a bare name, or of a path of another machine, where the root holds no files but folders of them, such as
+        folds or parts of a download.
 
         Raises:
             ValueError: several of them have it.
         """
-        own = self._listing("")
-        if "/" in name or "\\" in name or len(own.folders) > SPREAD_FOLDERS or own.media:
+        own, (*above, name) = self._listing(""), spelled.parts
+        if (above and not spelled.elsewhere) or len(own.folders) > SPREAD_FOLDERS or own.media:
             return None
         folders = [folder for folder in sorted(own.folders) if self._listing(folder).media]
         # of one --image-root is typed, which is said; and of another split it is another file
         if len(folders) < 2 or any(map(folder_split, folders)):
             return None
-        fits = [posixpath.join(folder, file) for folder in folders for file, _ in self._listing(folder).fits(name)]
-        if len(fits) > 1:
-            raise several_fit(name, fits)
-        return fits[0] if fits else None
+        fits = {posixpath.join(folder, file): kind for folder in folders for file, kind in self._listing(folder).fits(name)}
+        for path in _only(spelled.written, fits, suffixes):
+            return Found(path, len(above), frozenset({SPREAD, *([ELSEWHERE] if above else [])}))
+        return None
 
     def _near(self) -> Iterator[str]:
         """Folders that paths may start from instead: those in the root, or, where it holds tables alone as a `meta` does, the one
@@ -271,6 +275,18 @@ class Found:
     path: str
     start: int
     kinds: frozenset[str]
+
+
+def _only(name: str, fits: dict[str, str], suffixes: Collection[str]) -> dict[str, str]:
+    """The files that fit, if they are none or one; of several the one whose suffix is among those looked for.
+
+    Raises:
+        ValueError: several fit.
+    """
+    sought = {path: kind for path, kind in fits.items() if Path(path).suffix.lower() in suffixes}
+    if len(fits) > 1 and len(sought) != 1:
+        raise several_fit(name, sought or fits)
+    return sought if len(fits) > 1 else fits
 
 
 def several_fit(name: str, files: Iterable[str]) -> ValueError:

@@ -14,7 +14,7 @@ from typing import Any
 from mmkit.data import splits
 from mmkit.data.cells import Blank
 from mmkit.data.modalities import name_of
-from mmkit.data.schema import Later, Picture, Reject, Row, Source, features_of, kind_of, tells
+from mmkit.data.schema import GATHERED, Later, Picture, Reject, Row, Source, features_of, kind_of, tells
 from mmkit.errors import UserError
 from mmkit.files import stable_hash
 
@@ -222,12 +222,12 @@ def _clash(row: Row, first: Row) -> str | None:
             continue
         if isinstance(value, Picture):
             if value.key != there.key:
-                return f"the same image has another {name} in {first.where}"
+                return f"the same {row.told_by} has another {name} in {first.where}"
             continue
         if name in ("label", "target") and value != there:
-            return f"{name} {value!r}, but the same image has {there!r} in {first.where}"
+            return f"{name} {value!r}, but the same {row.told_by} has {there!r} in {first.where}"
         if row.modality(name) and _stamp(value) != _stamp(there):
-            return f"the same image has another {name} in {first.where}"
+            return f"the same {row.told_by} has another {name} in {first.where}"
     return None
 
 
@@ -244,6 +244,8 @@ def _join(first: Row, row: Row) -> None:
             first.values[name] = value
         elif merge and value is not None:
             first.values[name] = merge(there, value)
+        elif name in GATHERED and value is not None:
+            first.values[name] = [*there, *value]
     first.merged.append((row.id, row.where))
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
+import shlex
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from mmkit.data.cells import DAMAGED, EXCESS, is_blank, is_missing, is_number, real_of, text_of
-from mmkit.data.columns import Columns, choose, value_of
+from mmkit.data.cells import DAMAGED, EXCESS, is_blank, is_missing, is_number, is_url, real_of, text_of
+from mmkit.data.columns import Columns, choose
 from mmkit.data.data_files import Part
 from mmkit.data.levels import levels_of
-from mmkit.data.lookup import Lookup, Readings
+from mmkit.data.listing import listed
+from mmkit.data.lookup import SPREAD_FOLDERS, Lookup, Readings
 from mmkit.data.modalities import image, name_of, names_file, of_files, text
+from mmkit.data.naming import value_of
 from mmkit.data.schema import Ask, Picture, Reject, Row, Source, of_file
 from mmkit.data.spool import Spool
 from mmkit.data.tables import Table, open_table
@@ -69,24 +73,27 @@ def read_parts(parts: Sequence[Part], how: Reading) -> Source:
         rows += [samples.row(n, row) for n, row in table.rows(columns.read(table))]
     rows = readings.settle(rows)
     note = f"{_files(parts, lead)}; {columns.note if template is None else _by_label(columns, template)}"
+    note += f"; paths start from {root}" if root not in (*(part.path.parent for part in parts), within) else ""
+    note += f"; left out: {', '.join(parts[0].others)}" if parts[0].others else ""
     note += f"; {readings.note}" if readings.note else ""
-    blank = columns.split and not any(row.split for row in rows if isinstance(row, Row))
-    note += f"; {columns.split!r} is blank in all rows" if blank else ""
+    splits = [row.split for row in rows if isinstance(row, Row)]
+    note += f"; {columns.split!r} is blank in all rows" if columns.split and splits and not any(splits) else ""
     note += _labels(rows) if columns.label else ""
     note += _by_folder(rows, within) if all(part.beside for part in parts) else ""
     path = parts[0].path if len(parts) == 1 else how.ask.folder
     return Source(rows, path.name if how.ask.source is None else str(path), LICENSE, note)
 
 
-def names_pictures(part: Part, how: Reading) -> bool:
-    """The first rows of the file name pictures that are there, and hold captions or labels."""
+def names_pictures(part: Part, how: Reading, folder: Path) -> bool:
+    """The first rows of the file name pictures of a folder, and hold captions or labels."""
     try:
         table = open_table(part.path)
         sample, roots = table.sample(), _roots(part, how)
         columns, _ = _columns(table, sample, roots, how)
     except UserError:
         return False
-    return any(_found(sample, columns.files, root) for root in roots)
+    found = [path for root in roots if columns.files for path in _named(sample, columns.files, root)]
+    return any(Path(path).is_relative_to(os.path.abspath(folder)) for path in found)
 
 
 def _files(parts: Sequence[Part], lead: Table) -> str:
@@ -112,14 +119,16 @@ def _columns(table: Table, sample: list[dict[str, Any]], roots: list[Path], how:
     found = None
     try:
         columns = choose(table, sample, how.columns)
-        unseen = columns.of.keys() == {text.ROLE}
+        # a link beside the id of a file that is here
+        links = columns.files and all(is_url(value) for row in sample if not is_blank(value := value_of(row, columns.files)))
+        unseen = columns.of.keys() == {text.ROLE} or (links and not any(m.ROLE in how.columns for m in of_files()))
     except UserError:
         unseen = True
         if any(m.ROLE in how.columns for m in of_files()) or (found := _by_files(table, sample, roots)) is None:
             raise
     if unseen and (found := found or _by_files(table, sample, roots)):
         columns = choose(table, sample, how.columns | found)
-    if not columns.files or text.ROLE in columns.of:
+    if not columns.files or text.ROLE in columns.of or columns.asked:
         return columns, None
     words = [value for row in sample if not is_missing(text_of(value := value_of(row, columns.label)))]
     if not words or all(map(is_number, words)):
@@ -140,10 +149,17 @@ def _by_files(table: Table, sample: list[dict[str, Any]], roots: list[Path]) -> 
 
 
 def _roots(part: Part, how: Reading) -> list[Path]:
-    """What the relative paths of a file may start from: as typed, else its own folder, else the one that was named."""
+    """What the relative paths of a file may start from: as typed, else its own folder, the one that was named, or one in that."""
     if how.image_root:
         return [how.image_root]
-    return [part.path.parent, how.ask.folder] if how.ask.folder.is_dir() else [part.path.parent]
+    return [part.path.parent, how.ask.folder, *_held(how.ask.folder)] if how.ask.folder.is_dir() else [part.path.parent]
+
+
+def _held(folder: Path) -> list[Path]:
+    """The only folder in one that holds pictures, as clips/ beside the tables of Common Voice; none where there are several."""
+    own = listed(folder)
+    found = [name for name in sorted(own.folders) if listed(folder / name).media] if len(own.folders) <= SPREAD_FOLDERS else []
+    return [folder / found[0]] if len(found) == 1 and not own.media else []
 
 
 def _root(part: Part, table: Table, columns: Columns, how: Reading) -> Path:
@@ -175,7 +191,7 @@ def _check(table: Table, lead: Table, columns: Columns) -> None:
     """Raise the error for a file that has not the columns of the first."""
     for name in columns.values:
         if not {name, name.partition(".")[0]} & set(table.columns):
-            hint = f"--source {lead.path}   reads that one alone; or leave {table.path.name} out of the folder"
+            hint = f"--source {shlex.quote(str(lead.path))}   reads that one alone; or leave {table.path.name} out of the folder"
             raise UserError(f"no column {name!r}, which {lead.path.name} has: not one table", str(table.path), hint)
 
 
@@ -282,6 +298,8 @@ class Samples:
             values["label"] = label
         if self.columns.target:
             values["target"] = target
+        if self.columns.asked:
+            values["questions"] = self.columns.asked.of(row, f"{self.place}row {n}")
         picture = next((value for value in values.values() if isinstance(value, Picture)), None)
         own = (self.pictures.name(picture) if picture.path else self._own(name, picture)) if picture else name
         return Row(typed or own, values, where, split or None, self.columns.kinds)
@@ -297,10 +315,9 @@ class Samples:
             cells = [value_of(row, name) for name in names]
             raw = modality.cells(cells) if hasattr(modality, "cells") else cells[0]
             if modality in of_files():
-                raw = _picture(raw, self.pictures, self.spool, modality.PLURAL)
+                raw = _picture(raw, self.pictures, self.spool, modality)
             elif names_file(modality, raw):
-                found = self.pictures.find(raw)
-                path = Path(str(found.path))
+                path = Path(str(self.pictures.find(raw, modality.SUFFIXES).path))
                 raw = of_file(name_of(modality), path, self.first.setdefault(column, path))
             elif modality is not text and not is_blank(raw):
                 # at once: as Python's own numbers they would take several times the memory until they are written
@@ -346,7 +363,7 @@ def _target(value: Any) -> float | None:
         raise ValueError(f"the target {e}") from None
 
 
-def _picture(value: Any, pictures: Lookup, spool: Spool, plural: str) -> Picture | None:
+def _picture(value: Any, pictures: Lookup, spool: Spool, modality: Any) -> Picture | None:
     """Of a path, bytes, or the struct {bytes, path} that `datasets` writes; None of a blank cell."""
     held = value.get("bytes") if isinstance(value, dict) else value
     if isinstance(held, bytes) and held:
@@ -355,5 +372,5 @@ def _picture(value: Any, pictures: Lookup, spool: Spool, plural: str) -> Picture
     if not name:
         return None
     if re.match(r"https?://", name):
-        raise ValueError(f"{name} is a URL: download the {plural} first")
-    return pictures.find(name)
+        raise ValueError(f"{name} is a URL: download the {modality.PLURAL} first")
+    return pictures.find(name, modality.SUFFIXES)

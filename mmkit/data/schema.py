@@ -123,6 +123,12 @@ class Row:
         return next((value for value in self.values.values() if isinstance(value, Picture)), None)
 
     @property
+    def told_by(self) -> str:
+        """What that file is, in one word: image, audio …"""
+        column = next((name for name, value in self.values.items() if isinstance(value, Picture)), "")
+        return name_of(self.modality(column)) if column else "file"
+
+    @property
     def key(self) -> str:
         """Equal for rows that are one sample."""
         return self.picture.key if self.picture else f"row {self.id}"
@@ -207,6 +213,8 @@ EXTRA: dict[str, Any] = {
     "references": _list(_TEXT),
     "questions": _list({"id": _TEXT, "question": _TEXT, "answers": _list(_TEXT), "type": _TEXT}),
 }
+# rows of one picture may each have their own, and their sample has all
+GATHERED = ("questions",)
 # a row says something where it has two of the modalities and these
 TELLING = ("label", "target", "questions")
 

@@ -16,6 +16,7 @@ from mmkit.data import delimited
 from mmkit.data.cells import DAMAGED
 from mmkit.data.compressed import open_text, suffix_of, whole
 from mmkit.data.encoding import detect_encoding
+from mmkit.data.row_series import COLUMNS, row_series
 from mmkit.data.splits import folder_split
 from mmkit.data.unread import refuse
 from mmkit.errors import UserError
@@ -88,6 +89,8 @@ def _detected(path: Path, suffix: str) -> Table:
         columns = _json_columns(path, encoding)
         return Table(path, columns, f"{path.name}: JSON, {encoding}", lambda columns: _json_rows(path, encoding))
     text = delimited.detect(path, encoding, TABLES)
+    if series := row_series(text):
+        return Table(path, COLUMNS, f"{path.name}: {series.note}", lambda columns: series.rows())
     return Table(path, text.columns, f"{path.name}: {text.note}", lambda columns: text.rows())
 
 

@@ -130,7 +130,8 @@ def _make(kind: str, ask: Ask, choices: Choices, settings: dict[str, Any], force
     manifest["rejected"] = len(rejects)
     manifest["merged"] = merged = sum(record["merged"] for record in records)
     if merged:
-        ask.say(f"{merged:,} rows were merged into samples that have the same image")
+        what = next((row.told_by for shard in plan.shards for row in shard.rows if row.merged), "file")
+        ask.say(f"{merged:,} rows were merged into samples that have the same {what}")
     _finish(out, manifest, rejects, ask, choices.workers)
     return manifest
 

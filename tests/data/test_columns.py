@@ -200,3 +200,10 @@ def test_a_split_column_that_is_blank_is_said(tmp_path: Path) -> None:
     raw.jpeg(tmp_path / "0.jpg", 0)
     (tmp_path / "t.csv").write_text("image,caption,split\n0.jpg,a b,\n")
     assert read(Ask(tmp_path / "out", tmp_path / "t.csv")).note.endswith("; 'split' is blank in all rows")
+
+
+def test_two_columns_of_scores_are_named_as_not_taken(tmp_path: Path) -> None:
+    rows = [f"{i}.jpg,a text,{i / 7},{i}" for i in range(4)]
+    columns = chosen(tmp_path, "file,text,valence,rating", *rows)
+    assert (columns.target, columns.left) == (None, ("valence", "rating"))
+    assert chosen(tmp_path, "file,text,valence,rating", *rows, typed=("target=rating",)).left == ("valence",)

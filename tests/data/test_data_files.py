@@ -96,6 +96,30 @@ def test_the_hint_names_the_training_rows(tmp_path: Path) -> None:
     assert e.value.hint == f"--source {tmp_path / 'train.csv'}   reads that one alone"
 
 
+def test_hints_are_quoted_and_name_no_prose(tmp_path: Path) -> None:
+    touched(tmp_path / "a set", "cats.csv", "dogs.csv")
+    with pytest.raises(UserError) as e:
+        data_files(tmp_path / "a set")
+    assert e.value.hint == f"--source '{tmp_path}/a set/cats.csv'   reads that one alone"
+    touched(tmp_path / "prose", "README.txt", "features.txt")
+    with pytest.raises(UserError, match=r"not exactly one table in the folder: README\.txt, features\.txt") as e:
+        data_files(tmp_path / "prose")
+    assert e.value.hint == "--source names the table"
+
+
+def test_the_splits_of_one_table_are_read_and_what_lies_beside_them_is_named_as_in_common_voice(tmp_path: Path) -> None:
+    for i, split in enumerate(("train", "dev", "test", "validated", "other")):
+        raw.jpeg(tmp_path / "clips" / f"{i}.jpg", i)
+        (tmp_path / f"{split}.tsv").write_text(f"path\tsentence\n{i}.jpg\ta text of {split}\n")
+    (tmp_path / "clip_durations.tsv").write_text("clip\tduration\n0.jpg\t12\n")
+    for name in ("table", "folder"):
+        source = reader(name)(Ask(tmp_path / "out", tmp_path))
+        splits = {row.split: row.values["captions"] for row in source.rows if isinstance(row, Row)}
+        assert splits == {split: [f"a text of {word}"] for split, word in (("train", "train"), ("val", "dev"), ("test", "test"))}
+        assert f"; paths start from {tmp_path / 'clips'}" in source.note
+        assert "; left out: clip_durations.tsv, other.tsv, validated.tsv" in source.note
+
+
 def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:
     touched(tmp_path, "lists/pairs.csv")
     (tmp_path / "lists" / "up").symlink_to(tmp_path)

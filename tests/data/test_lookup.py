@@ -195,3 +195,24 @@ def test_names_that_no_file_can_have(tmp_path: Path) -> None:
             pictures.find(name)
     with pytest.raises(ValueError, match="null byte"):
         pictures.find("\0")
+
+
+def test_of_several_files_of_a_name_the_one_that_is_looked_for_counts(tmp_path: Path) -> None:
+    files = laid_out(tmp_path, "audio/v0.wav", "video/v0.mp4", "img/v0.png", "img/v1.jpg", "img/v1.png", "audio/v1.wav")
+    assert files.name(files.find("v0", {".wav", ".mp3"})) == "audio/v0.wav"
+    assert files.name(files.find("v0", {".mp4"})) == "video/v0.mp4"
+    with pytest.raises(ValueError, match=r"2 files fit v1: img/v1\.jpg and img/v1\.png"):
+        files.find("v1", {".jpg", ".png"})
+    with pytest.raises(ValueError, match="3 files fit v0"):
+        files.find("v0")
+
+
+def test_a_path_of_another_machine_whose_file_lies_in_one_of_several_folders(tmp_path: Path) -> None:
+    files = laid_out(tmp_path, "audio/a.wav", "audio/b.wav", "video/a.mp4")
+    paths = ["/data/release/Session1/a.wav", "D:\\release\\Session1\\b.wav"]
+    assert [found(files, path) for path in paths] == ["audio/a.wav", "audio/b.wav"]
+    assert "2 in the one of several folders that has it" in files.readings.note
+    with pytest.raises(FileNotFoundError, match="missing file"):  # the folder that it names here is not here
+        files.find("Session1/a.wav")
+    again = Row("2", {"audio": files.find("/data/release/Session2/a.wav")}, "t.csv row 2")
+    assert files.readings.settle([again])[0].reason.startswith("paths of several folders lead to")  # type: ignore[union-attr]

@@ -7,12 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from mmkit.data.audit import table
 from mmkit.data.shards import open_dataset
 from tests import raw
 from tests.conftest import Outcome
+from tests.core import wav
 
 Invoke = Callable[..., Outcome]
 
@@ -108,3 +110,20 @@ def test_the_labels_of_a_scene_are_its_shapes(tmp_path: Path, invoke: Invoke) ->
     assert invoke("prep", "shapes", tmp_path / "data", "--limit", 30).code == 0
     for row in open_dataset(tmp_path / "data").rows(columns=["label", "regions"]):
         assert row["label"] == sorted({phrase.split()[-1] for phrase in row["regions"]["phrases"]})
+
+
+def test_a_column_of_splits_is_not_called_blank_where_all_rows_were_rejected(tmp_path: Path, invoke: Invoke) -> None:
+    (tmp_path / "t.csv").write_text("image,caption,split\nno.jpg,a text,train\n")
+    outcome = invoke("prep", "table", "data", "--source", "t.csv", cwd=tmp_path)
+    assert "the only row was rejected" in outcome.stderr
+    assert "is blank" not in outcome.stderr
+
+
+def test_what_is_said_of_sounds_names_no_pictures(tmp_path: Path, invoke: Invoke) -> None:
+    rows = ["audio,text,label", "0.wav,a text,a", "0.wav,another text,a", "0.wav,a third text,b"]
+    (tmp_path / "0.wav").write_bytes(wav(np.sin(np.arange(800))))
+    (tmp_path / "t.csv").write_text("".join(f"{row}\n" for row in rows))
+    outcome = invoke("prep", "table", tmp_path / "data", "--source", tmp_path / "t.csv")
+    assert "1 rows were merged into samples that have the same audio" in outcome.stderr
+    (reason,) = rejected(tmp_path).values()
+    assert reason.startswith("label 'b', but the same audio has 'a' in ")

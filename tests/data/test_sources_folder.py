@@ -235,6 +235,23 @@ def test_a_single_class_is_said(tmp_path: Path) -> None:
     assert read(Ask(tmp_path)).note == "2 pictures, class folders, but only one, 'cats': nothing tells these pictures apart"
 
 
+def test_a_folder_without_a_file_that_is_read_says_what_is_there_and_what_is_looked_for(tmp_path: Path) -> None:
+    (tmp_path / "a.xyz").write_text("x")
+    with pytest.raises(UserError, match="no pictures, sounds, series or videos") as e:
+        read(Ask(tmp_path))
+    assert e.value.hint.startswith("it holds .xyz; looked for ")
+    assert {".jpg", ".wav", ".mp4", ".npy", ".csv"} < set(e.value.hint.split())
+    with pytest.raises(UserError, match="no videos") as e:
+        read(Ask(tmp_path), read_as="video")
+    assert ".jpg" not in e.value.hint
+
+
+def test_a_single_class_of_sounds_is_said_of_sounds(tmp_path: Path) -> None:
+    (tmp_path / "cats").mkdir()
+    (tmp_path / "cats" / "0.wav").write_bytes(wav(np.zeros(8)))
+    assert read(Ask(tmp_path)).note.endswith("nothing tells these sounds apart")
+
+
 def captions(path: Path, *names: str) -> Path:
     """A table of captions."""
     path.write_text("image,caption\n" + "".join(f"{name},a text of {name}\n" for name in names))
@@ -259,6 +276,15 @@ def test_a_table_of_captions_beside_pictures_of_no_classes(
     assert "captions." in read(Ask(tmp_path / "out", tmp_path)).note
 
 
+def test_folders_that_are_numbered_pages_are_no_classes_where_a_table_names_their_files_as_in_webvid(tmp_path: Path) -> None:
+    tree(tmp_path, "videos/000001_000050/101.jpg", "videos/000001_000050/102.jpg", "videos/000051_000100/103.jpg")
+    lines = [f"{i},text {i} of it,https://example.org/{i}/stock.jpg" for i in (101, 102, 103)]
+    (tmp_path / "results.csv").write_text("".join(f"{line}\n" for line in ("videoid,name,contentUrl", *lines)))
+    assert {row.values["captions"][0] for row in samples(tmp_path)} == {f"text {i} of it" for i in (101, 102, 103)}
+    (tmp_path / "other.csv").write_text("a,b\n1,2\n")
+    assert f"--source {tmp_path / 'results.csv'} --image-root {tmp_path / 'videos'} " in read(Ask(tmp_path)).note
+
+
 def test_a_table_of_captions_takes_splits_from_folders(tmp_path: Path) -> None:
     captions(tree(tmp_path, "Images/train/1.jpg", "Images/valid/2.jpg") / "captions.csv", "train/1.jpg", "valid/2.jpg")
     assert [row.split for row in samples(tmp_path)] == ["train", "val"]
@@ -280,6 +306,12 @@ def test_the_hint_at_a_table_beside_the_folder_is_followed(tmp_path: Path, names
         _, _, _, _, _, table, *root = shlex.split(e.value.hint.partition("   ")[0])
         found = reader("table")(Ask(tmp_path / "out", Path(table)), image_root=Path(root[1]) if root else None)
         assert [row.values["captions"] for row in found.rows if isinstance(row, Row)] == [[f"a text of {name}"] for name in names]
+
+
+def test_a_table_in_the_folder_above_that_names_other_files_is_not_named(tmp_path: Path) -> None:
+    tree(tmp_path, "pets/cats/1.jpg", "photos/1.jpg", "photos/2.jpg")
+    captions(tmp_path / "captions.csv", "photos/1.jpg", "photos/2.jpg")
+    assert "captions.csv" not in read(Ask(tmp_path / "out", tmp_path / "pets")).note
 
 
 @pytest.mark.parametrize("text", ["a.txt", "a.TXT", "A.txt", "a.caption", "a.Caption", "a.png.txt", "a.PNG.txt", "a.png.caption"])

@@ -7,6 +7,7 @@ its questions. The type of a question is yes/no, colour or shape.
 
 from __future__ import annotations
 
+import shlex
 from collections import defaultdict
 from pathlib import Path
 from typing import Any
@@ -43,7 +44,9 @@ def read(ask: Ask) -> Source:
     splits = [split for split, _ in files]
     if len(set(splits)) < len(splits):
         places = ", ".join(str(path) for _, path in files)
-        raise UserError(f"several easy-VQA found: {places}", str(root), f"--source {files[0][1].parent.parent}   reads one")
+        raise UserError(
+            f"several easy-VQA found: {places}", str(root), f"--source {shlex.quote(str(files[0][1].parent.parent))}   reads one"
+        )
     rows = [row for split, path in files for row in _rows(path, split)]
     asked = [len(row.values["questions"]) for row in rows if isinstance(row, Row)]
     note = f"{sum(asked):,} questions about {len(asked):,} pictures, official splits {', '.join(splits)}"

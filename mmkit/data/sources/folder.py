@@ -1,30 +1,37 @@
 """Class folders (pets/cats/1.jpg gives the label cats and a caption), or images beside a text file of the same name.
 
 Sounds and videos are read as pictures are, and so are series of numbers (NPY, NPZ, Parquet, CSV) where there is none of them.
-Folders such as train, validation, seg_test or Testing are the official splits. A text file (1.txt, 1.caption or 1.jpg.txt)
-holds one caption a line. Where there is a metadata.csv, .jsonl or .parquet with a column file_name, on top or in each
-folder, its captions are read instead; for pictures of no classes, those of any table that names them (captions.csv).
+Folders such as train, validation, seg_test or Testing are the official splits, and so are lists of files such as
+trainlist01.txt or testing_list.txt. A text file (1.txt, 1.caption or 1.jpg.txt) holds one caption a line; in one of another
+name, each line may begin with the name of a file and hold its caption. Where there is a metadata.csv, .jsonl or .parquet with a
+column file_name, on top or in each folder, its captions are read instead; for pictures of no classes, those of any table that
+names them (captions.csv).
 """
 
 from __future__ import annotations
 
 import os
+import re
 import shlex
 from collections import Counter, defaultdict
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
 from typer import Option
 
-from mmkit.data.data_files import Part, data_files, metadata_files, tables_in
+from mmkit.data.caption_lists import captions_by_id
+from mmkit.data.data_files import Part, metadata_files
 from mmkit.data.levels import Levels, levels_of
-from mmkit.data.modalities import MODALITIES, file_suffixes, name_of, of_files, text
-from mmkit.data.samples import Reading, names_pictures, read_parts
+from mmkit.data.media_files import MEDIA, READ, Files
+from mmkit.data.modalities import MODALITIES, name_of
+from mmkit.data.row_series import COLUMNS
+from mmkit.data.samples import Reading, read_parts
 from mmkit.data.schema import Ask, Reject, Row, Source, of_file
+from mmkit.data.split_lists import Lists, split_lists
 from mmkit.data.splits import folder_split
-from mmkit.data.tables import TABLES
+from mmkit.data.tables import TABLES, open_table
+from mmkit.data.tables_beside import command, other_command, table_of
 from mmkit.data.unread import refuse
 from mmkit.data.walk import walk
 from mmkit.errors import UsageError, UserError, nearest
@@ -35,12 +42,9 @@ EXAMPLES = (
     "mmkit prep folder ./data --source ~/photos --splits train:0.9,test:0.1",
 )
 LICENSE = "unknown: that of the folder's files"
-# the modalities that files hold one value of; where there are others, those whose columns keep files come first
-READ = [name for name, row in MODALITIES.items() if hasattr(row, "of_file")]
-MEDIA = [name for name in READ if MODALITIES[name] in of_files()]
 NAMED = 3
-# so many tables are looked into for one that names the pictures
-PROBED = 20
+# the folders of a download are numbered: 000001_000050
+PAGE = re.compile(r"[\d_-]{5,}")
 
 
 def read(
@@ -78,8 +82,9 @@ def read(
         if root.exists():
             refuse(root)
             tabular = root.suffix.lower() in TABLES
-            hint = f"mmkit prep table --source {root}   reads tables" if tabular else f"--source {root.parent}   its folder"
-            raise UserError("a file, not a folder of pictures", str(root), hint)
+            where = shlex.quote(str(root if tabular else root.parent))
+            hint = f"mmkit prep table --source {where}   reads tables" if tabular else f"--source {where}   its folder"
+            raise UserError(f"a file, not a folder of {MODALITIES[read_as or MEDIA[0]].PLURAL}", str(root), hint)
         raise UserError("no such folder", str(root), "--source names the folder of the pictures")
     files = Files.below(root, read_as)
     if metadata := metadata_files(root):
@@ -88,109 +93,55 @@ def read(
         # tables beside archives describe what is in those
         refuse(root)
     if not files.pictures:
-        looked = MODALITIES[read_as].SUFFIXES if read_as else file_suffixes()
-        raise UserError(f"no {files.called}", str(root), f"looked for {' '.join(sorted(looked))}")
+        raise _nothing(root, [read_as] if read_as else READ)
+    for path in [path for path in files.pictures if path.suffix.lower() in TABLES and folder_split(path.stem)][:NAMED]:
+        _refuse_rows(root / path)
     tree = _layout(files, template)
-    table = None if tree.with_text else _table(files, how)
-    if table and len(tree.labels) < 2:
+    if not tree.with_text and (aside := [path for path in files.pictures if _is_aside(path)]):
+        files.leave_out(aside)
+        tree = _layout(files, template)
+    table = None if tree.with_text else table_of(files.root, files.pictures, how)
+    classes = sum(not PAGE.fullmatch(label) for label in tree.labels)
+    if table and classes < 2:
         # one class, or none, has nothing to tell apart
         return _described(table[0], files, table[1])
     if not tree.labels and not tree.with_text and any(map(files.is_read, files.pictures)):
         raise _no_captions(files, how)
     rows = [_row(tree, path) for path in files.pictures]
     note = _note(tree, table)
-    if len(tree.labels) == 1 and not tree.with_text and (command := _other_command(files, how)):
-        note += f"; {command}"
-    return Source(rows, "." if ask.source is None else str(root), LICENSE, note)
+    if classes < 2 and not tree.with_text and (typed := other_command(files.root, files.pictures, how)):
+        note += f"; {typed}"
+    lists = tree.lists is not None and tree.lists.rest is None
+    return Source(rows, "." if ask.source is None else str(root), LICENSE, note, lists=lists)
 
 
-@dataclass(slots=True)
-class Files:
-    """What lies below a folder, as paths relative to it.
-
-    Args:
-        sought: the modalities that are looked for.
-        pictures: sorted; also those that are not read, but for what is there in another form too (`a.cr2` beside `a.jpg`).
-        texts: (folder, name in one case) -> text files called so.
-        kinds: suffix -> the modality that its files hold.
-        unread: the same of files that cannot be read.
-    """
-
-    root: Path
-    sought: list[str]
-    kinds: dict[str, str] = field(default_factory=dict)
-    unread: dict[str, str] = field(default_factory=dict)
-    pictures: list[Path] = field(default_factory=list)
-    texts: dict[tuple[Path, str], list[Path]] = field(default_factory=lambda: defaultdict(list))
-
-    @classmethod
-    def below(cls, root: Path, read_as: str | None = None) -> Files:
-        """Look through all folders below `root`."""
-        files = cls(root, [read_as] if read_as else MEDIA)
-        found = []
-        files.unread = {suffix: name for name in files.sought for suffix in MODALITIES[name].UNREAD}
-        held = {suffix for name in READ for suffix in MODALITIES[name].SUFFIXES}
-        for folder, names in walk(root):
-            for path in (folder / name for name in names):
-                suffix = path.suffix.lower()
-                if suffix in held | files.unread.keys():
-                    found.append(path)
-                elif suffix in text.SUFFIXES:
-                    files.texts[folder, path.name.casefold()].append(path)
-        files.kinds = _kinds(root, found, files.sought)
-        if not files.kinds and not read_as:
-            # a table on top is rather one of all rows
-            files.kinds = _kinds(root, [p for p in found if p.parent.name or p.suffix.lower() not in TABLES], READ)
-        stems = {(path.with_suffix(""), files.modality(path)) for path in found if files.is_read(path)}
-        unread = [path for path in found if path.suffix.lower() in files.unread]
-        unread = [path for path in unread if (path.with_suffix(""), files.modality(path)) not in stems]
-        files.pictures = sorted([*filter(files.is_read, found), *unread])
-        return files
-
-    def is_read(self, path: Path) -> bool:
-        return path.suffix.lower() in self.kinds
-
-    def modality(self, path: Path) -> Any:
-        """What a file holds, or would if it could be read."""
-        return MODALITIES[(self.unread | self.kinds)[path.suffix.lower()]]
-
-    @property
-    def modalities(self) -> list[Any]:
-        """Those of the files; where there are none, the first that is looked for."""
-        there = set(map(self.modality, self.pictures)) or {MODALITIES[self.sought[0]]}
-        return [MODALITIES[name] for name in READ if MODALITIES[name] in there]
-
-    @property
-    def called(self) -> str:
-        """What the files are, in the plural."""
-        *others, last = (row.PLURAL for row in self.modalities)
-        return f"{', '.join(others)} and {last}" if others else last
-
-    def beside(self, picture: Path) -> list[Path]:
-        """The text files of a picture; where names differ only in case, those that are written as the picture's is."""
-        found = []
-        for name in (picture.stem, picture.name):
-            for suffix in text.SUFFIXES:
-                fits = self.texts.get((picture.parent, f"{name}{suffix}".casefold()), [])
-                found += [path for path in fits if path.stem == name] or fits
-        return found
+def _nothing(root: Path, sought: list[str]) -> UserError:
+    """The error for a folder that holds no file of what is looked for."""
+    tables = any(Path(name).suffix.lower() in TABLES - {".txt"} for _, names in walk(root, 0) for name in names)
+    suffixes = Counter(Path(name).suffix.lower() for _, names in walk(root) for name in names)
+    there = " ".join(suffix for suffix, _ in suffixes.most_common(NAMED) if suffix)
+    *others, last = (MODALITIES[name].PLURAL for name in sought)
+    what = f"no {', '.join(others)} or {last}" if others else f"no {last}"
+    looked = " ".join(sorted(set().union(*(MODALITIES[name].SUFFIXES for name in sought))))
+    if tables:
+        return UserError(what, str(root), f"mmkit prep table ./data --source {shlex.quote(str(root))}   reads the table in it")
+    return UserError(what, str(root), (f"it holds {there}; " if there else "") + f"looked for {looked}")
 
 
-def _kinds(root: Path, found: list[Path], names: list[str]) -> dict[str, str]:
-    """Suffix -> modality of the files; of a suffix that several have, one that other files are surely of, else what the first
-    file shows."""
-    first: dict[str, Path] = {}
-    for path in sorted(found):
-        first.setdefault(path.suffix.lower(), path)
-    claims = {suffix: [name for name in names if suffix in MODALITIES[name].SUFFIXES] for suffix in first}
-    sure = {claim[0] for claim in claims.values() if len(claim) == 1}
-    kinds = {}
-    for suffix, claim in claims.items():
-        others = [name for name in claim if name in sure]
-        shown = [name for name in claim if getattr(MODALITIES[name], "is_shown_by", lambda path: False)(root / first[suffix])]
-        if claim:
-            kinds[suffix] = [*others, *shown, *claim][0]
-    return kinds
+def _refuse_rows(path: Path) -> None:
+    """Raise the error for a file such as GunPoint_TRAIN.tsv, which holds many series."""
+    try:
+        rows = open_table(path).columns == COLUMNS
+    except UserError:
+        return
+    if rows:
+        hint = f"mmkit prep table ./data --source {shlex.quote(str(path.parent))}   reads it"
+        raise UserError("a table of a series a row, not a file of one series", str(path), hint)
+
+
+def _is_aside(path: Path) -> bool:
+    """It lies in a folder such as _background_noise_ or __MACOSX, which is no class."""
+    return any(part.startswith("_") for part in path.parts[:-1])
 
 
 def _described(parts: list[Part], files: Files, how: Reading) -> Source:
@@ -203,44 +154,13 @@ def _described(parts: list[Part], files: Files, how: Reading) -> Source:
     return source
 
 
-def _table(files: Files, how: Reading) -> tuple[list[Part], Reading] | None:
-    """A table such as captions.csv that names the pictures, and the how to read it with."""
-    try:
-        parts = data_files(how.ask.folder, how.ask.folder.absolute() == how.ask.out.absolute())
-    except UserError:
-        return None
-    parts = [replace(part, beside=True) for part in parts]
-    return next(((parts, start) for start in _starts(files, how) if names_pictures(parts[0], start)), None)
-
-
-def _starts(files: Files, how: Reading) -> Iterator[Reading]:
-    """The paths of a table start from its own folder, else from the innermost that holds all pictures."""
-    yield how
-    yield replace(how, image_root=files.root / os.path.commonpath([path.parent for path in files.pictures]))
-
-
 def _no_captions(files: Files, how: Reading) -> UserError:
     """The error for pictures that nothing describes."""
     names = {path.parent.name for path in files.pictures if path.parent.name and not folder_split(path.parent.name)}
     none = f" ({names.pop()} is none)" if len(names) == 1 else ""
     what = f"no captions: the {files.called} lie in no class folders{none} and have no text files"
     hint = "what is read: class folders (cats/1.jpg), text files (1.txt beside 1.jpg), or a table of names (metadata.csv)"
-    return UserError(what, str(files.root), _other_command(files, how) or hint)
-
-
-def _other_command(files: Files, how: Reading) -> str:
-    """The command that reads a table that names the pictures: one of several here, or one beside the folder; else empty."""
-    tables = [*tables_in(files.root), *tables_in(files.root.absolute().parent, below=False)]
-    for path in tables[:PROBED]:
-        for start in _starts(files, replace(how, ask=replace(how.ask, source=path))):
-            if names_pictures(Part(path), start):
-                return _command(path, start.image_root)
-    return ""
-
-
-def _command(table: Path, image_root: Path | None) -> str:
-    command = f"mmkit prep table ./data --source {shlex.quote(str(table))}"
-    return command + (f" --image-root {shlex.quote(str(image_root))}" if image_root else "") + "   reads the captions"
+    return UserError(what, str(files.root), other_command(files.root, files.pictures, how) or hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -249,16 +169,35 @@ class Layout:
 
     Args:
         texts: the pictures that have text files beside them -> those.
-        with_text: captions come from the text files, else from the names of the class folders.
+        told: text file -> the pictures that its lines begin with, and the captions behind.
+        captions: where a picture's captions come from, `texts` or `told`; else they are made from the names of the class folders.
         labels: all classes.
+        lists: the official splits, where lists say them.
     """
 
     files: Files
     template: str | None
     levels: Levels
     texts: dict[Path, list[Path]]
-    with_text: bool
+    told: dict[Path, dict[Path, list[str]]]
+    captions: str
     labels: set[str]
+    lists: Lists | None
+
+    @property
+    def with_text(self) -> bool:
+        return bool(self.captions)
+
+    def split(self, path: Path) -> str | None:
+        """The official split of a picture."""
+        split = self.levels.split(path)
+        return self.lists.splits.get(path, split or self.lists.rest) if self.lists else split
+
+    def said_of(self, path: Path) -> dict[Path, list[str]]:
+        """Text file -> the captions of a picture in it."""
+        if self.captions == "told":
+            return {text: named[path] for text, named in self.told.items() if path in named}
+        return {text: _lines(self.files.root / text) for text in self.texts.get(path, ())}
 
 
 def _layout(files: Files, template: str | None) -> Layout:
@@ -269,7 +208,13 @@ def _layout(files: Files, template: str | None) -> Layout:
     labels = {path: label for path in readable if (label := levels.label(path)) and not levels.is_stray(path)}
     names = set(labels.values())
     classed = len(labels.keys() - texts.keys()) if len(names) > 1 else 0
-    return Layout(files, template, levels, texts, bool(texts) and len(texts) >= classed, names)
+    captions = "texts" if texts and len(texts) >= classed else ""
+    others = {text for found in files.texts.values() for text in found} - {text for found in texts.values() for text in found}
+    told = {} if captions else captions_by_id(files.root, readable, others)
+    if 2 * len({path for named in told.values() for path in named}) > len(readable):
+        captions = "told"
+    lists = split_lists(files.root, files.pictures, others)
+    return Layout(files, template, levels, texts, told, captions, names, lists)
 
 
 def _note(tree: Layout, table: tuple[list[Part], Reading] | None) -> str:
@@ -282,13 +227,21 @@ def _note(tree: Layout, table: tuple[list[Part], Reading] | None) -> str:
     listed = [path for path in found if not levels.is_stray(path)]
     kinds = tree.files.modalities
     beside = kinds[0].FILES if len(kinds) == 1 else "files"
-    note = f"{len(found):,} {tree.files.called}, {f'{beside} beside text files' if tree.with_text else 'class folders'}"
+    where = {"texts": f"{beside} beside text files", "told": f"captions by their names in {_texts(tree)}", "": "class folders"}
+    note = f"{len(found):,} {tree.files.called}, {where[tree.captions]}"
     if doubtful := [s for s, name in tree.files.kinds.items() if name != MEDIA[0] and s in MODALITIES[MEDIA[0]].SUFFIXES]:
         note += f" ({' '.join(doubtful)} as {tree.files.kinds[doubtful[0]]}; --as {MEDIA[0]} reads their first frames)"
     if tree.texts and not tree.with_text:
         note += f" (a text file lies beside {len(tree.texts):,} of them only: it is not read)"
+    if tree.told and not tree.with_text:
+        few = len({path for one in tree.told.values() for path in one})
+        note += f" ({_texts(tree)} has captions of {few:,} of them only: not read)"
     if not tree.with_text:
-        note += _labels(levels, listed)
+        note += _labels(levels, listed, tree.files.called)
+    if tree.files.aside:
+        places = ", ".join(sorted({path.parent.as_posix() for path in tree.files.aside})[:NAMED])
+        note += f"; left out, in folders that begin with _: {len(tree.files.aside):,} ({places})"
+    note += f"; {tree.lists.note}" if tree.lists else ""
     if levels.splits:
         named = (name if name == split else f"{name} ({split})" for name, (split, _) in sorted(levels.splits.items()))
         note += f", official splits {', '.join(named)}"
@@ -300,14 +253,20 @@ def _note(tree: Layout, table: tuple[list[Part], Reading] | None) -> str:
     if table:
         parts, start = table
         path = parts[0].path if len(parts) == 1 else tree.files.root
-        note += f"; {parts[0].path.name} is not read: {_command(path, start.image_root)}"
+        note += f"; {parts[0].path.name} is not read: {command(path, start.image_root)}"
     return note
 
 
-def _labels(levels: Levels, found: list[Path]) -> str:
+def _texts(tree: Layout) -> str:
+    """The text files that have captions by names."""
+    first = min(tree.told, default=Path())
+    return first.as_posix() if len(tree.told) == 1 else f"{len(tree.told):,} files such as {first.as_posix()}"
+
+
+def _labels(levels: Levels, found: list[Path], called: str) -> str:
     """What is said of labels whose folders lie in others: which part is the label, and which labels stand for several folders."""
     if len(labels := {label for path in found if (label := levels.label(path))}) == 1:
-        return f", but only one, {labels.pop()!r}: nothing tells these pictures apart"
+        return f", but only one, {labels.pop()!r}: nothing tells these {called} apart"
     places: dict[str, set[str]] = defaultdict(set)
     for path in found:
         if label := levels.label(path):
@@ -329,7 +288,7 @@ def _row(tree: Layout, path: Path) -> Row | Reject:
     kind = tree.files.modality(path)
     if not tree.files.is_read(path):
         return Reject(name, str(full), f"{path.suffix} {kind.PLURAL} are not read: convert them to {kind.READ_AS}")
-    split, label = levels.split(path), levels.label(path)
+    split, label = tree.split(path), levels.label(path)
     try:
         first = next(one for one in tree.files.pictures if tree.files.is_read(one) and tree.files.modality(one) is kind)
         values = {kind.COLUMN: of_file(name_of(kind), full, tree.files.root / first)}
@@ -340,18 +299,21 @@ def _row(tree: Layout, path: Path) -> Row | Reject:
     except OSError as e:
         return Reject(name, str(full), f"cannot read the file ({e.strerror})")
     if not label:
-        texts = "most pictures have no text file, so none is read" if tree.texts else "there is no text file beside it"
+        texts = (
+            f"most {tree.files.called} have no text file, so none is read" if tree.texts else "there is no text file beside it"
+        )
         return Reject(name, str(full), f"no caption: it lies in no class folder, and {texts}")
     caption = (tree.template or kind.TEMPLATE).replace("{label}", label.replace("_", " "))
     return Row(name, values | {"captions": [caption], "label": label}, str(full), split)
 
 
 def _with_text(tree: Layout, path: Path, values: dict[str, Any]) -> Row | Reject:
-    texts = [tree.files.root / text for text in tree.texts.get(path, ())]
-    if not texts:
-        return Reject(path.as_posix(), str(tree.files.root / path), "no text file of the same name beside it")
-    captions = [line for text in texts for line in _lines(text)]
-    return Row(path.as_posix(), values | {"captions": captions}, str(texts[0]), tree.levels.split(path))
+    said = tree.said_of(path)
+    if not said:
+        reason = "no text file of the same name beside it" if tree.captions == "texts" else f"no caption in {_texts(tree)}"
+        return Reject(path.as_posix(), str(tree.files.root / path), reason)
+    captions = [caption for found in said.values() for caption in found]
+    return Row(path.as_posix(), values | {"captions": captions}, str(tree.files.root / next(iter(said))), tree.split(path))
 
 
 def _lines(path: Path) -> list[str]:

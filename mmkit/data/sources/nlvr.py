@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import json
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -86,7 +87,9 @@ def _files(root: Path) -> list[Path]:
         named = ", ".join(str(path.relative_to(root)) for path in files)
         train = next((path for path in files if path.name == "train.json"), next(iter(files)))
         one = train.parent.parent if train.parent.name in ("data", "train") else train.parent
-        raise UserError(f"more than one NLVR found: {named}", str(root), f"--source {one}   reads that one alone")
+        raise UserError(
+            f"more than one NLVR found: {named}", str(root), f"--source {shlex.quote(str(one))}   reads that one alone"
+        )
     order = ("train", "dev", "test")
     return sorted(files, key=lambda path: (order.index(path.stem.rstrip("0123456789")), path.name))
 

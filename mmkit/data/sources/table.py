@@ -3,9 +3,10 @@
 Separator, encoding, header and columns are detected and said. Columns named id, label and split count as such; numbered
 ones (caption_0, caption_1 …) are captions of one picture. The only column of numbers named target, sentiment, score, rating,
 valence or polarity is the number that a model may learn to predict; --column target=NAME names another. A series is a list
-of numbers, or of channels (channels x time); in NPZ each array is a column. --column depth=NAME makes a further column, called
-depth, of the pictures, sounds, videos or series that it holds: an input of its own. In a folder, shards and splits of one
-table are read as one: train.csv and test.csv, or Parquet as the Hub lays it.
+of numbers, or of channels (channels x time); in NPZ each array is a column. Columns question and answer (answers, answer_0 …)
+are questions about the row, and no captions. --column depth=NAME makes a further column, called depth, of the pictures, sounds,
+videos or series that it holds: an input of its own. In a folder, shards and splits of one table are read as one: train.csv and
+test.csv, or Parquet as the Hub lays it.
 """
 
 from __future__ import annotations
@@ -25,7 +26,8 @@ EXAMPLES = (
     "mmkit prep table ./data --source pairs.jsonl --image-root ~/photos",
     "mmkit prep table --source t.csv --column caption=title --column depth=map",
 )
-ROLES = "What a column is: image, audio, video, caption or series (may repeat), label, target, split, id; or a name of its own."
+ROLES = "What a column is: image, audio, video, caption or series (may repeat), label, target, split, id, question, answer; or "
+ROLES += "a name of its own."
 
 
 def read(
