@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mmkit.data.modalities import MODALITIES
+from mmkit.data.modalities import MODALITIES, of_path
 from mmkit.errors import UsageError, UserError
 
 if TYPE_CHECKING:
@@ -45,8 +45,7 @@ def parse_query(word: str) -> Asked:
     """
     if not word.strip():
         raise UsageError("the query is empty", hint='mmkit retrieve "a red circle"')
-    suffix = Path(word).suffix.lower()
-    held = next((name for name, row in MODALITIES.items() if hasattr(row, "of_file") and suffix in row.SUFFIXES), None)
+    held = of_path(word)
     if _is_file(word):
         # a picture may be called anything
         return Asked({held or "image": word})
