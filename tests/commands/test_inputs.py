@@ -65,3 +65,18 @@ def test_a_folder_of_gifs_holds_videos_and_pictures(place: Path, invoke: Invoke,
     for find, file in (("video", "moves.gif"), ("image", "still.gif")):
         outcome = invoke("retrieve", "a circle", "--find", find, "--in", tmp_path, "--model", "runs/many", cwd=place)
         assert [line["id"] for line in outcome.lines] == [file], outcome.stderr
+
+
+def test_series_that_were_files_are_saved(place: Path, invoke: Invoke, tmp_path: Path) -> None:
+    (tmp_path / "moves").mkdir()
+    for i in range(3):
+        rows = [f"{x % (i + 2)},{x / 9:.2f}" for x in range(30)]
+        (tmp_path / f"moves/{i}.csv").write_text("\n".join(["x,y", *rows]))
+    ask = ("retrieve", "a circle", "--find", "imu", "--top", 2, "--model", place / "runs/many", "--save", "found")
+    outcome = invoke(*ask, "--in", "moves", cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
+    assert "wrote 2 files to found" in outcome.stderr
+    best = tmp_path / "found" / f"1-{outcome.lines[0]['id']}"
+    assert best.read_text() == (tmp_path / "moves" / outcome.lines[0]["id"]).read_text()
+    outcome = invoke(*ask, "--in", place / "data", "--split", "test", "--force", cwd=tmp_path)
+    assert (outcome.code, "the answers are no files but series" in outcome.stderr) == (2, True)
