@@ -66,7 +66,7 @@ def predict(
     x.mp4 "a text"`, or on stdin {"audio": "x.wav", "video": "x.mp4", "texts": ["a text"]}; what is missing is said.
     Prints a table in a terminal and one JSON object a text elsewhere.
     """
-    from mmkit.cli.queries import parse_file, predict_lines
+    from mmkit.cli.queries import parse_file, predict_lines, sorted_out
     from mmkit.loading import load_model
 
     if not all(text.strip() for text in texts or []):
@@ -74,7 +74,7 @@ def predict(
     first = None if image == "-" else parse_file(image)
     oracle = Oracle(load_model(model, device, console.say), by)
     if first is not None:
-        files, said = _sorted_out(oracle.model, first, texts or [])
+        files, said = sorted_out(oracle.model, first, texts or [])
         _show(files, oracle.answers(files, said))
         return
     for asked in predict_lines(sys.stdin, texts or [], oracle.model, classes=oracle.head is not None):
@@ -83,26 +83,6 @@ def predict(
             answers = oracle.answers(line["files"], line["texts"])
         for answer in answers:
             console.record(({"id": line["id"]} if "id" in line else {}) | answer)
-
-
-def _sorted_out(model: LoadedModel, first: File, words: Sequence[str]) -> tuple[list[File], list[str]]:
-    """The files and the texts among what was typed: a word that is a file of an input of which there is none yet is no text."""
-    from mmkit.cli.queries import file_typed
-    from mmkit.embedding import called_as
-    from mmkit.given import inputs_of
-
-    files, texts = [first], list[str]()
-
-    def left() -> list[str]:
-        taken = inputs_of(model, model.inputs, files)
-        return [name for name in model.inputs if name not in taken]
-
-    for word in words:
-        if (file := file_typed(word)) and (file.word or called_as(model, left(), word)):
-            files.append(file)
-        else:
-            texts.append(word)
-    return files, texts
 
 
 @dataclass(frozen=True)

@@ -84,6 +84,25 @@ def parse_file(word: str, what: str = "file") -> File:
     return file or File(word)
 
 
+def sorted_out(model: Model, first: File, words: Sequence[str]) -> tuple[list[File], list[str]]:
+    """The files and the texts among what was typed: a word that is a file of an input of which there is none yet is no text."""
+    from mmkit.embedding import called_as
+    from mmkit.given import inputs_of
+
+    files, texts = [first], list[str]()
+
+    def left() -> list[str]:
+        taken = inputs_of(model, model.inputs, files)
+        return [name for name in model.inputs if name not in taken]
+
+    for word in words:
+        if (file := file_typed(word)) and (file.word or called_as(model, left(), word)):
+            files.append(file)
+        else:
+            texts.append(word)
+    return files, texts
+
+
 def _is_file(word: str) -> bool:
     try:
         return Path(word).is_file()

@@ -6,6 +6,7 @@ import json
 import random
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -179,3 +180,48 @@ def test_files_that_do_not_fit_are_one_line(place: Path, invoke: Invoke, args: l
     outcome = invoke("predict", *args, cwd=place)
     assert outcome.code in (1, 2) and not outcome.stdout
     assert outcome.stderr.startswith(f"error: {message}"), outcome.stderr
+
+
+def map_of(found: Outcome) -> dict[str, Any]:
+    assert found.code == 0, found.stderr
+    (record,) = found.lines
+    return dict(record)
+
+
+@pytest.mark.parametrize("of", ["audio", "video"])
+def test_a_map_over_one_input_of_what_all_of_a_row_say(place: Path, invoke: Invoke, tmp_path: Path, of: str) -> None:
+    row = next(open_dataset(place / "data").rows("test"))
+    (told,) = invoke("predict", *TYPED, row["captions"][0], *MOOD, cwd=place).lines
+    seen = map_of(invoke("attn-viz", "--id", row["id"], "--split", "test", "--of", of, *MOOD, "--faithfulness", cwd=place))
+    assert (seen["kind"], seen["answer"], seen["notes"]) == ("number", "target", [])
+    assert seen["score"] == pytest.approx(told["score"], abs=1e-4) == seen["faithfulness"]["whole"]
+    typed = map_of(invoke("attn-viz", *TYPED, row["captions"][0], "--of", of, *MOOD, cwd=place))
+    assert typed[of] == f"{of}.{'wav' if of == 'audio' else 'gif'}"
+    assert typed["score"] == pytest.approx(seen["score"], abs=1e-5)
+    assert np.array(typed["patches"]) == pytest.approx(np.array(seen["patches"]), abs=1e-4)
+    for less in ([], [f"--of={of}"]):
+        alone = map_of(invoke("attn-viz", typed[of], row["captions"][0], *less, *MOOD, cwd=place))
+        other = "video" if of == "audio" else "audio"
+        assert alone["notes"] == [f"the number is that without {other}, which the model reads, too"]
+        assert alone["score"] != pytest.approx(seen["score"], abs=1e-6)
+
+
+def test_what_is_missing_of_a_map_is_said(place: Path, invoke: Invoke) -> None:
+    said = map_of(invoke("attn-viz", *TYPED, *MOOD, cwd=place))
+    assert said["notes"] == ["the number is that without text, which the model reads, too"]
+    alone = map_of(invoke("attn-viz", "audio.wav", *MOOD, cwd=place))
+    assert alone["kind"] == "norm" and "shown is the audio by itself: without text and video" in alone["notes"][-1]
+
+
+def test_a_file_is_looked_at_as_the_input_that_is_said(place: Path, invoke: Invoke) -> None:
+    rooms = ("--model", "runs/rooms")
+    own = [map_of(invoke("attn-viz", f"{name}=depth.png", "a circle", *rooms, cwd=place)) for name in ("image", "depth")]
+    assert own[0]["score"] != own[1]["score"]
+    assert own[1] == map_of(invoke("attn-viz", "depth.png", "a circle", "--of", "depth", *rooms, cwd=place))
+    pair = map_of(invoke("attn-viz", "depth=depth.png", "image.png", *rooms, cwd=place))
+    assert pair["kind"] == "cosine" and pair["image"] == "depth.png"
+    assert pair == map_of(invoke("attn-viz", "depth.png", "image.png", "--of", "depth", *rooms, cwd=place))
+    three = invoke("attn-viz", "depth=depth.png", "image.png", "a circle", *rooms, cwd=place)
+    assert (three.code, "the model compares the depth with one thing" in three.stderr) == (2, True)
+    absent = invoke("attn-viz", "audio.wav", "--of", "video", *MOOD, cwd=place)
+    assert absent.code == 1 and "cannot be read as a video" in absent.stderr
