@@ -7,7 +7,7 @@ from hashlib import blake2b
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmkit.data.modalities import MODALITIES
+from mmkit.data.modalities import MODALITIES, of_path
 from mmkit.encode import Cost, Item, Pace, Row, Vectors, cell_items, chunks, columns_of, vectors
 from mmkit.errors import MissingPackage, UserError
 from mmkit.files import check_output, make_way
@@ -98,27 +98,28 @@ def suffixes(model: Model, name: str) -> frozenset[str]:
     return frozenset(row.SUFFIXES) if hasattr(row, "of_file") else frozenset()
 
 
-def called_as(model: Model, names: Iterable[str], path: str) -> str | None:
-    """The first of some inputs whose files have the suffix of this one; None where none has: a picture may be called anything."""
-    return next((name for name in names if Path(path).suffix.lower() in suffixes(model, name)), None)
+def called_as(model: Model, names: Iterable[str], path: str | Path) -> str | None:
+    """The first of some inputs that a file is of, as it is called and, where that says several, by what it shows; None where it
+    is called like none: a picture may be called anything."""
+    kinds = {name: str(model.inputs[name].modality) for name in names}
+    kind = of_path(path, kinds.values())
+    return next((name for name in kinds if kinds[name] == kind), None)
 
 
 def inputs_of_files(model: Model, folder: Path) -> dict[Path, str]:
-    """The files of a folder that a model reads, by name, and the input that each is of: the first that has its suffix.
+    """The files of a folder that a model reads, by name, and the input that each is of; see `called_as`.
 
     Raises:
         UserError: the model has no input that files hold, or the folder no such files.
     """
-    input_of: dict[str, str] = {}
-    for name in model.embedded:
-        input_of = dict.fromkeys(suffixes(model, name), name) | input_of
-    if not input_of:
+    endings = frozenset().union(*(suffixes(model, name) for name in model.embedded))
+    if not endings:
         raise _without(model, "that files hold")
-    found = {file: input_of[file.suffix.lower()] for file in files_in(folder, frozenset(input_of))}
+    found = {file: called_as(model, model.embedded, file) for file in files_in(folder, endings)}
     if not found:
-        names = " and no ".join(dict.fromkeys(input_of[ending] for ending in input_of))
-        raise UserError(f"no {names} in this folder", str(folder), f"looked for {' '.join(sorted(input_of))}")
-    return found
+        names = " and no ".join(name for name in model.embedded if suffixes(model, name))
+        raise UserError(f"no {names} in this folder", str(folder), f"looked for {' '.join(sorted(endings))}")
+    return {file: name for file, name in found.items() if name}
 
 
 def files_in(folder: Path, endings: frozenset[str]) -> list[Path]:

@@ -138,8 +138,8 @@ def game(model: Any, kind: str, count: int, method: str | None = None) -> tuple[
     for number in range(1000, 1000 + count):
         made = depth(number) if kind == "depth" else MADE[kind](number)
         for i, name in enumerate(made.names):
-            other = ("depth", name) if kind == "depth" else None
-            named = explain(model, made.value, None if other else name, method, looked="image" if other else kind, other=other)
+            other = {"depth": name} if kind == "depth" else {}
+            named = explain(model, made.value, None if other else name, method, looked="image" if other else kind, beside=other)
             found.append([holds(kind, named.peak(), made.spans[j]) for j in (i, 1 - i)])
     own, others = np.mean(found, axis=0)
     return float(own), float(others)

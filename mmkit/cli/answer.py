@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -25,6 +25,11 @@ from mmkit.cli.options import (
 )
 from mmkit.cli.writing import Scribe, examples
 from mmkit.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mmkit.given import File
 
 METRIC = "vqa"  # of the losses that answer
 ANSWERS = "Answers"  # a heading of --help
@@ -65,8 +70,7 @@ def answer(
     Prints a table in a terminal and one JSON object an answer elsewhere: image, question, answer, probability.
     Lines on stdin are {"id": …, "image": "path", "question": …} and are answered one by one.
     """
-    from mmkit.cli.queries import answer_lines
-    from mmkit.embedding import require_file
+    from mmkit.cli.queries import answer_lines, parse_file
     from mmkit.foreign_open import load_writer
     from mmkit.metrics import heads, vqa
 
@@ -77,8 +81,7 @@ def answer(
         raise UsageError("which question?", hint=asks)
     if question is not None and not question.strip():
         raise UsageError("the question is empty", hint=asks)
-    if image != "-":
-        require_file(image, "image")
+    files = [] if image == "-" else [parse_file(image, "image")]
     sampling = drawing(top_p, temperature, seed, None)
     loaded = load_writer(model, device, console.say, prompt)
     objective = heads.objective_of(loaded, METRIC, vqa.WHAT)
@@ -86,51 +89,47 @@ def answer(
         raise UsageError("--top-p and --temperature draw words, and the model chooses an answer", hint="leave them out")
     scribe = Scribe(loaded, objective, top, top, sampling, examples(loaded, objective, data, shots, seed, asks=True))
     if question is not None:
-        _show(_answers(scribe, image, question))
+        _show(_answers(scribe, files, question))
         return
-    for asked in answer_lines(sys.stdin):
+    for asked in answer_lines(sys.stdin, loaded):
         line = asked.query
         with asked.named():
-            answers = _answers(scribe, line["image"], line["question"])
+            answers = _answers(scribe, line["files"], line["question"])
         for one in answers:
             console.record(({"id": line["id"]} if "id" in line else {}) | one)
 
 
-def _answers(scribe: Scribe, path: str, question: str) -> list[dict[str, Any]]:
+def _answers(scribe: Scribe, files: Sequence[File], question: str) -> list[dict[str, Any]]:
     """The most probable answers, best first.
 
     Raises:
         UserError: the image cannot be read.
     """
-    from mmkit.cli.queries import called
     from mmkit.metrics import heads
 
     model, objective = scribe.model, scribe.objective
     if not hasattr(objective, "classes"):
-        return _in_words(scribe, path, question)
+        return _in_words(scribe, files, question)
     asked = heads.question_of(model, objective)
-    inputs = heads.of_file(model, objective, path) | {asked: model.reader(asked).prepare(question)}
+    inputs = scribe.items(files) | {asked: model.reader(asked).prepare(question)}
     probabilities = heads.scored(model, objective, [inputs])[1][0].tolist()
     best = sorted(range(len(probabilities)), key=lambda c: -probabilities[c])[: scribe.top]
-    return [
-        {called(model, path): path, "question": question, "answer": objective.classes[c], "probability": probabilities[c]}
-        for c in best
-    ]
+    shown = scribe.named(files) | {"question": question}
+    return [shown | {"answer": objective.classes[c], "probability": probabilities[c]} for c in best]
 
 
-def _in_words(scribe: Scribe, path: str, question: str) -> list[dict[str, Any]]:
+def _in_words(scribe: Scribe, files: Sequence[File], question: str) -> list[dict[str, Any]]:
     """As `_answers`, of a model that writes them: with the probability of all tokens of an answer."""
     from math import exp
 
-    from mmkit.cli.queries import called
     from mmkit.metrics import heads
 
     # the start token, which own models set before an answer, is not foretold
     start = heads.writes(scribe.objective)
-    said = [(exp(one.score * (len(one.ids) - start)), one.text) for one in scribe.write(path, question)]
+    said = [(exp(one.score * (len(one.ids) - start)), one.text) for one in scribe.write(files, question)]
     answers = sorted(said, key=lambda each: -each[0])
-    kind = called(scribe.model, path)
-    return [{kind: path, "question": question, "answer": text, "probability": value} for value, text in answers]
+    shown = scribe.named(files) | {"question": question}
+    return [shown | {"answer": text, "probability": value} for value, text in answers]
 
 
 def _show(answers: list[dict[str, Any]]) -> None:

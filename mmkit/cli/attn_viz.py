@@ -30,7 +30,8 @@ Examples:
   mmkit attn-viz cat.jpg "what colour is it?" --model runs/vqa-data-1 -o maps.npz
   mmkit attn-viz bark.wav "a dog barks" -o bark.png
   mmkit attn-viz clip.mp4 "a man runs" -o clip.html
-  mmkit attn-viz room.jpg depth.png --of image -o room.png
+  mmkit attn-viz room.jpg depth=depth.png -o room.png
+  mmkit attn-viz said.wav face.mp4 "a good film" --of video --model runs/sentiment-data-1
   mmkit attn-viz --data ./data --id test-000003 --faithfulness --json
 """
 
@@ -43,16 +44,16 @@ def attn_viz(
         str | None,
         typer.Argument(
             metavar="FILE",
-            help="A picture, a sound, a video, or a series (.npy .npz .csv .parquet); with --id left out.",
+            help="A picture, a sound, a video, or a series (.npy .npz .csv .parquet), or INPUT=FILE; with --id left out.",
             show_default=False,
         ),
     ] = None,
-    text: Annotated[
-        str | None,
+    words: Annotated[
+        list[str] | None,
         typer.Argument(
             metavar="TEXT",
-            help="A caption, a question, a classifier's class, or a file of another input that FILE is compared with; none: what "
-            "a captioner writes, or FILE alone.",
+            help="A caption, a question, a classifier's class; none: what a captioner writes, or FILE alone. Also files of other "
+            "inputs, with which FILE is compared or which the model reads beside it.",
             show_default=False,
         ),
     ] = None,
@@ -140,9 +141,10 @@ def attn_viz(
     frames, and the words of a text, that its score or answer comes from.
 
     Takes models that compare (the score is their cosine), answer questions, classify (the score is the logit of the answer or
-    class), and write captions (the mean log-probability of the tokens of TEXT, or of what they write). Maps are drawn over what
-    was given; what a model's crop leaves out is blank. Within a token of a sound or series weights lie where gradient times
-    value is positive; within a frame of a video as within a picture.
+    class), predict a number (the score is that number), and write captions (the mean log-probability of the tokens of TEXT, or of
+    what they write). Of a row all is shown to a model that reads several inputs, and the map is drawn over one of them. Maps are
+    drawn over what was given; what a model's crop leaves out is blank. Within a token of a sound or series weights lie where
+    gradient times value is positive; within a frame of a video as within a picture.
     Prints a drawing of it, its map and the words in a terminal, and one JSON object elsewhere.
     """
     from mmkit.explain.attention import explain
@@ -153,22 +155,24 @@ def attn_viz(
     _check_heads(each_head, method, layer, head, out)
     if data and not id:
         raise UsageError("which row of the dataset?", str(data), "--id ID")
-    file, text = _words_typed(file, text, id)
-    if not id:
-        from mmkit.embedding import require_file
+    typed = _words_typed(file, words or [], id)
+    from mmkit.cli.queries import parse_file, sorted_out
 
-        require_file(file or "", "file")
+    first = None if id else parse_file(typed[0])
     loaded = load_model(model, device, console.say)
     from mmkit.workflows import looking
 
-    if id:
-        chosen = looking.of_row(loaded, data or Path("data"), split, id, text, of)
+    if first is None:
+        chosen = looking.of_row(loaded, data or Path("data"), split, str(id), next(iter(typed), None), of)
     else:
-        chosen = looking.of_file(loaded, file or "", text, of)
+        files, texts = sorted_out(loaded, first, typed[1:])
+        if len(texts) > 1:
+            raise UsageError("one text at a time", ", ".join(texts))
+        chosen = looking.of_files(loaded, files, next(iter(texts), None), of)
     drawn = bool(out) and str(out) != "-"
     each_word = drawn and not each_head and str(out).endswith((".html", ARRAYS))
     found = explain(
-        loaded, chosen.item, chosen.text, method, layer, head, each_word, each_head, looked=chosen.looked, other=chosen.other
+        loaded, chosen.item, chosen.text, method, layer, head, each_word, each_head, looked=chosen.looked, beside=chosen.beside
     )
     if faithfulness and found.kind == "norm":
         raise UsageError(f"--faithfulness follows a score, and a {found.looked} alone has none", chosen.name, "name a TEXT")
@@ -184,18 +188,17 @@ def attn_viz(
     _print(loaded, chosen, found, measured, out)
 
 
-def _words_typed(file: str | None, text: str | None, id: str | None) -> tuple[str | None, str | None]:
-    """FILE and TEXT; with --id, the one word is the text."""
+def _words_typed(file: str | None, words: list[str], id: str | None) -> list[str]:
+    """FILE and what is typed behind it; with --id, a text or nothing."""
     usage = 'mmkit attn-viz cat.jpg "a black cat"'
-    if id and text is not None:
+    if id and words:
         raise UsageError("--id names what is looked at, and FILE another", file or "", "leave one of them out")
-    if id:
-        file, text = None, file
-    elif file is None:
+    if not id and file is None:
         raise UsageError("which file?", hint=f"{usage}, or --data DATA --id ID")
-    if text is not None and not text.strip():
+    typed = [word for word in (file, *words) if word is not None]
+    if not all(word.strip() for word in typed[not id :]):
         raise UsageError("the text is empty", hint=usage)
-    return file, text
+    return typed
 
 
 def _check_heads(each_head: bool, method: str | None, layer: int | None, head: int | None, out: Path | None) -> None:

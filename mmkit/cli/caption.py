@@ -28,6 +28,9 @@ from mmkit.cli.writing import Scribe, examples
 from mmkit.errors import UsageError, UserError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from mmkit.given import File
     from mmkit.model import Model as LoadedModel
 
 METRIC = "caption"  # of the losses that write
@@ -71,8 +74,7 @@ def caption(
     log-probability of the caption's tokens, its end included; of beams the caption with the best one is taken.
     Lines on stdin are {"id": …, "image": "path"} and are answered one by one.
     """
-    from mmkit.cli.queries import caption_lines
-    from mmkit.embedding import require_file
+    from mmkit.cli.queries import caption_lines, parse_file
     from mmkit.foreign_open import load_writer
 
     sampling = drawing(top_p, temperature, seed, beams)
@@ -80,19 +82,18 @@ def caption(
         raise UsageError(f"--top {top} of {beams} beams: a beam ends in one caption", hint=f"--beams {top}")
     if "-" in images and len(images) > 1:
         raise UsageError("- reads the images from stdin, all of them", hint="leave - out, or the other images")
-    for path in images if images != ["-"] else ():
-        require_file(path, "image")
+    files = [parse_file(path, "image") for path in (images if images != ["-"] else ())]
     loaded = load_writer(model, device, console.say, prompt)
     objective = _objective(loaded)
     shown = examples(loaded, objective, data, shots, seed, asks=False)
     scribe = Scribe(loaded, objective, beams or top, top, sampling, shown)
     if images != ["-"]:
-        _show(scribe, images)
+        _show(scribe, files)
         return
-    for asked in caption_lines(sys.stdin):
+    for asked in caption_lines(sys.stdin, loaded):
         line = asked.query
         with asked.named():
-            captions = _captions(scribe, line["image"])
+            captions = _captions(scribe, line["files"])
         for one in captions:
             console.record(({"id": line["id"]} if "id" in line else {}) | one)
 
@@ -113,20 +114,19 @@ def _objective(model: LoadedModel) -> Any:
     return objective
 
 
-def _captions(scribe: Scribe, path: str) -> list[dict[str, Any]]:
+def _captions(scribe: Scribe, files: Sequence[File]) -> list[dict[str, Any]]:
     """The best captions, best first."""
-    from mmkit.cli.queries import called
+    written = scribe.write(files)
+    return [scribe.named(files) | {"caption": one.text, "score": one.score} for one in written]
 
-    return [{called(scribe.model, path): path, "caption": one.text, "score": one.score} for one in scribe.write(path)]
 
-
-def _show(scribe: Scribe, images: list[str]) -> None:
+def _show(scribe: Scribe, images: Sequence[File]) -> None:
     if console.json:
-        for path in images:
-            for one in _captions(scribe, path):
+        for file in images:
+            for one in _captions(scribe, [file]):
                 console.record(one)
         return
-    captions = [one for path in images for one in _captions(scribe, path)]
+    captions = [one for file in images for one in _captions(scribe, [file])]
     # the first key says what the file is
     rows = [[next(iter(one.values())), one["caption"], f"{one['score']:.3f}"] for one in captions]
     title = "score: the mean log-probability of the tokens"

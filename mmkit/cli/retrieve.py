@@ -114,8 +114,9 @@ def retrieve(
     from mmkit.cli.progress import bars
     from mmkit.cli.queries import parse_query, query_lines
     from mmkit.encode import Pace
+    from mmkit.given import input_called
     from mmkit.loading import load_model
-    from mmkit.search.gallery import input_called, open_gallery
+    from mmkit.search.gallery import open_gallery
 
     if figure:
         from mmkit.views.sheet import check_target
@@ -132,7 +133,7 @@ def retrieve(
     typed = [] if queries == ["-"] else [parse_query(word) for word in queries]
     added, taken = ([parse_query(word).query for word in words or ()] for words in (plus, minus))
     loaded = load_model(model, device, console.say)
-    asked: Iterable[Asked] = typed or query_lines(sys.stdin, loaded.embedded)
+    asked: Iterable[Asked] = typed or query_lines(sys.stdin, loaded)
     sought = input_called(loaded, find) if find else None
     if find and not sought:
         raise UsageError(f"the model has nothing called {find!r} to find", "--find", nearest(find, loaded.embedded))

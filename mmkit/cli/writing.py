@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from mmkit.errors import UsageError
 
@@ -11,14 +12,17 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from mmkit.decoding import Example, Sampling, Written
+    from mmkit.given import File
     from mmkit.model import Model
 
 
-class Scribe(NamedTuple):
+@dataclass(frozen=True)
+class Scribe:
     """A model that writes.
 
     Args:
         objective: its loss; beams, top, sampling, examples: see `mmkit.decoding.generate`.
+        noted: what was said of inputs that are missing, which is not said again.
     """
 
     model: Model
@@ -27,21 +31,46 @@ class Scribe(NamedTuple):
     top: int
     sampling: Sampling | None
     examples: Sequence[Example]
+    noted: set[str] = field(default_factory=set)
 
-    def write(self, path: str, question: str | None = None) -> list[Written]:
-        """The best texts about a file, or answers to a question about it, best first.
+    def items(self, files: Sequence[File]) -> dict[str, Any]:
+        """The inputs that files hold, prepared; what the model reads beside them and words is said.
 
         Raises:
-            UserError: the file cannot be read.
+            UserError: a file cannot be read.
+        """
+        from mmkit.cli.console import console
+        from mmkit.metrics import heads
+
+        found = heads.of_files(self.model, self.objective, files)
+        words = [name for name in self.model.inputs if self.model.config.is_language(name)]
+        note = heads.lacking(self.model, self.objective, [*found, *words], "what is said is that")
+        if note and note not in self.noted:
+            self.noted.add(note)
+            console.say(note)
+        return found
+
+    def write(self, files: Sequence[File], question: str | None = None) -> list[Written]:
+        """The best texts about files of as many inputs, or answers to a question about them, best first.
+
+        Raises:
+            UserError: a file cannot be read.
         """
         from mmkit.decoding import generate
-        from mmkit.metrics import heads, vqa
+        from mmkit.metrics import vqa
 
-        item = heads.of_file(self.model, self.objective, path)
+        item = self.items(files)
         how: dict[str, Any] = {"sampling": self.sampling, "examples": self.examples}
         if question is None:
             return generate(self.model, self.objective, [item], self.beams, self.top, **how)[0]
         return vqa.written(self.model, self.objective, [item], [question], self.beams, self.top, **how)[0]
+
+    def named(self, files: Sequence[File]) -> dict[str, str]:
+        """What a record says of them; see `mmkit.given.said_of`."""
+        from mmkit.given import said_of
+        from mmkit.metrics import heads
+
+        return said_of(self.model, heads.read_by(self.model, self.objective), files)
 
 
 def examples(model: Model, objective: Any, path: Path | None, shots: int, seed: int, asks: bool) -> list[Example]:

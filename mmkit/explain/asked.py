@@ -6,7 +6,7 @@ B rows, N tokens, D width, d width of the shared space
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,6 +24,7 @@ from mmkit.losses.filip import late_interaction
 from mmkit.model import Model
 
 Got = Mapping[Want, Tensor]
+NUMBER = "number"  # what the score of a loss is that has no classes
 
 
 @dataclass(frozen=True)
@@ -34,10 +35,12 @@ class Asked:
         looked: the input that is looked at; words: that of the text, None where none is read.
         items: input -> its prepared item, None where there is none.
         wants: what the score is made of; score: of each row, (B,).
-        kind: what the score is: cosine, late interaction, logit, log-probability or norm.
+        kind: what the score is: cosine, late interaction, logit, number, log-probability or norm.
         answer: the class, answer or column of numbers whose logit it is, or the text that the model wrote.
-        measure: what is followed as parts of what is looked at go, (B,), where it is not the score: a logit's probability.
+        measure: what is followed as parts of what is looked at go, (B,), where it is not the score: a logit's probability, a
+            number in the units of the data.
         foretold: the text whose tokens are foretold, so that the score is of all of them.
+        missing: inputs that the model reads, too, and of which there is no item.
     """
 
     model: Model
@@ -50,6 +53,12 @@ class Asked:
     answer: str | None = None
     measure: Callable[[Got], Tensor] | None = None
     foretold: str | None = None
+    missing: tuple[str, ...] = ()
+
+    @property
+    def told(self) -> Callable[[Got], Tensor]:
+        """The score as it is told, (B,): a number in the units of the data, on which no gradient and so no map hangs."""
+        return self.measure if self.kind == NUMBER and self.measure else self.score
 
     @property
     def joined(self) -> str | None:
@@ -81,35 +90,48 @@ class Asked:
         return (self.measure or self.score)(got).float().cpu()
 
 
-def ask(model: Model, prepared: Any, text: str | None, looked: str | None = None, other: tuple[str, Any] | None = None) -> Asked:
+def ask(
+    model: Model, prepared: Any, text: str | None, looked: str | None = None, beside: Mapping[str, Any] | None = None
+) -> Asked:
     """The question that what is looked at and a text put to a model: the answer of one that answers questions, else how alike
     they are, else the answer to the text or how likely it would write it, else, for a head that reads no words, the class that
-    the text names. Without a text: the class that is predicted, the text that it writes, or the vector of what is looked at.
+    the text names. Without a text: how alike it and another input are, unless a head reads them together; else the class that is
+    predicted, the text that it writes, or the vector of what is looked at.
 
     Args:
         prepared: what is looked at, by the Reader of its input.
         looked: that input; by default the first that can be.
-        other: instead of a text, an input and a prepared item that it is compared with.
+        beside: further inputs, and a prepared item of each.
 
     Raises:
         UserError: the model reads no texts, or does not compare the two.
         UsageError: it has no class of this name.
     """
-    looked = looked or can_be_looked_at(model)[0]
-    if other is not None:
-        return _of_pair(model, looked, other[0], prepared, other[1])
+    looked, beside = looked or can_be_looked_at(model)[0], beside or {}
     objective, words = _headed(model), words_of(model, looked)
+    partner = partner_of(model, looked, beside)
+    if text is None and partner is not None:
+        return _of_pair(model, looked, partner, prepared, beside[partner])
     if (questions := _answering(model)) is not None:
-        return _of_head(model, questions, looked, prepared, text)
+        return _of_head(model, questions, looked, prepared, text, beside)
     if text is not None and words in model.embedded and looked in model.embedded:
         return _of_pair(model, looked, str(words), prepared, model.reader(words).prepare(text))
     if objective is not None and writes(objective):
-        return _of_text(model, objective, looked, prepared, text)
+        return _of_text(model, objective, looked, prepared, text, beside)
     if objective is not None:
-        return _of_head(model, objective, looked, prepared, text)
+        return _of_head(model, objective, looked, prepared, text, beside)
     if text is None:
         return _alone(model, looked, prepared)
     raise UserError("the model reads no texts", model.name, f"leave the text out: the {looked} alone is explained")
+
+
+def partner_of(model: Model, looked: str, beside: Iterable[str]) -> str | None:
+    """The first of some further inputs that the model compares with what is looked at, where no head reads the two together."""
+    if looked not in model.embedded:
+        return None
+    objective = _headed(model)
+    read = set() if objective is None else {root.part for want in objective.wants() for root in model.roots(want)}
+    return next((name for name in beside if name in model.embedded and not {looked, name} <= read), None)
 
 
 def can_be_looked_at(model: Model) -> list[str]:
@@ -178,19 +200,23 @@ def _of_pair(model: Model, looked: str, other: str, prepared: Any, item: Any) ->
     return Asked(model, looked, words, items, wants, *((late, "late interaction") if model.tokenwise else (cosine, "cosine")))
 
 
-def _of_head(model: Model, objective: Any, looked: str, prepared: Any, text: str | None) -> Asked:
+def _of_head(model: Model, objective: Any, looked: str, prepared: Any, text: str | None, beside: Mapping[str, Any]) -> Asked:
     want = Want(objective.name, "logits")
     names = list(dict.fromkeys(root.part for root in model.roots(want)))
     if looked not in names:
         raise UserError(f"the model answers without the {looked}", model.name, f"it reads: {', '.join(names)}")
     words = _words_read(model, objective)
-    if words is not None and text is None:
-        return _alone(model, looked, prepared)
-    items: dict[str, Any] = dict.fromkeys(names) | {looked: prepared}
-    if words is not None:
-        items[words] = model.reader(words).prepare(text or "")
-    asked = Asked(model, looked, words, items, (want,), lambda got: got[want][:, 0], "logit")
-    if words is None and text is not None:
+    items = {name: beside.get(name) for name in names} | {looked: prepared}
+    if words is not None and text is not None:
+        items[words] = model.reader(words).prepare(text)
+    missing = tuple(name for name, item in items.items() if item is None)
+    if words is not None and items[words] is None:
+        if len(missing) == len(names) - 1:
+            return _alone(model, looked, prepared, missing)
+        words = None
+    kind = "logit" if objective.classes else NUMBER
+    asked = Asked(model, looked, words, items, (want,), lambda got: got[want][:, 0], kind)
+    if text is not None and words is None:
         if not objective.classes:
             raise UsageError("the model predicts a number and has no classes", model.name, "leave the text out")
         if text not in objective.number:
@@ -206,17 +232,19 @@ def _of_head(model: Model, objective: Any, looked: str, prepared: Any, text: str
         items,
         (want,),
         lambda got: got[want][:, number],
-        "logit",
+        kind,
         objective.classes[number] if objective.classes else objective.column,
         lambda got: objective.probabilities(got[want].float())[:, number],
+        missing=missing,
     )
 
 
-def _of_text(model: Model, objective: Any, looked: str, prepared: Any, text: str | None) -> Asked:
+def _of_text(model: Model, objective: Any, looked: str, prepared: Any, text: str | None, beside: Mapping[str, Any]) -> Asked:
     names = others(model, objective)
     if looked not in names:
         raise UserError(f"the model writes without the {looked}", model.name, f"it reads: {', '.join(names)}")
-    items: dict[str, Any] = dict.fromkeys(names) | {looked: prepared}
+    items = {name: beside.get(name) for name in names} | {looked: prepared}
+    missing = tuple(name for name, item in items.items() if item is None)
     answer = None
     if text is None:
         ((written,),) = generate(model, objective, [items])
@@ -241,10 +269,15 @@ def _of_text(model: Model, objective: Any, looked: str, prepared: Any, text: str
         answer,
         lambda got: score(got).exp(),
         said,
+        missing,
     )
 
 
-def _alone(model: Model, looked: str, prepared: Any) -> Asked:
+def _alone(model: Model, looked: str, prepared: Any, missing: tuple[str, ...] = ()) -> Asked:
     """The length of its own vector, whose gradient is the vector: nothing is asked of it."""
     want = Want(looked, "pooled")
-    return Asked(model, looked, None, {looked: prepared}, (want,), lambda got: got[want].float().square().sum(-1) / 2, "norm")
+
+    def half_square(got: Got) -> Tensor:
+        return got[want].float().square().sum(-1) / 2
+
+    return Asked(model, looked, None, {looked: prepared}, (want,), half_square, "norm", missing=missing)

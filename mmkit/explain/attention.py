@@ -6,7 +6,7 @@ H heads, N tokens, D width; h and w patches
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -41,7 +41,8 @@ class Explanation:
 
     Args:
         method: one of METHODS; layer, head: as they were asked for.
-        score: of the pair, or of the answer; kind: cosine, late interaction, logit, log-probability or norm (nothing was asked).
+        score: of the pair, or of the answer; kind: cosine, late interaction, logit, number (in the units of the data),
+            log-probability or norm (nothing was asked).
         answer: the class or answer that was predicted, or asked for, or the text that the model wrote.
         looked: the input that is looked at; canvas: the item as it is drawn, with the part of it that the model saw.
         grid: weight of each patch (h, w) of a picture, from the top left of what the model saw; of what goes over time (A, T): of
@@ -90,7 +91,7 @@ def explain(
     each_word: bool = False,
     each_head: bool = False,
     looked: str | None = None,
-    other: tuple[str, Any] | None = None,
+    beside: Mapping[str, Any] | None = None,
 ) -> Explanation:
     """Which patches of a picture, stretches of a sound or a series, or frames of a video, and which words of a text, a model's
     score comes from.
@@ -104,7 +105,8 @@ def explain(
             alone as the text.
         each_head: make a map of every layer and head, too.
         looked: the input that is looked at; by default the first that can be.
-        other: instead of a text, an input and an item of it that `item` is compared with.
+        beside: further inputs and an item of each, as a row holds them: a head is shown all that it reads; without a text and a
+            head `item` is compared with the first.
 
     Raises:
         UserError: the model has not what the method takes; what works is named. Or the item cannot be read.
@@ -114,14 +116,15 @@ def explain(
         raise UsageError(f"no method {method!r}", "--method", nearest(method, METHODS))
     name = looked or can_be_looked_at(model)[0]
     canvas = model.reader(name).canvas(item)
-    beside = None if other is None else (other[0], model.reader(other[0]).prepare(other[1]))
-    asked = ask(model, model.reader(name).prepare(item), text, name, beside)
+    others = {other: model.reader(other).prepare(value) for other, value in (beside or {}).items()}
+    asked = ask(model, model.reader(name).prepare(item), text, name, others)
     text = text if asked.foretold is None else asked.foretold
     seen = look(asked)
     tokens, spans = _tokens(asked, text or "", len(seen.tokens.get(asked.words or "", ())))
     words = words_of(text or "", spans)
     maps = Maps(asked, seen, [number for _, numbers in words for number in numbers], method, layer, head)
     grid, weights = maps.picture(), maps.text()
+    maps.notes += _missing(asked)
     if (share := canvas.seen() * canvas.share) < MUCH:
         maps.notes.append(f"the model takes the middle {100 * share:.2g}% of the {name}; the rest is cut away")
     grids = _word_grids(maps, words) if each_word else [None] * len(words)
@@ -146,6 +149,16 @@ def explain(
         head,
         maps.heads() if each_head else EMPTY,
     )
+
+
+def _missing(asked: Asked) -> list[str]:
+    """What is said of inputs that the model reads and that were not given."""
+    if not asked.missing:
+        return []
+    names = " and ".join(asked.missing)
+    if asked.kind == "norm":
+        return [f"shown is the {asked.looked} by itself: without {names}, which the model reads, too, it decides nothing"]
+    return [f"the {asked.kind} is that without {names}, which the model reads, too"]
 
 
 def _tokens(asked: Asked, text: str, length: int) -> tuple[list[str], list[tuple[int, int]]]:

@@ -86,7 +86,7 @@ def look(asked: Asked) -> Pass:
     kept = [*captured, *tokens, *all_parts, *inputs]
     gradients = _gradients(score, kept)
     of = dict(zip(map(id, kept), gradients, strict=True))
-    found = Pass(float(score.detach()))
+    found = Pass(float(asked.told(got)[0].detach()))
     for i, name in enumerate(names):
         found.tokens[name] = tokens[i][0].detach()
         gradient = gradients[len(captured) + i]

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from mmkit.batch import Want
 from mmkit.data.modalities import MODALITIES
-from mmkit.embedding import called_as, checkpoint_name, data_name, file_item, model_name, suffixes
+from mmkit.embedding import checkpoint_name, data_name, file_item, model_name
 from mmkit.encode import Pace, answer, chunks, columns_of, diverged
 from mmkit.errors import UserError
+from mmkit.given import File, held_by_files, inputs_of
 
 if TYPE_CHECKING:
     from mmkit.data.shards import Dataset
@@ -55,21 +56,35 @@ def read_by(model: Model, objective: Any) -> list[str]:
     return list(dict.fromkeys(root.part for want in objective.wants() for root in model.roots(want)))
 
 
-def of_file(model: Model, objective: Any, path: str) -> dict[str, Any]:
-    """The inputs of one sample that a file holds: of those that the head reads and that files hold that whose files are called
-    so, else the first.
+def given_to(model: Model, objective: Any) -> list[str]:
+    """Those that a sample has: a text that is written is no input."""
+    return [name for name in read_by(model, objective) if not writes(objective) or name != objective.text]
+
+
+def of_files(model: Model, objective: Any, files: Sequence[File]) -> dict[str, Any]:
+    """The inputs of one sample that files hold, of those that the head reads; see `mmkit.given.inputs_of`.
 
     Raises:
-        UserError: the file is missing or holds no such item, or the head reads nothing that files hold.
+        UserError: a file is missing or holds no such item, or is of no input that the head reads.
     """
     names = read_by(model, objective)
-    held = [name for name in names if suffixes(model, name)]
-    name = called_as(model, held, path) or next(iter(held), None)
-    if name is None:
+    if not held_by_files(model, names):
         hint = "its rows are in a dataset that holds them: mmkit eval vqa --data DATA, and mmkit prep regions adds a picture's"
         made = any(hasattr(MODALITIES[str(model.inputs[name].modality)], "MADE_BY") for name in names)
         raise UserError(f"the model reads no file, but {' and '.join(names)}", model.name, hint if made else "")
-    return {name: file_item(model, name, path)}
+    return {name: file_item(model, name, file.path) for name, file in inputs_of(model, names, files).items()}
+
+
+def lacking(model: Model, objective: Any, inputs: Collection[str], what: str) -> str:
+    """What is to be said of a sample that has not all inputs that the head reads; nothing where it has.
+
+    Args:
+        inputs: that it has; what: the model says of it, with its verb: `the classes are those`.
+    """
+    names = given_to(model, objective)
+    missing = [name for name in names if name not in inputs]
+    there = [name for name in names if name in inputs]
+    return f"{what} for the {' and '.join(there)} alone; the model reads {' and '.join(missing)}, too" if missing else ""
 
 
 def asked(
@@ -237,9 +252,7 @@ def question_of(model: Model, objective: Any) -> str:
 
 def counted(model: Model, objective: Any, samples: Sequence[Asked]) -> dict[str, int]:
     """How many samples have each input."""
-    # a text that is written is no input
-    names = [name for name in read_by(model, objective) if not writes(objective) or name != objective.text]
-    return {name: sum(name in sample.inputs for sample in samples) for name in names}
+    return {name: sum(name in sample.inputs for sample in samples) for name in given_to(model, objective)}
 
 
 def rows_of(data: Dataset, split: str | None, limit: int | None) -> int:

@@ -27,6 +27,7 @@ from mmkit.embedding import (
 )
 from mmkit.encode import Pace
 from mmkit.errors import UserError
+from mmkit.given import input_called, readable_as
 from mmkit.ragged import Ragged
 from mmkit.search.index import top, top_late
 from mmkit.vectors import SUFFIXES, Embeddings, read_embeddings
@@ -157,7 +158,10 @@ class Gallery:
             if name:
                 return name, value
             if key != "id":
-                raise UserError(f"the model has no {key} encoder", self.model.name, f"it was trained on: {', '.join(names)}")
+                hint = f"it was trained on: {', '.join(names)}"
+                if likely := readable_as(self.model, names, str(value)):
+                    hint = f"{' or '.join(f'{name}={value}' for name in likely)}   says which input it is of; {hint}"
+                raise UserError(f"the model has no {key} encoder", self.model.name, hint)
         raise UserError("the query is of no input of the model", self.model.name, f"it was trained on: {', '.join(names)}")
 
     def _said(self, name: str) -> bool:
@@ -232,12 +236,6 @@ class Gallery:
             found = {(row["split"], row["id"]): path for row in rows if (path := (row.get(column) or {}).get("path"))}
             self._origins[name] = found
         return self._origins[name]
-
-
-def input_called(model: Model, word: str) -> str | None:
-    """The input that a user means: by its name, else the first of that modality or that is read from that column."""
-    facts = {name: (model.inputs[name].modality, model.inputs[name].column) for name in model.embedded}
-    return word if word in facts else next((name for name, known in facts.items() if word in known), None)
 
 
 def open_gallery(where: str, model: Model, split: str | None = None, pace: Pace | None = None) -> Gallery:

@@ -1,4 +1,4 @@
-"""The pictures, sounds and videos of answers as files, ranked by their names."""
+"""The pictures, sounds, videos and other files of answers, ranked by their names."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ def save_pictures(gallery: Gallery, answers: Sequence[Answer], folder: Path) -> 
     The file that an answer came from is taken where it is still there, else what the dataset holds of it.
 
     Raises:
-        UsageError: an answer is a text.
+        UsageError: an answer is a text, or what a dataset holds as numbers.
         OSError: the folder cannot be written.
     """
     files = of_files()
-    if none := [answer.modality for answer in answers if MODALITIES.get(gallery.kind(answer.modality)) not in files]:
+    bare = [answer for answer in answers if answer.path is None]
+    if none := [answer.modality for answer in bare if MODALITIES.get(gallery.kind(answer.modality)) not in files]:
         raise UsageError(f"--save copies files, and the answers are no files but {none[0]}", hint="--find image, audio or video")
-    held = gallery.pictures([answer for answer in answers if answer.path is None])
+    held = gallery.pictures(bare)
     folder.mkdir(exist_ok=True)
     width, gone = len(str(len(answers))), 0
     for answer in answers:

@@ -12,7 +12,7 @@ from mmkit.bootstrap import numbers
 from mmkit.data.shards import Dataset
 from mmkit.encode import cell_items, columns_of
 from mmkit.errors import UserError
-from mmkit.explain.asked import can_be_looked_at, words_of
+from mmkit.explain.asked import can_be_looked_at, partner_of, words_of
 from mmkit.explain.attention import Explanation, explain
 from mmkit.metrics.evaluation import Request
 from mmkit.space.gap import Gap
@@ -24,6 +24,7 @@ from mmkit.views.style import WIDTH, Theme
 from mmkit.workflows import maps
 from mmkit.workflows.contribution import Contribution
 from mmkit.workflows.contribution import contribution as measure
+from mmkit.workflows.looking import of_items
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -98,19 +99,19 @@ def shown_attention(model: Model, data: Dataset, split: str | None) -> list[Show
     if not columns:
         raise UserError(f"the dataset has no {inputs[0]} column", data.path)
     looked = next(name for name in inputs if name in columns)
+    columns = columns_of(model, data, model.inputs)
     words = words_of(model, looked)
     # a model without words is shown what another input makes it look at
-    beside = words or next((name for name in model.embedded if name != looked and looked in model.embedded), None)
-    columns |= columns_of(model, data, [beside]) if beside else {}
+    partner = words or partner_of(model, looked, columns)
+    needed = [name for name in (looked, partner) if name in columns]
     shown: list[Shown] = []
     for row in islice(data.rows(split, list(dict.fromkeys(["id", *columns.values()]))), 4 * LOOKED):
-        others = cell_items(model, beside, row[columns[beside]]) if beside and beside in columns else []
-        items = cell_items(model, looked, row[columns[looked]])
-        if items and (others or beside not in columns) and len(shown) < LOOKED:
-            text = others[0] if others and words else None
-            other = (beside, others[0]) if beside and others and not words else None
-            said = text or (f"the {beside} of {row['id']}" if other else f"the {looked} alone")
-            shown.append(_looked(said, explain(model, items[0], text, looked=looked, other=other)))
+        items = {name: cell_items(model, name, row[column]) for name, column in columns.items()}
+        if all(items[name] for name in needed) and len(shown) < LOOKED:
+            one = of_items(model, items, looked, row["id"])
+            together = f"the {' and '.join([looked, *one.beside])} of {row['id']}" if one.beside else f"the {looked} alone"
+            said = one.text or (f"the {partner} of {row['id']}" if partner in one.beside else together)
+            shown.append(_looked(said, explain(model, one.item, one.text, looked=looked, beside=one.beside)))
     return shown
 
 

@@ -26,6 +26,7 @@ LAYERS = [
     {"loading"},
     {"encode"},
     {"embedding", "decoding", "regions"},
+    {"given"},
     {"prompting", "sampling"},
     {"foreign_vlm"},
     {"foreign_open"},

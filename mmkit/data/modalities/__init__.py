@@ -65,6 +65,7 @@ where a map (bool) says so; over time also effect(tensors, slopes) -> (rows, ste
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -89,6 +90,17 @@ def of_files() -> list[Any]:
 def file_suffixes() -> frozenset[str]:
     """The suffixes of all of their files."""
     return frozenset().union(*(module.SUFFIXES for module in of_files()))
+
+
+def of_path(path: str | Path, names: Iterable[str] = MODALITIES) -> str | None:
+    """The first of some modalities that a file is of by its suffix; of one that several have, the first that the file shows: a
+    GIF that moves is a video, a still one a picture. None where no suffix is that of the file."""
+    held = [name for name in dict.fromkeys(names) if names_file(MODALITIES[name], str(path))]
+    if len(held) > 1:
+        judges = {name: MODALITIES[name].is_shown_by for name in held if hasattr(MODALITIES[name], "is_shown_by")}
+        shown = {name: judge(Path(path)) for name, judge in judges.items()}
+        held.sort(key=lambda name: {True: 0, None: 1, False: 2}[shown.get(name)])
+    return next(iter(held), None)
 
 
 def name_of(modality: Any) -> str:
