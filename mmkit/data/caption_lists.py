@@ -26,12 +26,13 @@ def captions_by_id(root: Path, media: Sequence[Path], texts: Iterable[Path]) -> 
         media: relative to the root.
         texts: the text files that may be lists, relative to it.
     """
+    texts = sorted(texts)
     called: dict[str, list[Path]] = defaultdict(list)
-    for path in media:
+    for path in media if texts else ():
         called[path.stem].append(path)
         called[path.name].append(path)
     found: dict[Path, dict[Path, list[str]]] = {}
-    for n, text in enumerate(sorted(texts)):
+    for n, text in enumerate(texts):
         if n >= PROBED and not found:
             break
         if captions := _captions(root / text, text.parent, called, len(media)):

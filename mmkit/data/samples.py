@@ -152,7 +152,11 @@ def _roots(part: Part, how: Reading) -> list[Path]:
     """What the relative paths of a file may start from: as typed, else its own folder, the one that was named, or one in that."""
     if how.image_root:
         return [how.image_root]
-    return [part.path.parent, how.ask.folder, *_held(how.ask.folder)] if how.ask.folder.is_dir() else [part.path.parent]
+    if not how.ask.folder.is_dir():
+        return [part.path.parent]
+    own = [part.path.parent, how.ask.folder]
+    # of pictures that the table lies beside, who asks knows the folder
+    return own if part.beside else [*own, *(inner for folder in own for inner in _held(folder))]
 
 
 def _held(folder: Path) -> list[Path]:

@@ -107,17 +107,20 @@ def test_hints_are_quoted_and_name_no_prose(tmp_path: Path) -> None:
     assert e.value.hint == "--source names the table"
 
 
-def test_the_splits_of_one_table_are_read_and_what_lies_beside_them_is_named_as_in_common_voice(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("kind", "above"), [("table", False), ("folder", False), ("table", True), ("folder", True)])
+def test_the_splits_of_one_table_are_read_and_what_lies_beside_them_is_named_as_in_common_voice(
+    tmp_path: Path, kind: str, above: bool
+) -> None:
+    corpus = tmp_path / "corpus" / "en"
     for i, split in enumerate(("train", "dev", "test", "validated", "other")):
-        raw.jpeg(tmp_path / "clips" / f"{i}.jpg", i)
-        (tmp_path / f"{split}.tsv").write_text(f"path\tsentence\n{i}.jpg\ta text of {split}\n")
-    (tmp_path / "clip_durations.tsv").write_text("clip\tduration\n0.jpg\t12\n")
-    for name in ("table", "folder"):
-        source = reader(name)(Ask(tmp_path / "out", tmp_path))
-        splits = {row.split: row.values["captions"] for row in source.rows if isinstance(row, Row)}
-        assert splits == {split: [f"a text of {word}"] for split, word in (("train", "train"), ("val", "dev"), ("test", "test"))}
-        assert f"; paths start from {tmp_path / 'clips'}" in source.note
-        assert "; left out: clip_durations.tsv, other.tsv, validated.tsv" in source.note
+        raw.jpeg(corpus / "clips" / f"{i}.jpg", i)
+        (corpus / f"{split}.tsv").write_text(f"path\tsentence\n{i}.jpg\ta text of {split}\n")
+    (corpus / "clip_durations.tsv").write_text("clip\tduration\n0.jpg\t12\n")
+    source = reader(kind)(Ask(tmp_path / "out", corpus.parent if above else corpus))
+    splits = {row.split: row.values["captions"] for row in source.rows if isinstance(row, Row)}
+    assert splits == {split: [f"a text of {word}"] for split, word in (("train", "train"), ("val", "dev"), ("test", "test"))}
+    assert f"; paths start from {corpus / 'clips'}" in source.note
+    assert all(name in source.note.partition("; left out: ")[2] for name in ("clip_durations.tsv", "other.tsv", "validated.tsv"))
 
 
 def test_a_link_to_a_folder_above_is_not_followed(tmp_path: Path) -> None:
