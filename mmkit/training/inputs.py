@@ -22,7 +22,9 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
     """
     reasons: dict[str, str] = {}
     there = [name for name, row in MODALITIES.items() if _columns(row, data)]
+    laid = config.without
     config = _without(config, data, there, reasons)
+    laid = {f"without.{kind}": tables for kind, tables in laid.items() if f"without.{kind}" in reasons}
     paired = [table for name, table in config.loss.items() if _takes(name, table, "between")]
     unnamed = paired and not any("between" in table for table in paired)
     if unnamed and len(there) == 1 and data.columns_of("label") and not config.input:
@@ -51,15 +53,10 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
             table["inputs"] = _fused(config, there, further)
             reasons[f"{config.fusion_path(name)}.inputs"] = f"{table['inputs']} (an input of each modality, named ones first)"
     used = _used(config, there)
-    for name in used:
-        one = config.input.setdefault(name, Input())
-        if name not in MODALITIES and one.column is None:
-            raise ConfigError(f"there is no input {name!r}", "loss", hint=nearest(name, [*config.input, *MODALITIES]))
-        _complete(name, one, data)
-        _encoders(config, [str(one.encoder)], reasons, f"it reads {one.column}")
+    _read(config, used, there, laid, data, reasons)
     config.input = {name: config.input[name] for name in used}
-    read = {one.encoder for one in config.input.values()}
-    for name in [name for name in config.encoder if name not in read]:
+    encoders = {one.encoder for one in config.input.values()}
+    for name in [name for name in config.encoder if name not in encoders]:
         # of itself no recipe names a checkpoint: somebody meant it
         if given := config.encoder[name].get("from"):
             hint = f"the losses and the fusion read: {', '.join(config.input)}"
@@ -79,6 +76,26 @@ def resolve_inputs(config: Config, data: Dataset) -> tuple[Config, dict[str, str
         raise ConfigError(f"no encoder is called {unread!r}", f"data.{unread}", where=f"data.{unread}", hint=hint)
     config.data.modality = {name: spec for name, spec in config.data.modality.items() if name in kept}
     return config, reasons
+
+
+def _read(
+    config: Config, used: list[str], there: list[str], laid: Mapping[str, Any], data: Dataset, reasons: dict[str, str]
+) -> None:
+    """Complete the inputs that are used, each with an encoder.
+
+    Raises:
+        UserError: the data lacks one; what else the model can read is named.
+    """
+    for name in used:
+        one = config.input.setdefault(name, Input())
+        if name not in MODALITIES and one.column is None:
+            raise ConfigError(f"there is no input {name!r}", "loss", hint=nearest(name, [*config.input, *MODALITIES]))
+        try:
+            _complete(name, one, data)
+        except UserError as e:
+            e.hint = _instead(config, name, there, laid) or e.hint
+            raise
+        _encoders(config, [str(one.encoder)], reasons, f"it reads {one.column}")
 
 
 def _check_compared(config: Config, there: list[str], data: Dataset) -> None:
@@ -121,15 +138,18 @@ def _beside(data: Dataset) -> list[str]:
 
 def _without(config: Config, data: Dataset, there: list[str], reasons: dict[str, str]) -> Config:
     """The tables of `without` laid over the others where the data lacks the kind of column (a loss that is false there is left
-    out); an input that only what they replace has read goes with it."""
-    tables = to_dict(config)
+    out); an input that only what they replace has read goes with it, and one of that column that nothing reads."""
+    tables, lacking = to_dict(config), set()
     for kind, over in tables.pop("without", {}).items():
         if not data.columns_of(kind):
+            lacking.add(kind)
             tables = merge(tables, over)
             tables["loss"] = {name: table for name, table in tables["loss"].items() if table is not False}
             reasons[f"without.{kind}"] = "applies (the data has none)"
     found = build(tables)
-    for name in _may_read(config, there) - _may_read(found, there):
+    read = _may_read(found, there)
+    unread = {name for name, one in found.input.items() if one.column in lacking and name not in read}
+    for name in _may_read(config, there) - read | unread:
         found.input.pop(name, None)
     return found
 
@@ -166,6 +186,29 @@ def _complete(name: str, one: Input, data: Dataset) -> None:
         raise ConfigError(f"no modality {one.modality!r}", path, where=path, hint=nearest(one.modality, MODALITIES))
     one.column = one.column or _column(MODALITIES[one.modality].KINDS[0], data)
     one.encoder = one.encoder or (name if one.column in _beside(data) else one.modality)
+
+
+def _instead(config: Config, lacking: str, there: list[str], laid: Mapping[str, Any]) -> str:
+    """The options that let a fusion, and what else names it, read another modality for one that the data lacks; "" where it is
+    no fusion that does, or the data has no other.
+
+    Args:
+        laid: the tables of `without` that apply, which lie over what is set.
+    """
+    tables = {f"{config.fusion_path(name)}.inputs": table.get("inputs", []) for name, table in config.fusions.items()}
+    read = {name for inputs in tables.values() for name in inputs}
+    other = next((name for name in there if name not in read and name in MODALITIES and not MODALITIES[name].LANGUAGE), None)
+    if other is None or lacking not in read or lacking not in MODALITIES or MODALITIES[lacking].LANGUAGE:
+        return ""
+    tables |= {f"loss.{name}.between": table.get("between", []) for name, table in config.loss.items()}
+    named = {key: [other if name == lacking else name for name in names] for key, names in tables.items() if lacking in names}
+    own = {key: next((f"{over}.{key}" for over, tables in laid.items() if _says(tables, key)), key) for key in named}
+    return f"{' '.join(setting(own[key], names) for key, names in named.items())}   reads {other} instead"
+
+
+def _says(tables: Any, key: str) -> bool:
+    first, _, rest = key.partition(".")
+    return isinstance(tables, dict) and first in tables and (not rest or _says(tables[first], rest))
 
 
 def _column(kind: str, data: Dataset) -> str:

@@ -20,9 +20,9 @@ def check_names(config: Config) -> None:
         # without a kind it is the usual one of its modality, and of what column it is the data says, see `resolve_inputs`
         if "kind" in table if modality in MODALITIES else not may_be_column(name):
             encoders.check_kind(name, modality, table.get("kind", ""))
-    # before it is known what the data has, any modality may be an input
     known = list(dict.fromkeys([*config.encoder, *config.input, *(() if config.input else MODALITIES)]))
-    losses.check_names(config.loss, known)
+    # before it is known what the data has, any modality may be compared
+    losses.check_names(config.loss, dict.fromkeys([*known, *MODALITIES]))
     for table in config.fusions.values():
         fusion.check_kind(table)
     if isinstance(config.project.kind, dict):

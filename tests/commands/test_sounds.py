@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -46,6 +47,20 @@ def test_a_table_names_sounds_by_ids(place: Path, invoke: Invoke, tmp_path: Path
     assert outcome.code == 0, outcome.stderr
     assert "audio column 'youtube_id'; 8 of 8 paths: without extension" in outcome.stderr
     assert open_dataset(tmp_path / "data").columns == {"audio": "audio", "captions": "text"}
+
+
+@pytest.mark.parametrize("recipe", ["caption", "fusion-mid", "match", "multitask", "vqa"])
+def test_the_hint_of_a_recipe_of_pictures_is_what_trains_it_on_sounds(
+    recipe: str, place: Path, invoke: Invoke, tmp_path: Path
+) -> None:
+    assert invoke("prep", "folder", "data", "--source", place / "raw", cwd=tmp_path).code == 0
+    words = ("train", "data", "--recipe", recipe, "--size", "tiny", "--steps", 1, "--batch-size", 6, "--quiet")
+    outcome = invoke(*words, cwd=tmp_path)
+    assert outcome.code == 1 and "error: the dataset has no image column" in outcome.stderr
+    hint, reads, _ = outcome.stderr.splitlines()[-1].removeprefix("hint: ").partition("   reads audio instead")
+    assert reads
+    outcome = invoke(*words, *shlex.split(hint), cwd=tmp_path)
+    assert outcome.code == 0, outcome.stderr
 
 
 def test_from_a_folder_to_answers(place: Path, invoke: Invoke, monkeypatch: pytest.MonkeyPatch) -> None:
