@@ -190,7 +190,7 @@ def _complete(name: str, one: Input, data: Dataset) -> None:
 
 def _instead(config: Config, lacking: str, there: list[str], laid: Mapping[str, Any]) -> str:
     """The options that let a fusion, and what else names it, read another modality for one that the data lacks; "" where it is
-    no fusion that does, or the data has no other.
+    no fusion that does, a command makes what it lacks, or the data has no other.
 
     Args:
         laid: the tables of `without` that apply, which lie over what is set.
@@ -198,7 +198,8 @@ def _instead(config: Config, lacking: str, there: list[str], laid: Mapping[str, 
     tables = {f"{config.fusion_path(name)}.inputs": table.get("inputs", []) for name, table in config.fusions.items()}
     read = {name for inputs in tables.values() for name in inputs}
     other = next((name for name in there if name not in read and name in MODALITIES and not MODALITIES[name].LANGUAGE), None)
-    if other is None or lacking not in read or lacking not in MODALITIES or MODALITIES[lacking].LANGUAGE:
+    row = MODALITIES.get(lacking)
+    if other is None or lacking not in read or row is None or row.LANGUAGE or hasattr(row, "MADE_BY"):
         return ""
     tables |= {f"loss.{name}.between": table.get("between", []) for name, table in config.loss.items()}
     named = {key: [other if name == lacking else name for name in names] for key, names in tables.items() if lacking in names}
