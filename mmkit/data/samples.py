@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 import os
 import re
 import shlex
@@ -354,7 +355,7 @@ def _label(value: Any) -> str | list[str] | None:
         ValueError: it is a list of shares.
     """
     if isinstance(value, list):
-        if share := next((item for item in value if isinstance(item, float) and item % 1), None):
+        if share := next((item for item in value if isinstance(item, float) and math.isfinite(item) and item % 1), None):
             raise ValueError(f"the label is a list of numbers such as {share:g}, which are no classes")
         return list(filter(None, (text_of(item).strip() for item in value))) or None
     return text_of(value).strip() or None

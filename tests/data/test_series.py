@@ -179,6 +179,9 @@ def test_flags_of_classes_are_their_numbers(tmp_path: Path, invoke: Invoke, dtyp
         rows = sorted(open_dataset(tmp_path / name).rows(), key=lambda row: int(row["id"].split()[-1]))
         expected = [str(c) for c in classes] if name == "one" else [sorted({str(c), "1"}) for c in classes]
         assert [row["label"] for row in rows] == expected
+    jsonl(tmp_path / "gaps.jsonl", wave=WAVES.tolist(), label=[[float(c), float("nan")] for c in classes])
+    assert invoke("prep", "table", "gaps", "--source", "gaps.jsonl", "--splits", "train:1", cwd=tmp_path).code == 0
+    assert sorted({label for row in open_dataset(tmp_path / "gaps").rows() for label in row["label"]}) == ["0", "1", "2"]
     np.savez(tmp_path / "shares.npz", X=WAVES, y=np.full((len(WAVES), 3), 0.25))
     outcome = invoke("prep", "table", "shares", "--source", "shares.npz", cwd=tmp_path)
     assert outcome.code == 1 and "the label is a list of numbers such as 0.25, which are no classes" in outcome.stderr
