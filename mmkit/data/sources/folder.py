@@ -173,6 +173,7 @@ class Layout:
         captions: where a picture's captions come from, `texts` or `told`; else they are made from the names of the class folders.
         labels: all classes.
         lists: the official splits, where lists say them.
+        first: column -> the first file of it.
     """
 
     files: Files
@@ -183,6 +184,7 @@ class Layout:
     captions: str
     labels: set[str]
     lists: Lists | None
+    first: dict[str, Path]
 
     @property
     def with_text(self) -> bool:
@@ -214,7 +216,8 @@ def _layout(files: Files, template: str | None) -> Layout:
     if 2 * len({path for named in told.values() for path in named}) > len(readable):
         captions = "told"
     lists = split_lists(files.root, files.pictures, others)
-    return Layout(files, template, levels, texts, told, captions, names, lists)
+    first = {files.modality(path).COLUMN: path for path in reversed(readable)}
+    return Layout(files, template, levels, texts, told, captions, names, lists, first)
 
 
 def _note(tree: Layout, table: tuple[list[Part], Reading] | None) -> str:
@@ -290,8 +293,7 @@ def _row(tree: Layout, path: Path) -> Row | Reject:
         return Reject(name, str(full), f"{path.suffix} {kind.PLURAL} are not read: convert them to {kind.READ_AS}")
     split, label = tree.split(path), levels.label(path)
     try:
-        first = next(one for one in tree.files.pictures if tree.files.is_read(one) and tree.files.modality(one) is kind)
-        values = {kind.COLUMN: of_file(name_of(kind), full, tree.files.root / first)}
+        values = {kind.COLUMN: of_file(name_of(kind), full, tree.files.root / tree.first[kind.COLUMN])}
         if tree.with_text:
             return _with_text(tree, path, values)
     except FileNotFoundError:
