@@ -143,13 +143,14 @@ def _figure(record: dict[str, Any], name: str) -> str:
     if name in record.get("interval", {}):
         low, high = record["interval"][name]
         value += f" [{_value(low, name)}, {_value(high, name)}]"
-    return value + at_most(record, name)
+    most = at_most(record, name)
+    return f"{value} of {most}" if most else value
 
 
 def at_most(record: dict[str, Any], name: str) -> str:
     """What equal captions of different items leave possible, where that is less than all; see `caption_ceiling`."""
     ceiling = (record.get("caption_ceiling") or {}).get(name, 1)
-    return f" of at most {ceiling:.3f}" if ceiling < 1 else ""
+    return f"at most {ceiling:.3f}" if ceiling < 1 else ""
 
 
 def _value(value: float, name: str) -> str:

@@ -179,7 +179,7 @@ def _stats(model: Model, records: list[dict[str, Any]]) -> list[tuple[str, str, 
                 # a loss is no share
                 figure = f"{record['metrics'][name]:.2f}" if name == record["task"] else large(name, record["metrics"][name])
                 reached = f"chance {chance:.3f}" if chance is not None else ""
-                shown.append((figure, what, reached + at_most(record, name).replace(" of", ",", 1)))
+                shown.append((figure, what, ", ".join(filter(None, [reached, at_most(record, name)]))))
     return [*shown[:3], (f"{model.parameter_count:,}", "parameters", f"size {model.config.size}")]
 
 
